@@ -1,0 +1,4 @@
+//! Skeleton.
+/// Skeleton.
+#[derive(Debug)]
+pub(crate) struct Cacher {}

@@ -1,0 +1,63 @@
+//! One served resource.
+use super::strategy::Strategy;
+use crate::apiserver::schema::Schema;
+use crate::object::{GroupResource, GroupVersionKind};
+use std::sync::Arc;
+
+/// A resource in one group and version, as discovery shows it, with what the server needs to handle it.
+#[derive(Clone, Debug)]
+pub(crate) struct Resource {
+    pub gvk: GroupVersionKind,
+    /// `PodList`
+    pub list_kind: String,
+    /// `pods`
+    pub plural: String,
+    /// `pod`
+    pub singular: String,
+    pub namespaced: bool,
+    pub short_names: Vec<String>,
+    pub categories: Vec<String>,
+    /// As in discovery, sorted: `create`, `delete`, `deletecollection`, `get`, `list`, `patch`, `update`, `watch`.
+    pub verbs: Vec<String>,
+    pub subresources: Vec<Subresource>,
+    /// Versions of one kind share their storage: the version that objects are stored in.
+    pub storage_version: String,
+    /// The group that objects are stored under (`events.k8s.io` events are stored as core events).
+    pub storage_group: String,
+    /// Keys begin with this, without the trailing slash: `/registry/pods`, `/registry/deployments`, or
+    /// `/registry/<group>/<plural>` for custom resources. Then `/<namespace>/<name>` or `/<name>`.
+    pub key_prefix: String,
+    /// What the object looks like; `None` accepts any document.
+    pub schema: Option<Arc<Schema>>,
+    pub strategy: Arc<dyn Strategy>,
+}
+
+/// A subresource, as discovery shows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Subresource {
+    /// `status`, `scale`, …
+    pub name: String,
+    /// The kind it takes and gives.
+    pub gvk: GroupVersionKind,
+    pub verbs: Vec<String>,
+}
+
+impl Resource {
+    pub fn group_resource(&self) -> GroupResource {
+        GroupResource::new(&*self.gvk.group, &*self.plural)
+    }
+    /// The store key of an object (`name` empty: the prefix of a namespace; both empty: of all).
+    pub fn key(&self, namespace: &str, name: &str) -> String {
+        let mut key = self.key_prefix.clone();
+        if !namespace.is_empty() {
+            key.push('/');
+            key.push_str(namespace);
+        }
+        key.push('/');
+        key.push_str(name);
+        key
+    }
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|sub| sub.name == name)
+    }
+}

@@ -1,0 +1,135 @@
+//! The contract of a kind: what is filled in, refused, kept and reset. Implementations: `kinds/`.
+//!
+//! Every method is pure and sync over JSON documents of the storage version: no clock, no I/O, no other objects. What needs
+//! other objects is admission or an allocator.
+use crate::object::field::Errors;
+use serde_json::Value;
+use std::fmt::Debug;
+
+/// What a strategy may know about the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The time of the request, RFC 3339 with seconds.
+    pub now: &'a str,
+    /// The subresource that is written, e.g. `status`; `None` for the object itself.
+    pub subresource: Option<&'a str>,
+    /// The user who asks.
+    pub user: &'a str,
+}
+
+/// What becomes of dependents when an object is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// They are left.
+    Orphan,
+    /// They are deleted later by the garbage collector.
+    Background,
+    /// The object stays until they are gone.
+    Foreground,
+}
+
+/// `metav1.DeleteOptions`, decoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    /// Seconds the object may take to go; `None`: the kind's default.
+    pub grace_period_seconds: Option<i64>,
+    /// What becomes of dependents; `None`: the kind's default.
+    pub propagation: Option<Propagation>,
+    /// The uid the object must have.
+    pub uid: Option<String>,
+    /// The resource version the object must have.
+    pub resource_version: Option<String>,
+    /// Whether nothing is to be stored.
+    pub dry_run: bool,
+}
+
+/// Where the scale subresource of a kind finds its fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// Path of the wanted replicas: `["spec", "replicas"]`.
+    pub spec_replicas: Vec<String>,
+    /// Path of the actual replicas: `["status", "replicas"]`.
+    pub status_replicas: Vec<String>,
+    /// Path of the label selector (a `LabelSelector`, a plain map, or a string): `["spec", "selector"]`.
+    pub selector: Option<Vec<String>>,
+}
+
+/// Per-kind behaviour of the API server (`k8s.io/apiserver/pkg/registry/rest` strategies).
+///
+/// Metadata common to all kinds (names, labels, generation, managed fields, owner references …) is handled by the server;
+/// a strategy deals with what is particular to its kind. The defaults of every method suit a plain kind without status.
+pub trait Strategy: Debug + Send + Sync + 'static {
+    /// Fills in what the client left out. Runs on every decoded object, before anything else.
+    fn default(&self, _object: &mut Value) {}
+    /// Resets what a client may not set at creation: the status, fields of disabled features.
+    fn prepare_create(&self, _context: &Context<'_>, _object: &mut Value) {}
+    /// Carries over what an update may not change. For subresource `status` the server has already replaced everything
+    /// but the status and its metadata by `old`'s; for the object itself this is where the old status is kept
+    /// (the default does so).
+    fn prepare_update(&self, context: &Context<'_>, object: &mut Value, old: &Value) {
+        if context.subresource.is_none() {
+            match old.get("status") {
+                Some(status) => object["status"] = status.clone(),
+                None => {
+                    if let Some(map) = object.as_object_mut() {
+                        map.remove("status");
+                    }
+                }
+            }
+        }
+    }
+    /// Checks a new object.
+    fn validate(&self, _context: &Context<'_>, _object: &Value, _errors: &mut Errors) {}
+    /// Checks a change.
+    fn validate_update(
+        &self,
+        _context: &Context<'_>,
+        _object: &Value,
+        _old: &Value,
+        _errors: &mut Errors,
+    ) {
+    }
+    /// How the object's name is checked: the problems of `name`, as text. `prefix`: it is a `generateName`.
+    /// Default: a DNS subdomain.
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        crate::apiserver::kinds::names::dns_subdomain(name, prefix)
+    }
+    /// Warnings for the client.
+    fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
+        Vec::new()
+    }
+    /// The field labels by which lists select, besides `metadata.name` and `metadata.namespace`.
+    fn selectable_fields(&self) -> &[&str] {
+        &[]
+    }
+    /// The value of one of [`Strategy::selectable_fields`].
+    fn field(&self, _object: &Value, _field: &str) -> String {
+        String::new()
+    }
+    /// Whether a PUT of an object that does not exist makes it.
+    fn allow_create_on_update(&self) -> bool {
+        false
+    }
+    /// Whether an update may leave out the resource version.
+    fn allow_unconditional_update(&self) -> bool {
+        true
+    }
+    /// Whether `metadata.generation` counts the changes of everything but metadata and status.
+    fn has_generation(&self) -> bool {
+        true
+    }
+    /// The grace in seconds with which `object` is deleted; `None` or 0: at once. May change the object's last state.
+    fn grace(&self, _object: &Value, _options: &DeleteOptions) -> Option<i64> {
+        None
+    }
+    /// What becomes of dependents when the client does not say.
+    fn default_propagation(&self) -> Propagation {
+        Propagation::Background
+    }
+    /// Where the scale subresource finds its fields; `None`: there is none.
+    fn scale(&self) -> Option<Scale> {
+        None
+    }
+    /// Changes `object` from one served version of the kind to another.
+    fn convert(&self, _object: &mut Value, _from: &str, _to: &str) {}
+}

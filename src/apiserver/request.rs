@@ -1,0 +1,84 @@
+//! A request to the API, parsed: which resource, which verb, which options (`k8s.io/apiserver/pkg/endpoints/request.RequestInfo`).
+use super::registry::Resource;
+use crate::object::{FieldSelector, LabelSelector};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What is asked of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verb {
+    Get,
+    List,
+    Watch,
+    Create,
+    Update,
+    Patch,
+    Delete,
+    DeleteCollection,
+    Connect,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct User {
+    pub name: String,
+    pub uid: String,
+    pub groups: Vec<String>,
+}
+
+/// A request for a resource, after routing and before decoding its body.
+#[derive(Clone, Debug)]
+pub(crate) struct ResourceRequest {
+    pub verb: Verb,
+    pub resource: Arc<Resource>,
+    /// `""` for cluster-scoped resources and for requests across all namespaces.
+    pub namespace: String,
+    /// `""` for collections.
+    pub name: String,
+    /// `status`, `scale`, `binding`, …
+    pub subresource: Option<String>,
+    /// The query parameters, percent-decoded, in order.
+    pub query: Query,
+    pub user: Arc<User>,
+    pub user_agent: String,
+    /// The `Accept` header, `""` when absent.
+    pub accept: String,
+    /// The `Content-Type` header, `""` when absent.
+    pub content_type: String,
+    pub body: Bytes,
+}
+
+/// The query parameters, percent-decoded, in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query(pub Vec<(String, String)>);
+
+impl Query {
+    /// The first value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+    /// All values of `name`.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .iter()
+            .filter(move |(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// `metav1.ListOptions`, parsed from the query by `ListOptions::parse` (which answers 400/422 as the real server does).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ListOptions {
+    pub labels: LabelSelector,
+    pub fields: FieldSelector,
+    pub limit: Option<usize>,
+    pub continue_: Option<String>,
+    pub resource_version: Option<String>,
+    pub resource_version_match: Option<String>,
+    pub timeout_seconds: Option<u64>,
+    pub allow_watch_bookmarks: bool,
+    pub send_initial_events: Option<bool>,
+}
