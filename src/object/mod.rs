@@ -7,6 +7,7 @@ pub mod condition;
 pub mod document;
 pub mod field;
 pub mod gvk;
+pub mod name;
 pub mod quantity;
 pub mod selector;
 pub mod status;

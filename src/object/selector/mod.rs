@@ -1,0 +1,7 @@
+//! Label and field selectors.
+
+mod field;
+mod label;
+
+pub use self::field::{FieldSelector, FieldTerm};
+pub use self::label::{LabelSelector, Operator, Requirement};
