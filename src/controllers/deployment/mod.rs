@@ -1,0 +1,6 @@
+//! Skeleton.
+mod plan;
+mod revision;
+mod rolling;
+mod status;
+mod view;

@@ -1,0 +1,2 @@
+//! Skeleton.
+mod plan;
