@@ -4,5 +4,10 @@
 //! the store or one another.
 
 pub mod deployment;
+pub mod gc;
+pub mod namespace;
+pub mod nodelifecycle;
+pub mod podgc;
 mod podutil;
 pub mod replicaset;
+pub mod tainteviction;

@@ -70,3 +70,15 @@ pub(super) fn node_name(pod: &Pod) -> &str {
         .and_then(|spec| spec.node_name.as_deref())
         .unwrap_or_default()
 }
+
+/// A time as the API writes it, to the second.
+pub(super) fn rfc3339(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The condition by which a controller says that it, and not the pod itself, ends the pod.
+pub(super) fn disruption_target(reason: &str, message: &str, now: Timestamp) -> serde_json::Value {
+    serde_json::json!({
+        "type": "DisruptionTarget", "status": "True", "reason": reason, "message": message, "lastTransitionTime": rfc3339(now),
+    })
+}

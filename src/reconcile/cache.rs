@@ -1,9 +1,20 @@
 //! One kind, watched once and shared: objects, indexes, and subscribers' dirty keys.
-use super::Key;
-use crate::object::LabelSelector;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::{self, Debug};
+use std::ops::Bound;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
 use serde::de::DeserializeOwned;
-use std::fmt::Debug;
-use std::sync::Arc;
+use tokio::sync::{Notify, watch};
+
+use super::{Key, ownership};
+use crate::object::LabelSelector;
+
+/// How long [`Cache::caught_up`] waits at most.
+const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// What a cache can hold: a typed kind. Implemented for all that fit.
 pub trait Object:
@@ -15,84 +26,61 @@ impl<K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Se
 {
 }
 
-/// A shared, watched copy of all objects of one kind. Clones share it. Reads never block on I/O.
-#[derive(Debug)]
+/// A shared, watched copy of all objects of one kind, without their `managedFields`. Clones share it. Reads never block
+/// on I/O.
 pub struct Cache<K: Object> {
-    _k: Arc<std::marker::PhantomData<K>>,
-}
-impl<K: Object> Clone for Cache<K> {
-    fn clone(&self) -> Self {
-        Self {
-            _k: self._k.clone(),
-        }
-    }
+    shared: Arc<Shared<K>>,
 }
 
-/// A secondary index of a cache: values of objects to their keys.
-#[derive(Clone, Debug)]
+struct Shared<K: Object> {
+    state: RwLock<State<K>>,
+    progress: watch::Sender<Progress>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    synced: bool,
+    revision: u64,
+    stopped: bool,
+}
+
+struct State<K: Object> {
+    objects: BTreeMap<Key, Arc<K>>,
+    by_controller: BTreeMap<String, BTreeSet<Key>>,
+    indexes: Vec<Weak<IndexState<K>>>,
+    subscribers: Vec<Weak<Dirty<K>>>,
+}
+
+type Values<K> = Box<dyn Fn(&K) -> Vec<String> + Send + Sync>;
+
+struct IndexState<K: Object> {
+    values: Values<K>,
+    keys: RwLock<BTreeMap<String, BTreeSet<Key>>>,
+}
+
+/// A secondary index of a cache: values of objects to their keys. Clones share it; it goes with its last clone.
 pub struct Index<K: Object> {
-    _k: Arc<std::marker::PhantomData<K>>,
+    cache: Arc<Shared<K>>,
+    index: Arc<IndexState<K>>,
 }
 
-impl<K: Object> Cache<K> {
-    /// The object at `key`.
-    #[must_use]
-    pub fn get(&self, _key: &Key) -> Option<Arc<K>> {
-        todo!()
-    }
-    /// All objects, in key order.
-    #[must_use]
-    pub fn list(&self) -> Vec<Arc<K>> {
-        todo!()
-    }
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        todo!()
-    }
-    /// The objects of a namespace (`""`: all) that `selector` selects, in key order.
-    #[must_use]
-    pub fn select(&self, _namespace: &str, _selector: &LabelSelector) -> Vec<Arc<K>> {
-        todo!()
-    }
-    /// The objects whose controller (owner reference with `controller: true`) has this uid, in key order. An index that every cache has.
-    #[must_use]
-    pub fn controlled_by(&self, _uid: &str) -> Vec<Arc<K>> {
-        todo!()
-    }
-    /// Adds an index: `values` gives the values under which an object is found. May be added at any time; it covers
-    /// what is cached already.
-    pub fn index(&self, _values: impl Fn(&K) -> Vec<String> + Send + Sync + 'static) -> Index<K> {
-        todo!()
-    }
-    /// Subscribes: every object present now and every later change marks its key dirty; keys coalesce until taken, so a
-    /// slow subscriber holds at most one entry per object.
-    #[must_use]
-    pub fn subscribe(&self) -> Subscription<K> {
-        todo!()
-    }
-    /// Waits until the first list is in.
-    pub async fn synced(&self) {
-        todo!()
-    }
-    /// Whether the first list is in.
-    #[must_use]
-    pub fn is_synced(&self) -> bool {
-        todo!()
-    }
+/// A subscriber's keys that changed since it last looked.
+struct Dirty<K: Object> {
+    state: Mutex<DirtyState<K>>,
+    changed: Notify,
 }
-impl<K: Object> Index<K> {
-    /// The objects indexed under `value`, in key order.
-    #[must_use]
-    pub fn get(&self, _value: &str) -> Vec<Arc<K>> {
-        todo!()
-    }
+
+struct DirtyState<K: Object> {
+    order: VecDeque<Key>,
+    /// What the subscriber saw last of each dirty key.
+    old: BTreeMap<Key, Option<Arc<K>>>,
+    stopped: bool,
 }
 
 /// A subscriber's view of a cache's changes.
-#[derive(Debug)]
 pub struct Subscription<K: Object> {
-    _k: Arc<std::marker::PhantomData<K>>,
+    cache: Arc<Shared<K>>,
+    dirty: Arc<Dirty<K>>,
 }
 
 /// A changed key: what the subscriber saw last and what is there now. At least one of the two is present.
@@ -106,9 +94,507 @@ pub struct Delta<K: Object> {
     pub new: Option<Arc<K>>,
 }
 
+impl<K: Object> Cache<K> {
+    pub(super) fn new() -> Self {
+        let state = State {
+            objects: BTreeMap::new(),
+            by_controller: BTreeMap::new(),
+            indexes: Vec::new(),
+            subscribers: Vec::new(),
+        };
+        let progress = watch::Sender::new(Progress::default());
+        Self {
+            shared: Arc::new(Shared {
+                state: RwLock::new(state),
+                progress,
+            }),
+        }
+    }
+
+    /// The object at `key`.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<Arc<K>> {
+        self.shared.state.read().objects.get(key).cloned()
+    }
+
+    /// All objects, in key order.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<K>> {
+        self.shared.state.read().objects.values().cloned().collect()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.state.read().objects.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The objects of a namespace (`""`: all) that `selector` selects, in key order.
+    #[must_use]
+    pub fn select(&self, namespace: &str, selector: &LabelSelector) -> Vec<Arc<K>> {
+        let state = self.shared.state.read();
+        let from = if namespace.is_empty() {
+            Bound::Unbounded
+        } else {
+            Bound::Included(Key::new(namespace, ""))
+        };
+        let in_namespace = state.objects.range((from, Bound::Unbounded));
+        let in_namespace = in_namespace
+            .take_while(|(key, _)| namespace.is_empty() || &*key.namespace == namespace);
+        let selected = in_namespace
+            .filter(|(_, object)| selector.matches_optional(object.meta().labels.as_ref()));
+        selected.map(|(_, object)| object.clone()).collect()
+    }
+
+    /// The objects whose controller (owner reference with `controller: true`) has this uid, in key order. An index that
+    /// every cache has.
+    #[must_use]
+    pub fn controlled_by(&self, uid: &str) -> Vec<Arc<K>> {
+        let state = self.shared.state.read();
+        let keys = state.by_controller.get(uid).into_iter().flatten();
+        keys.filter_map(|key| state.objects.get(key).cloned())
+            .collect()
+    }
+
+    /// Adds an index: `values` gives the values under which an object is found. May be added at any time; it covers
+    /// what is cached already.
+    pub fn index(&self, values: impl Fn(&K) -> Vec<String> + Send + Sync + 'static) -> Index<K> {
+        let index = Arc::new(IndexState {
+            values: Box::new(values),
+            keys: RwLock::default(),
+        });
+        let mut state = self.shared.state.write();
+        for (key, object) in &state.objects {
+            index.insert(key, object);
+        }
+        state.indexes.retain(|index| index.strong_count() > 0);
+        state.indexes.push(Arc::downgrade(&index));
+        Index {
+            cache: self.shared.clone(),
+            index,
+        }
+    }
+
+    /// Subscribes: every object present now and every later change marks its key dirty; keys coalesce until taken, so a
+    /// slow subscriber holds at most one entry per object.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription<K> {
+        let mut state = self.shared.state.write();
+        let dirty = DirtyState {
+            order: state.objects.keys().cloned().collect(),
+            old: state
+                .objects
+                .keys()
+                .map(|key| (key.clone(), None))
+                .collect(),
+            stopped: self.shared.progress.borrow().stopped,
+        };
+        let dirty = Arc::new(Dirty {
+            state: Mutex::new(dirty),
+            changed: Notify::new(),
+        });
+        state
+            .subscribers
+            .retain(|subscriber| subscriber.strong_count() > 0);
+        state.subscribers.push(Arc::downgrade(&dirty));
+        Subscription {
+            cache: self.shared.clone(),
+            dirty,
+        }
+    }
+
+    /// Waits until the first list is in, or the cache has stopped.
+    pub async fn synced(&self) {
+        self.progress(|progress| progress.synced).await;
+    }
+
+    /// Whether the first list is in.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.shared.progress.borrow().synced
+    }
+
+    /// Waits until the cache shows the state that a write answered with `object`, so that a loop which reads the cache sees
+    /// its own write. Gives up after 30 s (the watch is broken then, and will list again).
+    pub async fn caught_up(&self, object: &K) {
+        let revision = revision_of(object.meta().resource_version.as_deref());
+        let seen = self.progress(|progress| progress.revision >= revision);
+        // Late is not wrong: the loop runs again when the change arrives.
+        let _ = tokio::time::timeout(CATCH_UP, seen).await;
+    }
+
+    async fn progress(&self, reached: impl Fn(&Progress) -> bool) {
+        let mut progress = self.shared.progress.subscribe();
+        // The sender lives as long as `self`.
+        let _ = progress
+            .wait_for(|progress| progress.stopped || reached(progress))
+            .await;
+    }
+
+    /// Takes over a whole list.
+    pub(super) fn replace(&self, objects: Vec<K>, revision: &str) {
+        let mut state = self.shared.state.write();
+        let mut gone: BTreeSet<Key> = state.objects.keys().cloned().collect();
+        for object in objects {
+            gone.remove(&Key::of(&object));
+            state.apply(object);
+        }
+        for key in gone {
+            state.remove(&key);
+        }
+        drop(state);
+        let revision = revision_of(Some(revision));
+        self.shared
+            .progress
+            .send_modify(|progress| (progress.synced, progress.revision) = (true, revision));
+    }
+
+    pub(super) fn apply(&self, object: K) {
+        let revision = revision_of(object.meta().resource_version.as_deref());
+        self.shared.state.write().apply(object);
+        self.shared
+            .progress
+            .send_modify(|progress| progress.revision = progress.revision.max(revision));
+    }
+
+    pub(super) fn remove(&self, object: &K) {
+        let revision = revision_of(object.meta().resource_version.as_deref());
+        self.shared.state.write().remove(&Key::of(object));
+        self.shared
+            .progress
+            .send_modify(|progress| progress.revision = progress.revision.max(revision));
+    }
+
+    pub(super) fn bookmark(&self, revision: &str) {
+        let revision = revision_of(Some(revision));
+        self.shared
+            .progress
+            .send_modify(|progress| progress.revision = progress.revision.max(revision));
+    }
+
+    /// Ends all subscriptions and waits.
+    pub(super) fn stop(&self) {
+        self.shared
+            .progress
+            .send_modify(|progress| progress.stopped = true);
+        for dirty in self
+            .shared
+            .state
+            .read()
+            .subscribers
+            .iter()
+            .filter_map(Weak::upgrade)
+        {
+            dirty.state.lock().stopped = true;
+            dirty.changed.notify_one();
+        }
+    }
+}
+
+/// Resource versions of one kind are comparable as numbers (KEP-5504); what is no number counts as reached.
+fn revision_of(text: Option<&str>) -> u64 {
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+impl<K: Object> State<K> {
+    fn apply(&mut self, mut object: K) {
+        // Nothing here reads them, and they are a good part of an object.
+        object.meta_mut().managed_fields = None;
+        let (key, object) = (Key::of(&object), Arc::new(object));
+        let old = self.objects.insert(key.clone(), object.clone());
+        let version = |object: &Arc<K>| object.meta().resource_version.clone();
+        if old
+            .as_ref()
+            .is_some_and(|old| version(old).is_some() && version(old) == version(&object))
+        {
+            return;
+        }
+        let controller =
+            |object: &Arc<K>| ownership::controller_of(&**object).map(|owner| owner.uid.clone());
+        let (before, after) = (old.as_ref().and_then(controller), controller(&object));
+        if before != after {
+            self.leave_controller(before, &key);
+            if let Some(uid) = after {
+                self.by_controller
+                    .entry(uid)
+                    .or_default()
+                    .insert(key.clone());
+            }
+        }
+        for index in self.indexes.iter().filter_map(Weak::upgrade) {
+            index.change(&key, old.as_deref(), Some(&object));
+        }
+        self.mark(&key, old.as_ref());
+    }
+
+    fn remove(&mut self, key: &Key) {
+        let Some(old) = self.objects.remove(key) else {
+            return;
+        };
+        self.leave_controller(
+            ownership::controller_of(&*old).map(|owner| owner.uid.clone()),
+            key,
+        );
+        for index in self.indexes.iter().filter_map(Weak::upgrade) {
+            index.change(key, Some(&old), None);
+        }
+        self.mark(key, Some(&old));
+    }
+
+    fn leave_controller(&mut self, uid: Option<String>, key: &Key) {
+        let Some(uid) = uid else { return };
+        if let Some(keys) = self.by_controller.get_mut(&uid) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_controller.remove(&uid);
+            }
+        }
+    }
+
+    /// Marks a key dirty for every subscriber. What a subscriber that has taken everything saw last is the old object.
+    fn mark(&mut self, key: &Key, old: Option<&Arc<K>>) {
+        self.subscribers.retain(|subscriber| {
+            let Some(dirty) = subscriber.upgrade() else {
+                return false;
+            };
+            let mut state = dirty.state.lock();
+            if !state.old.contains_key(key) {
+                state.old.insert(key.clone(), old.cloned());
+                state.order.push_back(key.clone());
+                drop(state);
+                dirty.changed.notify_one();
+            }
+            true
+        });
+    }
+}
+
+impl<K: Object> IndexState<K> {
+    fn insert(&self, key: &Key, object: &K) {
+        let mut keys = self.keys.write();
+        for value in (self.values)(object) {
+            keys.entry(value).or_default().insert(key.clone());
+        }
+    }
+
+    fn change(&self, key: &Key, old: Option<&K>, new: Option<&K>) {
+        let values = |object: Option<&K>| {
+            object
+                .map(|object| (self.values)(object))
+                .unwrap_or_default()
+        };
+        let (before, after) = (values(old), values(new));
+        if before == after {
+            return;
+        }
+        let mut keys = self.keys.write();
+        for value in before {
+            if let Some(set) = keys.get_mut(&value) {
+                set.remove(key);
+                if set.is_empty() {
+                    keys.remove(&value);
+                }
+            }
+        }
+        for value in after {
+            keys.entry(value).or_default().insert(key.clone());
+        }
+    }
+}
+
+impl<K: Object> Index<K> {
+    /// The objects indexed under `value`, in key order.
+    #[must_use]
+    pub fn get(&self, value: &str) -> Vec<Arc<K>> {
+        let state = self.cache.state.read();
+        let keys = self.index.keys.read();
+        keys.get(value)
+            .into_iter()
+            .flatten()
+            .filter_map(|key| state.objects.get(key).cloned())
+            .collect()
+    }
+
+    /// How many objects are indexed under `value`.
+    #[must_use]
+    pub fn count(&self, value: &str) -> usize {
+        self.index.keys.read().get(value).map_or(0, BTreeSet::len)
+    }
+}
+
 impl<K: Object> Subscription<K> {
-    /// Waits until something is dirty, then takes all dirty keys in the order in which they first became dirty. `None` when the cache stopped.
+    /// Waits until something is dirty, then takes all dirty keys in the order in which they first became dirty. `None` when
+    /// the cache stopped. Cancellation-safe.
     pub async fn next(&mut self) -> Option<Vec<Delta<K>>> {
-        todo!()
+        loop {
+            let changed = self.dirty.changed.notified();
+            let (order, mut old, stopped) = {
+                let mut dirty = self.dirty.state.lock();
+                (
+                    std::mem::take(&mut dirty.order),
+                    std::mem::take(&mut dirty.old),
+                    dirty.stopped,
+                )
+            };
+            if stopped {
+                return None;
+            }
+            if !order.is_empty() {
+                let state = self.cache.state.read();
+                let delta = |key: Key| {
+                    let (old, new) = (old.remove(&key).flatten(), state.objects.get(&key).cloned());
+                    (old.is_some() || new.is_some()).then_some(Delta { key, old, new })
+                };
+                let deltas: Vec<_> = order.into_iter().filter_map(delta).collect();
+                // What came and went while nobody looked is nothing.
+                if !deltas.is_empty() {
+                    return Some(deltas);
+                }
+            }
+            changed.await;
+        }
+    }
+}
+
+impl<K: Object> Clone for Cache<K> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<K: Object> Clone for Index<K> {
+    fn clone(&self) -> Self {
+        Self {
+            cache: self.cache.clone(),
+            index: self.index.clone(),
+        }
+    }
+}
+
+impl<K: Object> Debug for Cache<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("kind", &K::kind(&()))
+            .field("objects", &self.len())
+            .finish()
+    }
+}
+
+impl<K: Object> Debug for Index<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Index")
+            .field("kind", &K::kind(&()))
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: Object> Debug for Subscription<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("kind", &K::kind(&()))
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::*;
+
+    fn map(name: &str, revision: u64, label: &str) -> ConfigMap {
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"name": name, "namespace": "ns", "resourceVersion": revision.to_string(), "labels": {"l": label},
+                "ownerReferences": [{"apiVersion": "v1", "kind": "X", "name": "x", "uid": format!("owner-{label}"), "controller": true}]},
+        }))
+        .unwrap()
+    }
+
+    fn names(maps: &[Arc<ConfigMap>]) -> Vec<&str> {
+        maps.iter()
+            .map(|map| map.metadata.name.as_deref().unwrap())
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn indexes_follow_changes() {
+        let cache = Cache::new();
+        cache.replace(vec![map("a", 1, "x"), map("b", 2, "y")], "2");
+        let by_label = cache.index(|map: &ConfigMap| {
+            map.metadata
+                .labels
+                .iter()
+                .flatten()
+                .map(|(_, value)| value.clone())
+                .collect()
+        });
+        assert_eq!(names(&by_label.get("x")), ["a"]);
+        cache.apply(map("a", 3, "y"));
+        assert!(by_label.get("x").is_empty() && by_label.count("y") == 2);
+        assert_eq!(names(&cache.controlled_by("owner-y")), ["a", "b"]);
+        cache.remove(&map("b", 4, "y"));
+        assert_eq!(names(&by_label.get("y")), ["a"]);
+        assert_eq!(
+            names(&cache.select("ns", &LabelSelector::from_pairs([("l", "y")]))),
+            ["a"]
+        );
+        assert!(cache.select("other", &LabelSelector::default()).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn subscribers_see_coalesced_changes() {
+        let cache = Cache::new();
+        cache.replace(vec![map("a", 1, "x")], "1");
+        let mut subscription = cache.subscribe();
+        let first = subscription.next().await.unwrap();
+        assert!(first.len() == 1 && first[0].old.is_none());
+        cache.apply(map("a", 2, "y"));
+        cache.apply(map("a", 3, "z"));
+        cache.apply(map("b", 4, "x"));
+        cache.remove(&map("b", 5, "x"));
+        let second = subscription.next().await.unwrap();
+        assert_eq!(second.len(), 1);
+        let label = |map: &Option<Arc<ConfigMap>>| {
+            map.as_ref().unwrap().metadata.labels.as_ref().unwrap()["l"].clone()
+        };
+        assert_eq!(
+            (label(&second[0].old), label(&second[0].new)),
+            ("x".to_owned(), "z".to_owned())
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_list_tells_what_is_gone() {
+        let cache = Cache::new();
+        cache.replace(vec![map("a", 1, "x"), map("b", 2, "x")], "2");
+        let mut subscription = cache.subscribe();
+        subscription.next().await;
+        cache.replace(vec![map("b", 2, "x")], "9");
+        let deltas = subscription.next().await.unwrap();
+        assert!(deltas.len() == 1 && deltas[0].new.is_none() && &*deltas[0].key.name == "a");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_for_its_own_writes_and_for_stop() {
+        let cache = Cache::new();
+        let waiting = tokio::spawn({
+            let cache = cache.clone();
+            async move { cache.caught_up(&map("a", 7, "x")).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        cache.apply(map("a", 7, "x"));
+        waiting.await.unwrap();
+        let mut subscription = cache.subscribe();
+        cache.stop();
+        assert!(subscription.next().await.is_none());
     }
 }

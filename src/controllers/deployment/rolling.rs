@@ -62,7 +62,11 @@ pub(super) fn shrink(view: View<'_>, sets: &Sets) -> Vec<Resize> {
         *size -= unhealthy;
         removable -= unhealthy;
     }
-    let available: i32 = sets.all().map(|set| view::available(set)).sum();
+    // A set that was scaled down a moment ago may still report pods that are about to go: they do not count.
+    let available: i32 = sets
+        .all()
+        .map(|set| view::available(set).min(view::wanted(set)))
+        .sum();
     let mut spare = (available - least_available).max(0);
     for (_, size) in &mut sizes {
         let less = (*size).min(spare);
