@@ -1,0 +1,56 @@
+//! The last changes, in order: what watches deliver and what keeps past versions alive.
+
+use std::collections::VecDeque;
+
+use crate::store::{Change, Revision};
+
+/// What a change costs besides its key and value.
+const OVERHEAD: usize = 256;
+
+/// Consecutive changes. Every revision is one change, so a revision is a position.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    changes: VecDeque<Change>,
+    bytes: usize,
+    /// The newest revision that was dropped; 0: none.
+    compacted: Revision,
+}
+
+fn size(change: &Change) -> usize {
+    let value = match change {
+        Change::Put { entry, .. } => entry.value.len(),
+        Change::Delete { .. } => 0,
+    };
+    OVERHEAD + change.key().len() + value
+}
+
+impl History {
+    pub(super) fn push(&mut self, change: Change) {
+        self.bytes += size(&change);
+        self.changes.push_back(change);
+    }
+
+    /// Drops the oldest change.
+    pub(super) fn pop(&mut self) -> Option<Change> {
+        let change = self.changes.pop_front()?;
+        self.bytes -= size(&change);
+        self.compacted = change.revision();
+        Some(change)
+    }
+
+    /// Whether more is kept than allowed. The last change is always kept.
+    pub(super) fn exceeds(&self, events: usize, bytes: usize) -> bool {
+        self.changes.len() > 1 && (self.changes.len() > events || self.bytes > bytes)
+    }
+
+    /// Watches may start after this revision, and reads be as of it.
+    pub(super) fn compacted(&self) -> Revision {
+        self.compacted
+    }
+
+    /// The changes after `revision`; `None` when some of them were dropped.
+    pub(super) fn after(&self, revision: Revision) -> Option<impl Iterator<Item = &Change>> {
+        let skip = usize::try_from(revision.checked_sub(self.compacted)?).ok()?;
+        Some(self.changes.range(skip.min(self.changes.len())..))
+    }
+}

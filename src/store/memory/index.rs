@@ -1,0 +1,178 @@
+//! Keys in order, each with its present version and those of the past that history still needs.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::store::{Change, Entry, Range, Revision};
+
+/// All keys. A deleted key stays, without a value, until its deletion is forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    keys: BTreeMap<Arc<str>, Versions>,
+}
+
+#[derive(Debug)]
+struct Versions {
+    latest: Version,
+    /// Oldest first.
+    past: Vec<Version>,
+}
+
+#[derive(Clone, Debug)]
+struct Version {
+    created: Revision,
+    modified: Revision,
+    /// `None`: deleted at `modified`.
+    value: Option<Bytes>,
+}
+
+impl Versions {
+    /// The version that was present at `revision`.
+    fn at(&self, revision: Revision) -> Option<&Version> {
+        if self.latest.modified <= revision {
+            return Some(&self.latest);
+        }
+        self.past
+            .iter()
+            .rev()
+            .find(|version| version.modified <= revision)
+    }
+}
+
+impl Version {
+    fn entry(&self, key: &Arc<str>) -> Option<Entry> {
+        let value = self.value.clone()?;
+        Some(Entry {
+            key: key.clone(),
+            value,
+            created: self.created,
+            modified: self.modified,
+        })
+    }
+}
+
+impl Index {
+    pub(super) fn get(&self, key: &str) -> Option<Entry> {
+        let (key, versions) = self.keys.get_key_value(key)?;
+        versions.latest.entry(key)
+    }
+
+    /// The entries of `range` as of `revision`, and how many more there are.
+    pub(super) fn range(&self, range: &Range, revision: Revision) -> (Vec<Entry>, usize) {
+        let from: Bound<&str> = match &range.after {
+            Some(after) if after.as_str() >= range.prefix.as_str() => Bound::Excluded(after),
+            _ => Bound::Included(&range.prefix),
+        };
+        let keys = self.keys.range::<str, _>((from, Bound::Unbounded));
+        let mut present = keys
+            .take_while(|(key, _)| key.starts_with(range.prefix.as_str()))
+            .filter_map(|(key, versions)| Some((key, versions.at(revision)?)))
+            .filter(|(_, version)| version.value.is_some());
+        let limit = range.limit.unwrap_or(usize::MAX);
+        let entries = present
+            .by_ref()
+            .take(limit)
+            .filter_map(|(key, version)| version.entry(key))
+            .collect();
+        (entries, present.count())
+    }
+
+    /// Makes a change the present.
+    pub(super) fn apply(&mut self, change: &Change) {
+        let (key, version) = match change {
+            Change::Put { entry, .. } => (
+                &entry.key,
+                Version {
+                    created: entry.created,
+                    modified: entry.modified,
+                    value: Some(entry.value.clone()),
+                },
+            ),
+            Change::Delete { previous, revision } => (
+                &previous.key,
+                Version {
+                    created: previous.created,
+                    modified: *revision,
+                    value: None,
+                },
+            ),
+        };
+        match self.keys.get_mut(&**key) {
+            Some(versions) => {
+                let past = std::mem::replace(&mut versions.latest, version);
+                versions.past.push(past);
+            }
+            None => {
+                self.keys.insert(
+                    key.clone(),
+                    Versions {
+                        latest: version,
+                        past: Vec::new(),
+                    },
+                );
+            }
+        }
+    }
+
+    /// Drops what nobody can ask for any more once `change` is forgotten: the versions before it, and the key itself when
+    /// the change deleted it.
+    pub(super) fn forget(&mut self, change: &Change) {
+        let (key, revision) = (change.key(), change.revision());
+        let Some(versions) = self.keys.get_mut(&**key) else {
+            return;
+        };
+        versions.past.retain(|version| version.modified >= revision);
+        if versions.past.is_empty() {
+            versions.past.shrink_to_fit();
+        }
+        if versions.latest.modified == revision && versions.latest.value.is_none() {
+            self.keys.remove(&**key);
+        }
+    }
+}
+
+/// When keys go by themselves.
+#[derive(Debug, Default)]
+pub(super) struct Expiry {
+    by_key: BTreeMap<Arc<str>, Instant>,
+    by_time: BTreeMap<(Instant, Arc<str>), ()>,
+}
+
+impl Expiry {
+    pub(super) fn set(&mut self, key: &Arc<str>, at: Option<Instant>) {
+        self.clear(key);
+        if let Some(at) = at {
+            self.by_key.insert(key.clone(), at);
+            self.by_time.insert((at, key.clone()), ());
+        }
+    }
+
+    pub(super) fn clear(&mut self, key: &Arc<str>) {
+        // Most keys have no time to live, and most stores no such key.
+        if self.by_key.is_empty() {
+            return;
+        }
+        if let Some(at) = self.by_key.remove(key) {
+            self.by_time.remove(&(at, key.clone()));
+        }
+    }
+
+    /// The next time at which a key goes.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.by_time.first_key_value().map(|((at, _), ())| *at)
+    }
+
+    /// Takes a key whose time has come.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Arc<str>> {
+        if self.next()? > now {
+            return None;
+        }
+        let ((_, key), ()) = self.by_time.pop_first()?;
+        self.by_key.remove(&key);
+        Some(key)
+    }
+}

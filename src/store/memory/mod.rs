@@ -1,0 +1,332 @@
+//! A store in memory: multi-version, with bounded history. For tests, simulations and control planes that may forget.
+
+mod history;
+mod index;
+mod keeper;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
+
+use self::history::History;
+use self::index::Index;
+use self::keeper::Keeper;
+use self::watch::Watchers;
+use super::{Change, Entry, Error, Expect, Page, Range, Result, Revision, Store, WatchStream};
+
+/// How much a [`MemoryStore`] keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryConfig {
+    history_events: usize,
+    history_bytes: usize,
+    max_value: usize,
+    progress: Duration,
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        Self {
+            history_events: 100_000,
+            history_bytes: 64 << 20,
+            max_value: 1536 << 10,
+            progress: Duration::from_secs(1),
+        }
+    }
+}
+
+impl MemoryConfig {
+    /// How many changes are kept for watches and reads of the past; older ones are compacted. At least 1. Default = 100,000.
+    #[must_use]
+    pub fn history_events(mut self, events: usize) -> Self {
+        self.history_events = events.max(1);
+        self
+    }
+
+    /// How many bytes of past values are kept. Default = 64 MiB.
+    #[must_use]
+    pub fn history_bytes(mut self, bytes: usize) -> Self {
+        self.history_bytes = bytes;
+        self
+    }
+
+    /// The largest value in bytes. Default = 1.5 MiB, etcd's limit of a request.
+    #[must_use]
+    pub fn max_value(mut self, bytes: usize) -> Self {
+        self.max_value = bytes;
+        self
+    }
+
+    /// How long a watch is left without a progress mark while other keys change. Default = 1 s.
+    #[must_use]
+    pub fn progress_interval(mut self, interval: Duration) -> Self {
+        self.progress = interval;
+        self
+    }
+}
+
+/// A store in memory; see [`Store`] for what it promises. Cheap to clone; clones are the same store. When the last one is
+/// dropped its watches end.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// use homeostat::store::{Expect, MemoryStore, Store};
+/// let store = MemoryStore::default();
+/// let revision = store.put("/a", "1".into(), Expect::Absent, None).await?;
+/// assert_eq!(store.get("/a").await?.unwrap().modified, revision);
+/// assert!(store.put("/a", "2".into(), Expect::Absent, None).await.is_err());
+/// # Ok::<(), homeostat::store::Error>(()) }).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+    /// Ends the keeper with the last clone.
+    keeper: Arc<Mutex<Option<Keeper>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: MemoryConfig,
+    state: RwLock<State>,
+    watchers: Watchers,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Whoever still watches finds the store gone.
+        self.watchers.wake_all();
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    revision: Revision,
+    index: Index,
+    history: History,
+    /// When keys with a time to live go.
+    expiry: index::Expiry,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new(MemoryConfig::default())
+    }
+}
+
+impl MemoryStore {
+    /// An empty store. May be called outside a tokio runtime.
+    #[must_use]
+    pub fn new(config: MemoryConfig) -> Self {
+        let state = State {
+            revision: 0,
+            index: Index::default(),
+            history: History::default(),
+            expiry: index::Expiry::default(),
+        };
+        let shared = Shared {
+            config,
+            state: RwLock::new(state),
+            watchers: Watchers::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            keeper: Arc::default(),
+        }
+    }
+
+    /// Starts the keeper, which needs a runtime, when it is first needed.
+    fn keep(&self) {
+        self.keeper
+            .lock()
+            .get_or_insert_with(|| Keeper::start(&self.shared));
+    }
+}
+
+impl Shared {
+    /// Makes a change at the next revision and tells the watchers.
+    fn commit(&self, state: &mut State, make: impl FnOnce(Revision) -> Change) -> Revision {
+        state.revision += 1;
+        let change = make(state.revision);
+        state.index.apply(&change);
+        let key = change.key().clone();
+        state.history.push(change);
+        while state
+            .history
+            .exceeds(self.config.history_events, self.config.history_bytes)
+        {
+            state.forget_oldest();
+        }
+        self.watchers.wake(&key);
+        state.revision
+    }
+
+    fn delete(&self, state: &mut State, entry: Entry) -> Revision {
+        state.expiry.clear(&entry.key);
+        self.commit(state, |revision| Change::Delete {
+            previous: entry,
+            revision,
+        })
+    }
+
+    /// Deletes the keys whose time has come.
+    fn expire(&self, now: Instant) {
+        let mut state = self.state.write();
+        while let Some(key) = state.expiry.due(now) {
+            if let Some(entry) = state.index.get(&key) {
+                self.delete(&mut state, entry);
+            }
+        }
+    }
+}
+
+impl State {
+    /// Drops the oldest change, and the version that it superseded.
+    fn forget_oldest(&mut self) {
+        if let Some(change) = self.history.pop() {
+            self.index.forget(&change);
+        }
+    }
+
+    /// Whether a read or watch at `revision` is possible.
+    fn check(&self, revision: Revision) -> Result<()> {
+        let oldest = self.history.compacted();
+        if revision < oldest {
+            return Err(Error::Compacted { oldest });
+        }
+        if revision > self.revision {
+            return Err(Error::FutureRevision {
+                asked: revision,
+                current: self.revision,
+            });
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn get(&self, key: &str) -> Result<Option<Entry>> {
+        Ok(self.shared.state.read().index.get(key))
+    }
+
+    async fn range(&self, range: Range) -> Result<Page> {
+        let state = self.shared.state.read();
+        let revision = range.revision.unwrap_or(state.revision);
+        state.check(revision)?;
+        let (entries, remaining) = state.index.range(&range, revision);
+        Ok(Page {
+            entries,
+            revision,
+            remaining,
+        })
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        value: Bytes,
+        expect: Expect,
+        ttl: Option<Duration>,
+    ) -> Result<Revision> {
+        let (size, limit) = (value.len(), self.shared.config.max_value);
+        if size > limit {
+            return Err(Error::TooLarge { size, limit });
+        }
+        let mut state = self.shared.state.write();
+        let previous = state.index.get(key);
+        match (expect, &previous) {
+            (Expect::Absent, Some(_)) => {
+                return Err(Error::AlreadyExists {
+                    key: key.to_owned(),
+                });
+            }
+            (Expect::Modified(_), None) => {
+                return Err(Error::NotFound {
+                    key: key.to_owned(),
+                });
+            }
+            (
+                Expect::Modified(expected),
+                Some(Entry {
+                    modified: actual, ..
+                }),
+            ) if *actual != expected => {
+                return Err(Error::Conflict {
+                    key: key.to_owned(),
+                    expected,
+                    actual: *actual,
+                });
+            }
+            _ => {}
+        }
+        let key: Arc<str> = previous
+            .as_ref()
+            .map_or_else(|| key.into(), |previous| previous.key.clone());
+        state.expiry.set(&key, ttl.map(|ttl| Instant::now() + ttl));
+        let revision = self.shared.commit(&mut state, |modified| {
+            let created = previous
+                .as_ref()
+                .map_or(modified, |previous| previous.created);
+            Change::Put {
+                entry: Entry {
+                    key,
+                    value,
+                    created,
+                    modified,
+                },
+                previous,
+            }
+        });
+        drop(state);
+        if ttl.is_some() {
+            self.keep();
+            self.shared.watchers.tell_keeper();
+        }
+        Ok(revision)
+    }
+
+    async fn delete(&self, key: &str, expect: Option<Revision>) -> Result<(Entry, Revision)> {
+        let mut state = self.shared.state.write();
+        let Some(entry) = state.index.get(key) else {
+            return Err(Error::NotFound {
+                key: key.to_owned(),
+            });
+        };
+        if let Some(expected) = expect.filter(|expected| *expected != entry.modified) {
+            return Err(Error::Conflict {
+                key: key.to_owned(),
+                expected,
+                actual: entry.modified,
+            });
+        }
+        let revision = self.shared.delete(&mut state, entry.clone());
+        Ok((entry, revision))
+    }
+
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<WatchStream> {
+        self.keep();
+        self.shared.state.read().check(after)?;
+        Ok(watch::stream(&self.shared, prefix, after).boxed())
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<()> {
+        let mut state = self.shared.state.write();
+        state.check(revision)?;
+        while state.history.compacted() < revision {
+            state.forget_oldest();
+        }
+        Ok(())
+    }
+
+    async fn revision(&self) -> Result<Revision> {
+        Ok(self.shared.state.read().revision)
+    }
+}
+
+#[cfg(test)]
+mod tests;
