@@ -3,6 +3,7 @@
 //!
 //! Architecture invariant: pure. No async, no tokio, no client, and nothing else of this crate.
 
+pub mod base64;
 pub mod condition;
 pub mod document;
 pub mod field;

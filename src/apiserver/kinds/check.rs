@@ -1,0 +1,230 @@
+//! Checks that many kinds share. A path is made only when there is something to say.
+
+use serde_json::{Map, Value};
+
+use crate::object::field::{Errors, Path};
+use crate::object::{Document, LabelSelector, name};
+
+/// The number at `field` of `object` is zero or more.
+pub(super) fn not_negative(object: &Value, field: &str, path: &Path, errors: &mut Errors) {
+    if let Some(number) = object.i64_at(&[field]).filter(|number| *number < 0) {
+        errors.invalid(
+            path.child(field),
+            number,
+            "must be greater than or equal to 0",
+        );
+    }
+}
+
+/// The text at `field`, if any, is one of `allowed`.
+pub(super) fn one_of(
+    object: &Value,
+    field: &str,
+    allowed: &[&str],
+    path: &Path,
+    errors: &mut Errors,
+) {
+    let text = object.str_at(&[field]);
+    if !text.is_empty() && !allowed.contains(&text) {
+        errors.not_supported(path.child(field), text, allowed);
+    }
+}
+
+/// As [`one_of`], and the field must be there.
+pub(super) fn required_one_of(
+    object: &Value,
+    field: &str,
+    allowed: &[&str],
+    path: &Path,
+    errors: &mut Errors,
+) {
+    if object.str_at(&[field]).is_empty() {
+        errors.required(path.child(field), "");
+    } else {
+        one_of(object, field, allowed, path, errors);
+    }
+}
+
+/// Each problem of `value`.
+pub(super) fn problems(value: &str, problems: Vec<String>, path: &Path, errors: &mut Errors) {
+    for problem in problems {
+        errors.invalid(path.clone(), value, &problem);
+    }
+}
+
+/// Label keys and values; upstream puts all their errors at the map itself.
+pub(super) fn labels(labels: Option<&Value>, path: &Path, errors: &mut Errors) {
+    for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
+        problems(key, name::qualified(key), path, errors);
+        let value = value.as_str().unwrap_or_default();
+        problems(value, name::label_value(value), path, errors);
+    }
+}
+
+/// Annotations: their keys, and their size together.
+pub(super) fn annotations(annotations: Option<&Value>, path: &Path, errors: &mut Errors) {
+    const LIMIT: usize = 256 << 10;
+    let mut size = 0;
+    for (key, value) in annotations.and_then(Value::as_object).into_iter().flatten() {
+        problems(key, name::qualified(&key.to_lowercase()), path, errors);
+        size += key.len() + value.as_str().map_or(0, str::len);
+    }
+    if size > LIMIT {
+        errors.too_long(path.clone(), LIMIT);
+    }
+}
+
+/// A `metav1.LabelSelector`.
+pub(super) fn label_selector(selector: &Value, path: &Path, errors: &mut Errors) {
+    labels(
+        selector.at(&["matchLabels"]),
+        &path.child("matchLabels"),
+        errors,
+    );
+    for (index, expression) in selector.list_at(&["matchExpressions"]).iter().enumerate() {
+        let at = || path.child("matchExpressions").index(index);
+        let has_values = !expression.list_at(&["values"]).is_empty();
+        match expression.str_at(&["operator"]) {
+            "In" | "NotIn" if !has_values => {
+                errors.required(
+                    at().child("values"),
+                    "must be specified when `operator` is 'In' or 'NotIn'",
+                );
+            }
+            "Exists" | "DoesNotExist" if has_values => {
+                errors.forbidden(
+                    at().child("values"),
+                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                );
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => errors.invalid(
+                at().child("operator"),
+                other,
+                "not a valid selector operator",
+            ),
+        }
+        let key = expression.str_at(&["key"]);
+        problems(key, name::qualified(key), &at().child("key"), errors);
+        for (number, value) in expression
+            .list_at(&["values"])
+            .iter()
+            .filter_map(Value::as_str)
+            .enumerate()
+        {
+            if let Some(problem) = name::label_value(value).first() {
+                errors.invalid(at().child("values").index(number), value, problem);
+            }
+        }
+    }
+}
+
+/// The selector of a workload: there, not empty, valid, and matching its template's labels.
+pub(super) fn workload_selector(spec: &Value, path: &Path, errors: &mut Errors) {
+    let selector = spec.get("selector").filter(|selector| !selector.is_null());
+    let at = || path.child("selector");
+    let mut parsed = LabelSelector::default();
+    match selector {
+        None => errors.required(at(), ""),
+        Some(selector) => {
+            label_selector(selector, &at(), errors);
+            match LabelSelector::from_value(selector) {
+                Err(_) => errors.invalid(at(), selector.clone(), "invalid label selector"),
+                Ok(selector) if selector.is_empty() => {
+                    errors.invalid(
+                        at(),
+                        serde_json::json!({}),
+                        "empty selector is invalid for deployment",
+                    );
+                    return;
+                }
+                Ok(selector) => parsed = selector,
+            }
+        }
+    }
+    let labels = spec.at(&["template", "metadata", "labels"]);
+    let label = |key: &str| {
+        labels
+            .and_then(|labels| labels.get(key))
+            .and_then(Value::as_str)
+    };
+    if parsed.is_empty() || !parsed.matches_with(label) {
+        let shown = labels.cloned().unwrap_or(Value::Null);
+        errors.invalid(
+            path.child("template").child("metadata").child("labels"),
+            shown,
+            "`selector` does not match template `labels`",
+        );
+    }
+}
+
+/// `field` must stay as it is.
+pub(super) fn immutable(new: &Value, old: &Value, field: &str, path: &Path, errors: &mut Errors) {
+    let (new, old) = (
+        new.get(field).unwrap_or(&Value::Null),
+        old.get(field).unwrap_or(&Value::Null),
+    );
+    if new != old {
+        errors.invalid(path.child(field), new.clone(), "field is immutable");
+    }
+}
+
+/// A number or a percentage, zero or more.
+pub(super) fn int_or_percent(value: &Value, path: &Path, errors: &mut Errors) {
+    match value {
+        Value::Number(number) if number.as_i64().is_some_and(|number| number < 0) => {
+            errors.invalid(
+                path.clone(),
+                value.clone(),
+                "must be greater than or equal to 0",
+            );
+        }
+        Value::String(text) => {
+            let digits = text.strip_suffix('%').unwrap_or_default();
+            if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                errors.invalid(
+                    path.clone(),
+                    text.as_str(),
+                    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex \
+                     used for validation is '[0-9]+%')",
+                );
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The keys of a config map or secret.
+pub(super) fn config_key(key: &str, path: &Path, errors: &mut Errors) {
+    if key.len() > 253 {
+        errors.invalid(path.clone(), key, "must be no more than 253 bytes");
+    }
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if key.is_empty() || !key.bytes().all(valid) {
+        errors.invalid(
+            path.clone(),
+            key,
+            "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or \
+             'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
+        );
+    } else if key == "." || key.starts_with("..") {
+        let problem = if key == "." {
+            "must not be '.'"
+        } else {
+            "must not start with '..'"
+        };
+        errors.invalid(path.clone(), key, problem);
+    }
+}
+
+/// A port number.
+pub(super) fn port(value: Option<i64>, path: &Path, errors: &mut Errors) {
+    if let Some(port) = value.filter(|port| !(1..=65535).contains(port)) {
+        errors.invalid(path.clone(), port, "must be between 1 and 65535, inclusive");
+    }
+}
+
+/// The map at `field`.
+pub(super) fn map_at<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Map<String, Value>> {
+    object.at(path).and_then(Value::as_object)
+}

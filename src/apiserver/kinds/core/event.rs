@@ -1,0 +1,91 @@
+//! Event, of the core group and of `events.k8s.io`, which are one kind in two dresses.
+
+use serde_json::Value;
+
+use crate::apiserver::registry::strategy::{Context, Strategy};
+use crate::object::Document;
+use crate::object::field::{Errors, Path};
+
+#[derive(Debug)]
+pub(in crate::apiserver::kinds) struct Event;
+
+/// Fields that the two groups name differently: core, then events.k8s.io.
+const RENAMED: [(&str, &str); 6] = [
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+];
+
+impl Strategy for Event {
+    fn prepare_update(&self, _context: &Context<'_>, _object: &mut Value, _old: &Value) {}
+
+    fn validate(&self, _context: &Context<'_>, object: &Value, errors: &mut Errors) {
+        let about = ["involvedObject", "namespace"];
+        let (namespace, of) = (object.namespace(), object.str_at(&about));
+        if of.is_empty() && namespace != "default" && namespace != "kube-system" {
+            errors.invalid(
+                Path::new("involvedObject").child("namespace"),
+                of,
+                "does not match event.namespace",
+            );
+        } else if !of.is_empty() && of != namespace {
+            errors.invalid(
+                Path::new("involvedObject").child("namespace"),
+                of,
+                "does not match event.namespace",
+            );
+        }
+    }
+
+    fn selectable_fields(&self) -> &[&str] {
+        &[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
+        ]
+    }
+
+    fn field(&self, object: &Value, field: &str) -> String {
+        let text = match field {
+            "source" => object.str_at(&["source", "component"]),
+            "reportingComponent" => object.str_at(&["reportingComponent"]),
+            other => object.str_at(&other.split('.').collect::<Vec<_>>()),
+        };
+        text.to_owned()
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+
+    fn has_generation(&self) -> bool {
+        false
+    }
+
+    fn convert(&self, object: &mut Value, from: &str, to: &str) {
+        let Some(map) = object.as_object_mut() else {
+            return;
+        };
+        for (core, events) in RENAMED {
+            let (old, new) = match (from, to) {
+                ("v1", "events.k8s.io/v1") => (core, events),
+                ("events.k8s.io/v1", "v1") => (events, core),
+                _ => return,
+            };
+            if let Some(value) = map.remove(old) {
+                map.insert(new.to_owned(), value);
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Kinds without rules of their own yet: what the table says of them, and what their group has in common.
+
+use serde_json::{Value, json};
+
+use super::names;
+use crate::apiserver::registry::strategy::{Context, Scale, Strategy};
+
+/// A kind that is stored as it comes, its status apart.
+#[derive(Debug)]
+pub(super) struct Generic {
+    has_status: bool,
+    has_generation: bool,
+    allow_create_on_update: bool,
+    has_path_names: bool,
+    scale: Option<Scale>,
+}
+
+impl Generic {
+    pub(super) fn of(group: &str, plural: &str, has_status: bool) -> Self {
+        let plain = matches!(
+            (group, plural),
+            (
+                "",
+                "serviceaccounts"
+                    | "endpoints"
+                    | "limitranges"
+                    | "resourcequotas"
+                    | "podtemplates"
+                    | "persistentvolumes"
+                    | "persistentvolumeclaims"
+            ) | ("apps", "controllerrevisions")
+                | (
+                    "batch"
+                        | "rbac.authorization.k8s.io"
+                        | "storage.k8s.io"
+                        | "coordination.k8s.io"
+                        | "node.k8s.io",
+                    _
+                )
+                | ("scheduling.k8s.io" | "certificates.k8s.io", _)
+        ) && !matches!((group, plural), ("batch", _));
+        let scalable = matches!(
+            (group, plural),
+            ("apps", "statefulsets") | ("", "replicationcontrollers")
+        );
+        let path = |parts: [&str; 2]| parts.map(str::to_owned).to_vec();
+        Self {
+            has_status,
+            has_generation: !plain,
+            allow_create_on_update: matches!(
+                (group, plural),
+                ("coordination.k8s.io", _)
+                    | ("", "endpoints" | "limitranges" | "podtemplates")
+                    | ("rbac.authorization.k8s.io", _)
+            ),
+            has_path_names: group == "rbac.authorization.k8s.io",
+            scale: scalable.then(|| Scale {
+                spec_replicas: path(["spec", "replicas"]),
+                status_replicas: path(["status", "replicas"]),
+                selector: Some(path(["spec", "selector"])),
+            }),
+        }
+    }
+}
+
+impl Strategy for Generic {
+    fn prepare_create(&self, _context: &Context<'_>, object: &mut Value) {
+        if self.has_status {
+            object["status"] = json!({});
+        }
+    }
+
+    fn prepare_update(&self, context: &Context<'_>, object: &mut Value, old: &Value) {
+        if self.has_status && context.subresource.is_none() {
+            match old.get("status") {
+                Some(status) => object["status"] = status.clone(),
+                None => {
+                    object.as_object_mut().map(|object| object.remove("status"));
+                }
+            }
+        }
+    }
+
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        if self.has_path_names {
+            names::path_segment(name, prefix)
+        } else {
+            names::dns_subdomain(name, prefix)
+        }
+    }
+
+    fn has_generation(&self) -> bool {
+        self.has_generation
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        self.allow_create_on_update
+    }
+
+    fn scale(&self) -> Option<Scale> {
+        self.scale.clone()
+    }
+}
