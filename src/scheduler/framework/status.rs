@@ -1,0 +1,85 @@
+//! What a plugin says of a pod or a node.
+
+/// The kinds of verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Code {
+    /// Fine.
+    #[default]
+    Success,
+    /// Does not fit now; making room may help.
+    Unschedulable,
+    /// Does not fit, whatever room is made.
+    UnschedulableAndUnresolvable,
+    /// The plugin has nothing to do with this pod.
+    Skip,
+    /// The pod waits for something outside the scheduler.
+    Pending,
+    /// The plugin failed.
+    Error,
+}
+
+/// A verdict with its reasons.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The kind of verdict.
+    pub code: Code,
+    /// In words, as the pod's condition and event show them. Empty when fine.
+    pub reasons: Vec<String>,
+    /// The plugin that gave it; filled in by the framework.
+    pub plugin: String,
+}
+
+impl Status {
+    /// Fine. Does not allocate.
+    #[must_use]
+    pub fn success() -> Self {
+        Self::default()
+    }
+
+    /// The plugin has nothing to do with this pod.
+    #[must_use]
+    pub fn skip() -> Self {
+        Self {
+            code: Code::Skip,
+            ..Self::default()
+        }
+    }
+
+    /// Does not fit now, for this reason.
+    pub fn unschedulable(reason: impl Into<String>) -> Self {
+        Self {
+            code: Code::Unschedulable,
+            reasons: vec![reason.into()],
+            plugin: String::new(),
+        }
+    }
+
+    /// Does not fit whatever room is made, for this reason.
+    pub fn unresolvable(reason: impl Into<String>) -> Self {
+        Self {
+            code: Code::UnschedulableAndUnresolvable,
+            reasons: vec![reason.into()],
+            plugin: String::new(),
+        }
+    }
+
+    /// The plugin failed.
+    pub fn error(reason: impl Into<String>) -> Self {
+        Self {
+            code: Code::Error,
+            reasons: vec![reason.into()],
+            plugin: String::new(),
+        }
+    }
+
+    /// Whether it is [`Code::Success`] or [`Code::Skip`].
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        matches!(self.code, Code::Success | Code::Skip)
+    }
+
+    pub(crate) fn by(mut self, plugin: &str) -> Self {
+        plugin.clone_into(&mut self.plugin);
+        self
+    }
+}

@@ -1,0 +1,52 @@
+//! NodeAffinity: `nodeSelector`, and required and preferred node affinity.
+
+use super::taints::normalize;
+use crate::scheduler::framework::{
+    ClusterEvent, CycleState, Filter, NodeInfo, Plugin, PodInfo, Score, Status,
+};
+
+/// Filters by required affinity and selector; scores by the weights of the preferred terms that hold.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeAffinity;
+
+impl Plugin for NodeAffinity {
+    fn name(&self) -> &'static str {
+        "NodeAffinity"
+    }
+
+    fn wakes(&self, event: ClusterEvent, _pod: &PodInfo) -> bool {
+        matches!(
+            event,
+            ClusterEvent::NodeAdded | ClusterEvent::NodeLabels | ClusterEvent::PodUpdated
+        )
+    }
+}
+
+impl Filter for NodeAffinity {
+    fn filter(&self, _state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Status {
+        let mut selector = pod.node_selector().into_iter().flatten();
+        let selected = selector.all(|(key, value)| node.label(key) == Some(value));
+        let wanted = pod
+            .required
+            .as_ref()
+            .is_none_or(|terms| terms.iter().any(|term| term.matches(node)));
+        if selected && wanted {
+            return Status::success();
+        }
+        Status::unresolvable("node(s) didn't match Pod's node affinity/selector")
+    }
+}
+
+impl Score for NodeAffinity {
+    fn score(&self, _state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> i64 {
+        pod.preferred
+            .iter()
+            .filter(|(_, term)| term.matches(node))
+            .map(|(weight, _)| weight)
+            .sum()
+    }
+
+    fn normalize(&self, _state: &CycleState, _pod: &PodInfo, scores: &mut [i64]) {
+        normalize(scores, false);
+    }
+}
