@@ -1,4 +1,10 @@
 //! A request to the API, parsed: which resource, which verb, which options (`k8s.io/apiserver/pkg/endpoints/request.RequestInfo`).
+pub(crate) mod list;
+pub(crate) mod negotiate;
+pub(crate) mod options;
+pub(crate) mod query;
+pub(crate) mod route;
+
 use super::registry::Resource;
 use crate::object::{FieldSelector, LabelSelector};
 use bytes::Bytes;

@@ -126,6 +126,27 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     fn default_propagation(&self) -> Propagation {
         Propagation::Background
     }
+    /// What a client is warned of when it deletes an object and leaves to the kind what becomes of dependents.
+    fn default_propagation_warning(&self) -> Option<&'static str> {
+        None
+    }
+    /// Marks an object whose deletion is asked for the first time, for kinds that go in phases of their own (a namespace
+    /// becomes `Terminating`); whether the kind does so. Such an object stays until [`Strategy::is_finalized`].
+    fn begin_deletion(&self, _object: &mut Value) -> bool {
+        false
+    }
+    /// Whether the kind's own finalizers, besides those in the metadata, let a deleted object go.
+    fn is_finalized(&self, _object: &Value) -> bool {
+        true
+    }
+    /// Whether a deletion is answered with the object that is gone rather than with a `Status`.
+    fn returns_deleted_object(&self) -> bool {
+        false
+    }
+    /// How long an object is kept after its last write; `None`: forever.
+    fn ttl(&self) -> Option<std::time::Duration> {
+        None
+    }
     /// Where the scale subresource finds its fields; `None`: there is none.
     fn scale(&self) -> Option<Scale> {
         None
