@@ -19,6 +19,8 @@ type Group = BTreeMap<String, Version>;
 pub(crate) struct Registry {
     // Maps in maps, so that a lookup by three strings makes no new ones.
     groups: RwLock<BTreeMap<String, Group>>,
+    /// The encoded discovery documents.
+    pub discovery: crate::apiserver::discovery::Cache,
 }
 
 impl Registry {

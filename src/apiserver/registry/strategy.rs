@@ -151,6 +151,11 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     fn scale(&self) -> Option<Scale> {
         None
     }
+    /// Whether it is a custom resource. The real server shows those a little differently: items of a list carry their
+    /// `apiVersion` and `kind`, a list always has a `continue`, and discovery names the response kind in full.
+    fn custom(&self) -> bool {
+        false
+    }
     /// Changes `object` from one served version of the kind to another.
     fn convert(&self, _object: &mut Value, _from: &str, _to: &str) {}
 }

@@ -95,19 +95,33 @@ impl ListOptions {
     }
 }
 
-/// Whether lists of the resource select by these fields. Kinds with fields of their own say it in other words.
+/// Refuses field labels that the kind cannot be selected by.
+///
+/// # Errors
+/// 400 in the words of the real server, which differ for kinds with fields of their own.
 fn check_fields(resource: &Resource, fields: &FieldSelector) -> Result<(), Status> {
     let own = resource.strategy.selectable_fields();
+    let special = !own.is_empty() || resource.strategy.custom();
     for term in &fields.terms {
-        let field = term.field.as_str();
-        if matches!(field, "metadata.name" | "metadata.namespace") || own.contains(&field) {
-            continue;
+        let known = match term.field.as_str() {
+            "metadata.name" => true,
+            "metadata.namespace" => {
+                resource.namespaced || !special || resource.plural == "persistentvolumes"
+            }
+            field => own.contains(&field),
+        };
+        if !known && special {
+            return Err(Status::bad_request(format!(
+                "field label not supported: {}",
+                term.field
+            )));
         }
-        return Err(Status::bad_request(if own.is_empty() {
-            format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
-        } else {
-            format!("field label not supported: {field}")
-        }));
+        if !known {
+            let field = &term.field;
+            return Err(Status::bad_request(format!(
+                "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+            )));
+        }
     }
     Ok(())
 }
@@ -115,6 +129,9 @@ fn check_fields(resource: &Resource, fields: &FieldSelector) -> Result<(), Statu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apiserver::Strategy;
+    use crate::apiserver::registry::cacher::fake;
+    use std::sync::Arc;
 
     fn checked(query: &str, watch: bool) -> Result<ListOptions, String> {
         let options = ListOptions::from_query(&Query::parse(query)).map_err(|status| status.message)?;
@@ -145,6 +162,66 @@ mod tests {
         ];
         for (query, watch, expected) in cases {
             assert_eq!(checked(query, watch).unwrap_err(), format!("{list}{expected}"));
+        }
+    }
+
+    #[derive(Debug)]
+    struct Custom;
+    impl Strategy for Custom {
+        fn custom(&self) -> bool {
+            true
+        }
+    }
+
+    #[derive(Debug)]
+    struct Plain;
+    impl Strategy for Plain {}
+
+    #[derive(Debug)]
+    struct Own;
+    impl Strategy for Own {
+        fn selectable_fields(&self) -> &[&str] {
+            &["status.phase"]
+        }
+    }
+
+    #[test]
+    fn field_labels() {
+        let resource = |namespaced, strategy: Arc<dyn Strategy>| {
+            fake::resource("Thing", "things", namespaced, strategy)
+        };
+        for (resource, fields, error) in [
+            (
+                resource(false, Arc::new(Plain)),
+                "metadata.name=a,metadata.namespace=b",
+                "",
+            ),
+            (
+                resource(true, Arc::new(Plain)),
+                "x=y",
+                "\"x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+            ),
+            (
+                resource(true, Arc::new(Own)),
+                "status.phase=a,metadata.namespace=b",
+                "",
+            ),
+            (
+                resource(false, Arc::new(Own)),
+                "metadata.namespace=b",
+                "field label not supported: metadata.namespace",
+            ),
+            (
+                resource(true, Arc::new(Custom)),
+                "x=y",
+                "field label not supported: x",
+            ),
+        ] {
+            let found = check_fields(&resource, &FieldSelector::parse(fields).unwrap());
+            assert_eq!(
+                found.err().map(|status| status.message).unwrap_or_default(),
+                error
+            );
         }
     }
 }
