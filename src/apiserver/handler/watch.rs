@@ -182,6 +182,8 @@ struct Lines {
     columns: bool,
     bookmarks: bool,
     end: Instant,
+    /// Once the end has come: the last revision to be told of.
+    last: Option<Revision>,
     next_bookmark: Option<Instant>,
     done: bool,
 }
@@ -207,6 +209,7 @@ impl Lines {
             columns: matches!(form, Form::Table(_)),
             bookmarks: options.allow_watch_bookmarks,
             end: Instant::now() + timeout,
+            last: None,
             next_bookmark: None,
             done: false,
         };
@@ -224,8 +227,12 @@ impl Lines {
     /// The next line; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if self.done || Instant::now() >= self.end {
+            if self.done {
                 return None;
+            }
+            // Who comes late to the end still gets what happened before it was noticed, but nothing after.
+            if self.last.is_none() && Instant::now() >= self.end {
+                self.last = Some(*self.progress.borrow());
             }
             if let Some(object) = self.source.initial.pop_front() {
                 return Some(self.object_line(EventType::Added, &object.bytes));
@@ -234,6 +241,9 @@ impl Lines {
                 return Some(self.bookmark(true));
             }
             while let Some(event) = self.source.backlog.pop_front() {
+                if self.last.is_some_and(|last| event.revision > last) {
+                    return None;
+                }
                 if let Some(line) = self.event_line(&event) {
                     return Some(line);
                 }
@@ -247,6 +257,7 @@ impl Lines {
                 .take(BATCH, &mut self.source.backlog)
             {
                 Ok(()) if !self.source.backlog.is_empty() => {}
+                Ok(()) if self.last.is_some() => return None,
                 Ok(()) => {
                     self.source.revision = self.source.revision.max(applied);
                     if self

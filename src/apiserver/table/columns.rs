@@ -33,7 +33,7 @@ fn parse(text: &str) -> HashMap<String, Vec<Column>> {
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let cells: Vec<&str> = line.split('\t').collect();
         match cells[..] {
-            [key] => current = key.trim_start_matches('@').to_owned(),
+            [key] => key.trim_start_matches('@').clone_into(&mut current),
             [key, description] => {
                 shared.insert(key, description.replace("\\n", "\n"));
             }

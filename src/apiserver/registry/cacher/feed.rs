@@ -48,7 +48,11 @@ async fn follow(inner: &Inner) -> Result<()> {
     let mut changes = inner.store.watch("", after).await?;
     while let Some(event) = changes.next().await {
         match event? {
-            WatchEvent::Changes(changes) => inner.apply(&changes),
+            WatchEvent::Changes(changes) => {
+                inner.apply(&changes);
+                // Lets watchers read before their rings run over.
+                tokio::task::yield_now().await;
+            }
             WatchEvent::Progress(revision) => inner.advance(revision),
         }
     }
