@@ -73,8 +73,7 @@ pub enum StartError {
 pub struct ApiServerBuilder {
     store: Arc<dyn Store>,
     clock: Option<Clock>,
-    admission: Vec<Arc<dyn Admission>>,
-    default_admission: bool,
+    admission: admission::Chain,
     cluster_ip_range: String,
     node_ports: RangeInclusive<u16>,
     body_limit: usize,
@@ -92,12 +91,12 @@ impl ApiServerBuilder {
     }
     /// Adds an admission plugin after those that are there. Default = those built in only.
     pub fn admission(mut self, plugin: Arc<dyn Admission>) -> Self {
-        self.admission.push(plugin);
+        self.admission = self.admission.with(plugin);
         self
     }
-    /// Leaves out the admission plugins that are built in. Default = they are used.
-    pub fn without_default_admission(mut self) -> Self {
-        self.default_admission = false;
+    /// Leaves out the admission plugin of this name, as `--disable-admission-plugins`. Default = none is left out.
+    pub fn without_admission(mut self, name: &str) -> Self {
+        self.admission = self.admission.without(name);
         self
     }
     /// Where cluster IPs come from. Default = `10.96.0.0/12`.
@@ -153,7 +152,7 @@ impl ApiServerBuilder {
             cacher: Cacher::new(self.store.clone(), self.cacher),
             store: self.store,
             registry,
-            admission: if self.default_admission { admission::Chain::with_defaults(self.admission) } else { admission::Chain::new(self.admission) },
+            admission: self.admission,
             allocators: Allocators::new(cidr, self.node_ports, &clock),
             observer: self.observer,
             in_flight: InFlight::new(self.most_reading, self.most_writing),
@@ -199,8 +198,7 @@ impl ApiServer {
         ApiServerBuilder {
             store,
             clock: None,
-            admission: Vec::new(),
-            default_admission: true,
+            admission: admission::Chain::default(),
             cluster_ip_range: "10.96.0.0/12".into(),
             node_ports: 30000..=32767,
             body_limit: 3 * 1024 * 1024,

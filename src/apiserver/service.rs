@@ -93,7 +93,8 @@ where
         return handler::handle(shared, &request).await;
     }
     let permit = shared.in_flight.enter(routed.verb.is_write())?;
-    let answer = timeout::limit(&query.clone(), async {
+    let limits = query.clone();
+    let answer = timeout::limit(&limits, async {
         let bytes = if routed.verb.is_write() { read(body, shared.body_limit).await? } else { Bytes::new() };
         let request = resource_request(routed, query, user, parts, bytes);
         handler::handle(shared, &request).await

@@ -21,7 +21,10 @@ pub(crate) fn negotiate(request: &ResourceRequest) -> Result<Form, Status> {
 /// The object that was written.
 pub(crate) fn written(call: &Call<'_>, written: &Written) -> Result<Response, Status> {
     let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-    object(call, code, &written.bytes, written.revision)
+    match &written.answer {
+        Some(answer) => transformed(call, code, answer),
+        None => object(call, code, &written.bytes, written.revision),
+    }
 }
 
 /// An object as it is stored.
@@ -41,8 +44,12 @@ pub(crate) fn object(call: &Call<'_>, code: StatusCode, stored: &Bytes, revision
         Some(revision) => encoding::with_revision(&bytes, revision),
         None => bytes,
     };
+    transformed(call, code, &bytes)
+}
+
+fn transformed(call: &Call<'_>, code: StatusCode, bytes: &Bytes) -> Result<Response, Status> {
     let form = negotiate(call.request)?;
-    let body = transform::object(form, call.resource, &bytes, call.shared.clock.now())?;
+    let body = transform::object(form, call.resource, bytes, call.shared.clock.now())?;
     let mut answer = response::json(code, body);
     call.warnings.write(answer.headers_mut());
     Ok(answer)

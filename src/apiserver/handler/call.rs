@@ -46,6 +46,8 @@ pub(crate) struct Written {
     /// `None` for a new object of a dry run, which has no resource version.
     pub revision: Option<Revision>,
     pub created: bool,
+    /// The bytes with the resource version, when they were made already.
+    pub answer: Option<Bytes>,
 }
 
 impl<'a> Call<'a> {
@@ -79,11 +81,6 @@ impl<'a> Call<'a> {
         Context { now: &self.now, subresource: self.subresource, user: &self.request.user.name }
     }
 
-    /// The `apiVersion` that objects are stored with.
-    pub fn storage_version(&self) -> String {
-        storage_version(self.resource)
-    }
-
     /// Brings a document of the request's version into the storage version and fills in the defaults.
     pub fn to_storage(&self, object: &mut Value) {
         to_storage(self.resource, object);
@@ -114,11 +111,31 @@ impl<'a> Call<'a> {
         Status::conflict(&self.resource.group_resource(), name, why)
     }
 
-    /// Tells the observer and the cache of a committed write.
+    /// Tells the observer and the cache of an object that was written at `revision`.
+    pub fn stored(&self, name: &str, object: &Value, bytes: Bytes, revision: Revision, created: bool) -> Written {
+        self.committed(name, revision);
+        // Shown and stored in one version, the cache need not decode what was just encoded.
+        let answer = (!is_converted(self.resource)).then(|| {
+            let answer = encoding::with_revision(&bytes, revision);
+            let key = self.resource.key(self.namespace, name);
+            self.shared.cacher.hint(self.resource, &key, revision, object, answer.clone());
+            answer
+        });
+        Written { bytes, revision: Some(revision), created, answer }
+    }
+
+    /// Tells the observer of a committed write.
     pub fn committed(&self, name: &str, revision: Revision) {
         if let Some(observer) = &self.shared.observer {
             observer.wrote(&Write::of(self, name, revision));
         }
+    }
+}
+
+impl Written {
+    /// An outcome that was not written just now.
+    pub fn of(bytes: Bytes, revision: Option<Revision>, created: bool) -> Self {
+        Self { bytes, revision, created, answer: None }
     }
 }
 
@@ -135,7 +152,7 @@ impl Current {
 
     /// As the outcome of a write that changed nothing.
     pub fn unchanged(&self) -> Written {
-        Written { bytes: self.bytes.clone(), revision: Some(self.revision), created: false }
+        Written::of(self.bytes.clone(), Some(self.revision), false)
     }
 }
 

@@ -231,8 +231,8 @@ async fn put(call: &Call<'_>, name: &str, current: &Current, object: &Value) -> 
     let ttl = call.resource.strategy.ttl();
     match call.shared.store.put(&key, bytes.clone(), Expect::Modified(current.revision), ttl).await {
         Ok(revision) => {
-            call.committed(name, revision);
-            Ok(Some((bytes, revision)))
+            let written = call.stored(name, object, bytes, revision, false);
+            Ok(Some((written.bytes, revision)))
         }
         Err(Error::Conflict { .. } | Error::NotFound { .. }) => Ok(None),
         Err(error) => Err(store_failure(&error)),

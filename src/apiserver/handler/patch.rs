@@ -90,7 +90,7 @@ pub(crate) fn patched(
         Kind::Json => {
             let patch = patch::json::Patch::parse(bytes)?;
             let (object, touched) = (patch.apply(base)?, patch.touched());
-            patch::decode(object, Made::Json(&touched), schema, expected, patch.complaints, strict)?
+            patch::decode(object, Made::Json(&touched), schema, expected, patch.strict_errors, strict)?
         }
         Kind::Merge => {
             let (patch, complaints) = patch::merge::parse(bytes)?;

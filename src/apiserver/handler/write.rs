@@ -78,7 +78,7 @@ async fn create_named(call: &mut Call<'_>, mut object: Value) -> Result<Written,
         if let Some(existing) = call.read(&name).await? {
             return Err(taken(call, &object, Some(&existing.object)));
         }
-        return Ok(Written { bytes: encoding::encode(&object), revision: None, created: true });
+        return Ok(Written::of(encoding::encode(&object), None, true));
     }
     if !matches!(object.resource_version(), "" | "0") {
         let message = "resourceVersion should not be set on objects to be created";
@@ -88,8 +88,7 @@ async fn create_named(call: &mut Call<'_>, mut object: Value) -> Result<Written,
     match call.shared.store.put(&key, bytes.clone(), Expect::Absent, strategy.ttl()).await {
         Ok(revision) => {
             allocation.keep();
-            call.committed(&name, revision);
-            Ok(Written { bytes, revision: Some(revision), created: true })
+            Ok(call.stored(&name, &object, bytes, revision, true))
         }
         Err(Error::AlreadyExists { .. }) => {
             let existing = call.read(&name).await?;
@@ -161,15 +160,14 @@ pub(crate) async fn update(call: &mut Call<'_>, name: &str, missing: Missing, ch
             return Ok(current.unchanged());
         }
         if call.options.dry_run {
-            return Ok(Written { bytes, revision: Some(current.revision), created: false });
+            return Ok(Written::of(bytes, Some(current.revision), false));
         }
         let key = call.resource.key(call.namespace, name);
         let expect = Expect::Modified(current.revision);
         match call.shared.store.put(&key, bytes.clone(), expect, call.resource.strategy.ttl()).await {
             Ok(revision) => {
                 allocation.keep();
-                call.committed(name, revision);
-                return Ok(Written { bytes, revision: Some(revision), created: false });
+                return Ok(call.stored(name, &object, bytes, revision, false));
             }
             Err(Error::Conflict { .. } | Error::NotFound { .. }) => {}
             Err(error) => return Err(store_failure(&error)),
@@ -190,19 +188,17 @@ pub(crate) async fn direct(call: &mut Call<'_>, name: &str, change: &mut DirectC
         let Some(current) = call.read(name).await? else {
             return Err(call.not_found(name));
         };
-        let bytes = encoding::encode(&change(call, &current)?);
+        let object = change(call, &current)?;
+        let bytes = encoding::encode(&object);
         if bytes == current.bytes {
             return Ok(current.unchanged());
         }
         if call.options.dry_run {
-            return Ok(Written { bytes, revision: Some(current.revision), created: false });
+            return Ok(Written::of(bytes, Some(current.revision), false));
         }
         let key = call.resource.key(call.namespace, name);
         match call.shared.store.put(&key, bytes.clone(), Expect::Modified(current.revision), call.resource.strategy.ttl()).await {
-            Ok(revision) => {
-                call.committed(name, revision);
-                return Ok(Written { bytes, revision: Some(revision), created: false });
-            }
+            Ok(revision) => return Ok(call.stored(name, &object, bytes, revision, false)),
             Err(Error::Conflict { .. } | Error::NotFound { .. }) => {}
             Err(error) => return Err(store_failure(&error)),
         }
@@ -313,7 +309,7 @@ fn is_finished(call: &Call<'_>, object: &Value, old: &Value) -> bool {
 
 /// Deletes the object instead of writing it; `None` when another write came between.
 async fn remove_finished(call: &Call<'_>, name: &str, object: &Value, current: &Current) -> Result<Option<Written>, Status> {
-    let written = Written { bytes: encoding::encode(object), revision: Some(current.revision), created: false };
+    let written = Written::of(encoding::encode(object), Some(current.revision), false);
     if call.options.dry_run {
         return Ok(Some(written));
     }
