@@ -25,12 +25,15 @@ pub(crate) struct Cidr {
 
 impl Cidr {
     /// Parses `10.96.0.0/12`; there must be room for at least two addresses and no more than 2^20, as in Kubernetes.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (address, bits) = text.split_once('/')?;
         let address: Ipv4Addr = address.parse().ok()?;
         let bits: u32 = bits.parse().ok().filter(|bits| (12..=30).contains(bits))?;
         let size = 1_u32 << (32 - bits);
-        Some(Self { base: u32::from(address) & !(size - 1), bits })
+        Some(Self {
+            base: u32::from(address) & !(size - 1),
+            bits,
+        })
     }
     /// How many addresses services can have: neither the first nor the last of the range.
     fn size(self) -> u32 {
@@ -45,7 +48,7 @@ impl Cidr {
         (1..=self.size()).contains(&offset).then_some(offset)
     }
     /// The first address, which the service `kubernetes` has.
-    pub fn first(self) -> Ipv4Addr {
+    pub(crate) fn first(self) -> Ipv4Addr {
         self.at(1)
     }
 }
@@ -71,9 +74,15 @@ impl Taken {
             taken.addresses.extend(address.parse::<Ipv4Addr>());
         }
         for port in service.list_at(&["spec", "ports"]) {
-            taken.ports.extend(port.i64_at(&["nodePort"]).and_then(port_number));
+            taken
+                .ports
+                .extend(port.i64_at(&["nodePort"]).and_then(port_number));
         }
-        taken.ports.extend(service.i64_at(&["spec", "healthCheckNodePort"]).and_then(port_number));
+        taken.ports.extend(
+            service
+                .i64_at(&["spec", "healthCheckNodePort"])
+                .and_then(port_number),
+        );
         taken
     }
     fn add(&mut self, other: &Self) {
@@ -81,7 +90,8 @@ impl Taken {
         self.ports.extend(&other.ports);
     }
     fn remove(&mut self, other: &Self) {
-        self.addresses.retain(|address| !other.addresses.contains(address));
+        self.addresses
+            .retain(|address| !other.addresses.contains(address));
         self.ports.retain(|port| !other.ports.contains(port));
     }
 }
@@ -107,7 +117,7 @@ pub(crate) struct Allocation<'a> {
 
 impl Allocation<'_> {
     /// The service is stored: it keeps what it was given and gives back what it no longer has.
-    pub fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         self.given = std::mem::take(&mut self.freed);
     }
 }
@@ -121,15 +131,20 @@ impl Drop for Allocation<'_> {
 }
 
 impl Allocators {
-    pub fn new(cidr: Cidr, ports: RangeInclusive<u16>, clock: &Clock) -> Self {
-        Self { cidr, ports, clock: clock.fork("apiserver/alloc"), taken: Mutex::default() }
+    pub(crate) fn new(cidr: Cidr, ports: RangeInclusive<u16>, clock: &Clock) -> Self {
+        Self {
+            cidr,
+            ports,
+            clock: clock.fork("apiserver/alloc"),
+            taken: Mutex::default(),
+        }
     }
     /// The range of cluster IPs.
-    pub fn cidr(&self) -> Cidr {
+    pub(crate) fn cidr(&self) -> Cidr {
         self.cidr
     }
     /// Learns what the stored services hold.
-    pub fn load<'s>(&self, services: impl IntoIterator<Item = &'s Value>) {
+    pub(crate) fn load<'s>(&self, services: impl IntoIterator<Item = &'s Value>) {
         let mut taken = Taken::default();
         for service in services {
             taken.add(&Taken::by(service));
@@ -140,25 +155,43 @@ impl Allocators {
     ///
     /// # Errors
     /// 422 when it asks for what is taken or outside the range, 500 when nothing is left.
-    pub fn create(&self, resource: &Resource, object: &mut Value) -> Result<Allocation<'_>, Status> {
+    pub(crate) fn create(
+        &self,
+        resource: &Resource,
+        object: &mut Value,
+    ) -> Result<Allocation<'_>, Status> {
         self.allocate(resource, object, None)
     }
     /// Gives a changed service what it newly needs.
     ///
     /// # Errors
     /// As [`Allocators::create`].
-    pub fn update(&self, resource: &Resource, object: &mut Value, old: &Value) -> Result<Allocation<'_>, Status> {
+    pub(crate) fn update(
+        &self,
+        resource: &Resource,
+        object: &mut Value,
+        old: &Value,
+    ) -> Result<Allocation<'_>, Status> {
         self.allocate(resource, object, Some(old))
     }
     /// Takes back what a deleted service held.
-    pub fn release(&self, resource: &Resource, object: &Value) {
+    pub(crate) fn release(&self, resource: &Resource, object: &Value) {
         if is_service(resource) {
             self.taken.lock().remove(&Taken::by(object));
         }
     }
 
-    fn allocate(&self, resource: &Resource, service: &mut Value, old: Option<&Value>) -> Result<Allocation<'_>, Status> {
-        let mut allocation = Allocation { allocators: self, given: Taken::default(), freed: Taken::default() };
+    fn allocate(
+        &self,
+        resource: &Resource,
+        service: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<Allocation<'_>, Status> {
+        let mut allocation = Allocation {
+            allocators: self,
+            given: Taken::default(),
+            freed: Taken::default(),
+        };
         if !is_service(resource) || !service.get("spec").is_some_and(Value::is_object) {
             return Ok(allocation);
         }
@@ -187,14 +220,21 @@ impl Allocators {
         Ok(allocation)
     }
 
-    fn give_address(&self, service: &mut Value, held: &Taken, allocation: &mut Allocation<'_>) -> Result<(), Status> {
+    fn give_address(
+        &self,
+        service: &mut Value,
+        held: &Taken,
+        allocation: &mut Allocation<'_>,
+    ) -> Result<(), Status> {
         let asked = service.str_at(&["spec", "clusterIP"]).to_owned();
         if asked.is_empty() {
             if !addresses(service).is_empty() {
                 // Contradictory: left to validation.
                 return Ok(());
             }
-            let address = self.any_address().ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full"))?;
+            let address = self
+                .any_address()
+                .ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full"))?;
             allocation.given.addresses.insert(address);
             service.set_at(&["spec", "clusterIP"], address.to_string());
             service.set_at(&["spec", "clusterIPs"], vec![address.to_string()]);
@@ -203,50 +243,85 @@ impl Allocators {
         let Ok(address) = asked.parse::<Ipv4Addr>() else {
             return Ok(());
         };
-        if held.addresses.contains(&address) || addresses(service).first() != Some(&asked.as_str()) {
+        if held.addresses.contains(&address) || addresses(service).first() != Some(&asked.as_str())
+        {
             return Ok(());
         }
         let why = if self.cidr.offset(address).is_none() {
-            format!("failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {}", self.cidr)
+            format!(
+                "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
+                self.cidr
+            )
         } else if self.taken.lock().addresses.insert(address) {
             allocation.given.addresses.insert(address);
             return Ok(());
         } else {
             format!("failed to allocate IP {address}: provided IP is already allocated")
         };
-        let given = service.at(&["spec", "clusterIPs"]).cloned().unwrap_or_default();
-        Err(invalid(service, Path::new("spec").child("clusterIPs"), given, &why))
+        let given = service
+            .at(&["spec", "clusterIPs"])
+            .cloned()
+            .unwrap_or_default();
+        Err(invalid(
+            service,
+            Path::new("spec").child("clusterIPs"),
+            given,
+            &why,
+        ))
     }
 
     fn any_address(&self) -> Option<Ipv4Addr> {
         let size = self.cidr.size();
         let reserved = (size / 16).clamp(16, 256).min(size.saturating_sub(1));
         let mut taken = self.taken.lock();
-        let found = [(reserved + 1, size), (1, reserved)].into_iter().find_map(|(first, last)| {
-            let count = last.checked_sub(first)? + 1;
-            let start = u32::try_from(self.clock.below(u64::from(count))).unwrap_or(0);
-            let offsets = (0..count).map(|step| first + (start + step) % count);
-            offsets.map(|offset| self.cidr.at(offset)).find(|address| !taken.addresses.contains(address))
-        })?;
+        let found =
+            [(reserved + 1, size), (1, reserved)]
+                .into_iter()
+                .find_map(|(first, last)| {
+                    let count = last.checked_sub(first)? + 1;
+                    let start = u32::try_from(self.clock.below(u64::from(count))).unwrap_or(0);
+                    let offsets = (0..count).map(|step| first + (start + step) % count);
+                    offsets
+                        .map(|offset| self.cidr.at(offset))
+                        .find(|address| !taken.addresses.contains(address))
+                })?;
         taken.addresses.insert(found);
         Some(found)
     }
 
-    fn give_ports(&self, service: &mut Value, held: &Taken, allocation: &mut Allocation<'_>) -> Result<(), Status> {
+    fn give_ports(
+        &self,
+        service: &mut Value,
+        held: &Taken,
+        allocation: &mut Allocation<'_>,
+    ) -> Result<(), Status> {
         let ports: Vec<(i64, i64)> = service
             .list_at(&["spec", "ports"])
             .iter()
-            .map(|port| (port.i64_at(&["port"]).unwrap_or(0), port.i64_at(&["nodePort"]).unwrap_or(0)))
+            .map(|port| {
+                (
+                    port.i64_at(&["port"]).unwrap_or(0),
+                    port.i64_at(&["nodePort"]).unwrap_or(0),
+                )
+            })
             .collect();
         // Ports of the same number and different protocols share a node port.
         let mut shared: Vec<(i64, i64)> = Vec::new();
         for (index, (port, asked)) in ports.iter().enumerate() {
-            let same = shared.iter().find(|(number, _)| number == port).map(|(_, given)| *given);
+            let same = shared
+                .iter()
+                .find(|(number, _)| number == port)
+                .map(|(_, given)| *given);
             let given = match (asked, same) {
                 (0, Some(given)) => given,
                 (0, None) => self.any_port(allocation)?,
                 (asked, _) => {
-                    self.take_port(service, *asked, held, allocation, || Path::new("spec").child("ports").index(index).child("nodePort"))?;
+                    self.take_port(service, *asked, held, allocation, || {
+                        Path::new("spec")
+                            .child("ports")
+                            .index(index)
+                            .child("nodePort")
+                    })?;
                     *asked
                 }
             };
@@ -260,17 +335,27 @@ impl Allocators {
         Ok(())
     }
 
-    fn give_health_port(&self, service: &mut Value, held: &Taken, allocation: &mut Allocation<'_>) -> Result<(), Status> {
+    fn give_health_port(
+        &self,
+        service: &mut Value,
+        held: &Taken,
+        allocation: &mut Allocation<'_>,
+    ) -> Result<(), Status> {
         if !needs_health_port(service) {
             return Ok(());
         }
-        match service.i64_at(&["spec", "healthCheckNodePort"]).unwrap_or(0) {
+        match service
+            .i64_at(&["spec", "healthCheckNodePort"])
+            .unwrap_or(0)
+        {
             0 => {
                 let port = self.any_port(allocation)?;
                 service.set_at(&["spec", "healthCheckNodePort"], port);
                 Ok(())
             }
-            asked => self.take_port(service, asked, held, allocation, || Path::new("spec").child("healthCheckNodePort")),
+            asked => self.take_port(service, asked, held, allocation, || {
+                Path::new("spec").child("healthCheckNodePort")
+            }),
         }
     }
 
@@ -283,28 +368,44 @@ impl Allocators {
         path: impl Fn() -> Path,
     ) -> Result<(), Status> {
         let port = port_number(asked);
-        if port.is_some_and(|port| held.ports.contains(&port) || allocation.given.ports.contains(&port)) {
+        if port.is_some_and(|port| {
+            held.ports.contains(&port) || allocation.given.ports.contains(&port)
+        }) {
             return Ok(());
         }
         let (first, last) = (self.ports.start(), self.ports.end());
         let Some(port) = port.filter(|port| self.ports.contains(port)) else {
-            let why = format!("provided port is not in the valid range. The range of valid ports is {first}-{last}");
+            let why = format!(
+                "provided port is not in the valid range. The range of valid ports is {first}-{last}"
+            );
             return Err(invalid(service, path(), asked.into(), &why));
         };
         if !self.taken.lock().ports.insert(port) {
-            return Err(invalid(service, path(), asked.into(), "provided port is already allocated"));
+            return Err(invalid(
+                service,
+                path(),
+                asked.into(),
+                "provided port is already allocated",
+            ));
         }
         allocation.given.ports.insert(port);
         Ok(())
     }
 
     fn any_port(&self, allocation: &mut Allocation<'_>) -> Result<i64, Status> {
-        let (first, count) = (u32::from(*self.ports.start()), u32::try_from(self.ports.len()).unwrap_or(0));
+        let (first, count) = (
+            u32::from(*self.ports.start()),
+            u32::try_from(self.ports.len()).unwrap_or(0),
+        );
         let start = u32::try_from(self.clock.below(u64::from(count))).unwrap_or(0);
         let mut taken = self.taken.lock();
-        let candidates = (0..count).filter_map(|step| u16::try_from(first + (start + step) % count).ok());
-        let port = candidates.into_iter().find(|port| !taken.ports.contains(port));
-        let port = port.ok_or_else(|| Status::internal("failed to allocate a nodePort: range is full"))?;
+        let candidates =
+            (0..count).filter_map(|step| u16::try_from(first + (start + step) % count).ok());
+        let port = candidates
+            .into_iter()
+            .find(|port| !taken.ports.contains(port));
+        let port =
+            port.ok_or_else(|| Status::internal("failed to allocate a nodePort: range is full"))?;
         taken.ports.insert(port);
         allocation.given.ports.insert(port);
         Ok(i64::from(port))
@@ -340,17 +441,24 @@ fn needs_address(service: &Value) -> bool {
 fn needs_ports(service: &Value) -> bool {
     match type_of(service) {
         "NodePort" => true,
-        "LoadBalancer" => service.bool_at(&["spec", "allocateLoadBalancerNodePorts"]).unwrap_or(true),
+        "LoadBalancer" => service
+            .bool_at(&["spec", "allocateLoadBalancerNodePorts"])
+            .unwrap_or(true),
         _ => false,
     }
 }
 
 fn needs_health_port(service: &Value) -> bool {
-    type_of(service) == "LoadBalancer" && service.str_at(&["spec", "externalTrafficPolicy"]) == "Local"
+    type_of(service) == "LoadBalancer"
+        && service.str_at(&["spec", "externalTrafficPolicy"]) == "Local"
 }
 
 fn addresses(service: &Value) -> Vec<&str> {
-    let listed: Vec<&str> = service.list_at(&["spec", "clusterIPs"]).iter().filter_map(Value::as_str).collect();
+    let listed: Vec<&str> = service
+        .list_at(&["spec", "clusterIPs"])
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     match service.str_at(&["spec", "clusterIP"]) {
         one if listed.is_empty() && !one.is_empty() => vec![one],
         _ => listed,
@@ -371,12 +479,22 @@ fn carry_over(service: &mut Value, old: &Value) {
     if needs_ports(service) && needs_ports(old) {
         let named = |port: &Value| port.str_at(&["name"]).to_owned();
         let number = |port: &Value| port.i64_at(&["nodePort"]).unwrap_or(0);
-        let mut used: BTreeSet<i64> = service.list_at(&["spec", "ports"]).iter().map(number).collect();
-        let before: Vec<(String, i64)> = old.list_at(&["spec", "ports"]).iter().map(|port| (named(port), number(port))).collect();
+        let mut used: BTreeSet<i64> = service
+            .list_at(&["spec", "ports"])
+            .iter()
+            .map(number)
+            .collect();
+        let before: Vec<(String, i64)> = old
+            .list_at(&["spec", "ports"])
+            .iter()
+            .map(|port| (named(port), number(port)))
+            .collect();
         if let Some(Value::Array(ports)) = service.at_mut(&["spec", "ports"]) {
             for port in ports.iter_mut().filter(|port| number(port) == 0) {
                 let name = named(port);
-                let given = before.iter().find(|(before, given)| *before == name && *given != 0 && !used.contains(given));
+                let given = before.iter().find(|(before, given)| {
+                    *before == name && *given != 0 && !used.contains(given)
+                });
                 if let Some((_, given)) = given {
                     used.insert(*given);
                     port.set_at(&["nodePort"], *given);
@@ -384,7 +502,13 @@ fn carry_over(service: &mut Value, old: &Value) {
             }
         }
     }
-    if needs_health_port(service) && needs_health_port(old) && service.i64_at(&["spec", "healthCheckNodePort"]).unwrap_or(0) == 0 {
+    if needs_health_port(service)
+        && needs_health_port(old)
+        && service
+            .i64_at(&["spec", "healthCheckNodePort"])
+            .unwrap_or(0)
+            == 0
+    {
         copy(service, old, &["spec", "healthCheckNodePort"]);
     }
 }
@@ -426,15 +550,26 @@ fn fill_families(service: &mut Value) {
     if type_of(service) == "ExternalName" {
         return;
     }
-    let selects = service.at(&["spec", "selector"]).and_then(Value::as_object).is_some_and(|selector| !selector.is_empty());
+    let selects = service
+        .at(&["spec", "selector"])
+        .and_then(Value::as_object)
+        .is_some_and(|selector| !selector.is_empty());
     if is_headless(service) && !selects {
         service.default_at(&["spec", "ipFamilyPolicy"], "RequireDualStack");
         let families = service.list_at(&["spec", "ipFamilies"]);
-        let first = families.first().and_then(Value::as_str).unwrap_or("IPv4").to_owned();
+        let first = families
+            .first()
+            .and_then(Value::as_str)
+            .unwrap_or("IPv4")
+            .to_owned();
         let single = service.str_at(&["spec", "ipFamilyPolicy"]) == "SingleStack";
         if families.len() < 2 {
             let other = if first == "IPv4" { "IPv6" } else { "IPv4" }.to_owned();
-            let families = if single { vec![first] } else { vec![first, other] };
+            let families = if single {
+                vec![first]
+            } else {
+                vec![first, other]
+            };
             service.set_at(&["spec", "ipFamilies"], families);
         }
         return;

@@ -19,12 +19,21 @@ use std::sync::Arc;
 pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), Status> {
     load_allocations(shared).await?;
     for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
-        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+        let namespace =
+            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
         ensure(shared, "", "namespaces", &namespace).await?;
     }
     for (name, value, description) in [
-        ("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
-        ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
     ] {
         let class = json!({
             "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": { "name": name },
@@ -51,18 +60,39 @@ async fn load_allocations(shared: &Arc<Shared>) -> Result<(), Status> {
         return Ok(());
     };
     let range = Range::prefix(services.key("", ""));
-    let page = shared.store.range(range).await.map_err(|error| store_failure(&error))?;
-    let stored: Vec<Current> = page.entries.into_iter().map(Current::decode).collect::<Result<_, _>>()?;
-    shared.allocators.load(stored.iter().map(|service| &service.object));
+    let page = shared
+        .store
+        .range(range)
+        .await
+        .map_err(|error| store_failure(&error))?;
+    let stored: Vec<Current> = page
+        .entries
+        .into_iter()
+        .map(Current::decode)
+        .collect::<Result<_, _>>()?;
+    shared
+        .allocators
+        .load(stored.iter().map(|service| &service.object));
     Ok(())
 }
 
 /// Creates the object unless one of its name is there.
-async fn ensure(shared: &Arc<Shared>, group: &str, plural: &str, object: &Value) -> Result<(), Status> {
+async fn ensure(
+    shared: &Arc<Shared>,
+    group: &str,
+    plural: &str,
+    object: &Value,
+) -> Result<(), Status> {
     let Some(resource) = shared.registry.get(group, "v1", plural) else {
         return Ok(());
     };
-    if shared.store.get(&key(&resource, object)).await.map_err(|error| store_failure(&error))?.is_some() {
+    if shared
+        .store
+        .get(&key(&resource, object))
+        .await
+        .map_err(|error| store_failure(&error))?
+        .is_some()
+    {
         return Ok(());
     }
     let request = ResourceRequest {

@@ -10,7 +10,10 @@ const CHECKS: [&str; 4] = ["ping", "log", "etcd", "poststarthook/bootstrap-contr
 
 /// Whether the path is about health: those are answered while the server stops.
 pub(crate) fn is_health(path: &str) -> bool {
-    matches!(path.split('/').nth(1), Some("healthz" | "livez" | "readyz" | "metrics"))
+    matches!(
+        path.split('/').nth(1),
+        Some("healthz" | "livez" | "readyz" | "metrics")
+    )
 }
 
 /// Answers a health path; `None`: it is none.
@@ -30,7 +33,11 @@ pub(crate) fn answer(shared: &Arc<Shared>, path: &str, query: &Query) -> Option<
     }
     if let Some(check) = check {
         let ok = checks.iter().find(|(name, _)| *name == check)?.1;
-        let code = if ok { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+        let code = if ok {
+            StatusCode::OK
+        } else {
+            StatusCode::INTERNAL_SERVER_ERROR
+        };
         return Some(response::text(code, if ok { "ok" } else { "not ok" }));
     }
     let excluded: Vec<&str> = query.all("exclude").collect();
@@ -39,12 +46,19 @@ pub(crate) fn answer(shared: &Arc<Shared>, path: &str, query: &Query) -> Option<
     if ok && query.get("verbose").is_none() {
         return Some(response::text(StatusCode::OK, "ok"));
     }
-    let mut text = String::new();
-    for (name, ok) in &checks {
-        text.push_str(&if *ok { format!("[+]{name} ok\n") } else { format!("[-]{name} failed: reason withheld\n") });
-    }
-    text.push_str(&format!("{endpoint} check {}\n", if ok { "passed" } else { "failed" }));
-    let code = if ok { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+    let lines = checks.iter().map(|(name, ok)| match ok {
+        true => format!("[+]{name} ok\n"),
+        false => format!("[-]{name} failed: reason withheld\n"),
+    });
+    let verdict = if ok { "passed" } else { "failed" };
+    let text = lines
+        .chain([format!("{endpoint} check {verdict}\n")])
+        .collect::<String>();
+    let code = if ok {
+        StatusCode::OK
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR
+    };
     Some(response::text(code, text))
 }
 

@@ -24,8 +24,14 @@ const LONGEST: Duration = Duration::from_secs(1000);
 /// A client that asks as `user` and says it is `user_agent`.
 pub(crate) fn client(server: ApiServer, user_agent: &str, user: &str) -> kube::Client {
     let clock = server.shared().clock.fork(&format!("client/{user_agent}"));
-    let user_agent = HeaderValue::from_str(user_agent).unwrap_or_else(|_| HeaderValue::from_static("homeostat"));
-    let caller = Caller { server, identity: Identity(in_process(user)), user_agent, clock };
+    let user_agent =
+        HeaderValue::from_str(user_agent).unwrap_or_else(|_| HeaderValue::from_static("homeostat"));
+    let caller = Caller {
+        server,
+        identity: Identity(in_process(user)),
+        user_agent,
+        clock,
+    };
     kube::Client::new(caller, "default")
 }
 
@@ -49,7 +55,10 @@ impl Service<Request<KubeBody>> for Caller {
 
     fn call(&mut self, mut request: Request<KubeBody>) -> Self::Future {
         request.extensions_mut().insert(self.identity.clone());
-        request.headers_mut().entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
+        request
+            .headers_mut()
+            .entry(USER_AGENT)
+            .or_insert_with(|| self.user_agent.clone());
         let (mut server, clock) = (self.server.clone(), self.clock.clone());
         Box::pin(async move {
             let mut request = request;
@@ -78,12 +87,22 @@ fn copy(request: &Request<KubeBody>) -> Option<Request<KubeBody>> {
 }
 
 fn is_retried(code: StatusCode) -> bool {
-    matches!(code, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
+    matches!(
+        code,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
 }
 
 /// The longer of our own wait and the server's.
 fn wait(attempt: u32, answer: &Response<Body>, clock: &Clock) -> Duration {
-    let own = clock.jitter(FIRST.saturating_mul(1 << attempt.min(20)), 2.0).min(LONGEST);
-    let server = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let own = clock
+        .jitter(FIRST.saturating_mul(1 << attempt.min(20)), 2.0)
+        .min(LONGEST);
+    let server = answer
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
     server.map_or(own, |seconds| own.max(Duration::from_secs(seconds)))
 }

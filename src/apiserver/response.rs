@@ -74,18 +74,18 @@ pub(crate) struct Warnings(Vec<String>);
 
 impl Warnings {
     /// Adds one.
-    pub fn add(&mut self, text: impl Into<String>) {
+    pub(crate) fn add(&mut self, text: impl Into<String>) {
         let text = text.into();
         if !text.is_empty() && !self.0.contains(&text) {
             self.0.push(text);
         }
     }
     /// Adds all.
-    pub fn extend(&mut self, texts: impl IntoIterator<Item = String>) {
+    pub(crate) fn extend(&mut self, texts: impl IntoIterator<Item = String>) {
         texts.into_iter().for_each(|text| self.add(text));
     }
     /// Writes them as `Warning` headers (RFC 7234, code 299). Long ones are cut once there is much of it, as the real server does.
-    pub fn write(&self, headers: &mut HeaderMap) {
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
         const MOST: usize = 4096;
         const CUT: usize = 256;
         let long = self.0.iter().map(String::len).sum::<usize>() > MOST;

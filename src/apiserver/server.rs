@@ -46,11 +46,11 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Whether the server takes no more requests.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         *self.stopping.borrow()
     }
     /// A new id for a request that brings none.
-    pub fn audit_id(&self) -> HeaderValue {
+    pub(crate) fn audit_id(&self) -> HeaderValue {
         HeaderValue::from(self.requests.fetch_add(1, Ordering::Relaxed))
     }
 }
@@ -142,7 +142,8 @@ impl ApiServerBuilder {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(self) -> Result<ApiServer, StartError> {
-        let cidr = Cidr::parse(&self.cluster_ip_range).ok_or(StartError::ClusterIpRange(self.cluster_ip_range))?;
+        let cidr = Cidr::parse(&self.cluster_ip_range)
+            .ok_or(StartError::ClusterIpRange(self.cluster_ip_range))?;
         let clock = self.clock.unwrap_or_else(Clock::system);
         let registry = Registry::default();
         for resource in kinds::builtin() {
@@ -161,8 +162,12 @@ impl ApiServerBuilder {
             requests: AtomicU64::new(1),
             clock,
         };
-        let server = ApiServer { shared: Arc::new(shared) };
-        bootstrap::run(server.shared()).await.map_err(StartError::Bootstrap)?;
+        let server = ApiServer {
+            shared: Arc::new(shared),
+        };
+        bootstrap::run(server.shared())
+            .await
+            .map_err(StartError::Bootstrap)?;
         Ok(server)
     }
 }

@@ -24,7 +24,8 @@ use tower::{BoxError, Service};
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// The future of an answer.
-pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
+pub type ResponseFuture =
+    Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
 
 /// Takes requests with any body: kube's, or a connection's.
 impl<B> Service<Request<B>> for ApiServer
@@ -64,10 +65,14 @@ where
     let mut answer = answer.await;
     if parts.method == Method::HEAD {
         *answer.body_mut() = response::full(Bytes::new());
-    } else if wants_yaml(&parts.headers) && answer.headers().get(CONTENT_TYPE) == Some(&response::JSON) {
+    } else if wants_yaml(&parts.headers)
+        && answer.headers().get(CONTENT_TYPE) == Some(&response::JSON)
+    {
         answer = to_yaml(answer).await;
     }
-    answer.headers_mut().insert(AUDIT_ID, audit.unwrap_or_else(|| shared.audit_id()));
+    answer
+        .headers_mut()
+        .insert(AUDIT_ID, audit.unwrap_or_else(|| shared.audit_id()));
     answer
 }
 
@@ -77,7 +82,8 @@ where
     B::Error: Into<BoxError>,
 {
     let user = identity::of(&parts.extensions);
-    let path = query::decode(parts.uri.path(), false).ok_or_else(|| Status::bad_request("invalid URL escape in the path"))?;
+    let path = query::decode(parts.uri.path(), false)
+        .ok_or_else(|| Status::bad_request("invalid URL escape in the path"))?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let routed = route::route(&shared.registry, &parts.method, &path, &query);
     if shared.is_stopping() && !health::is_health(&path) {
@@ -95,7 +101,11 @@ where
     let permit = shared.in_flight.enter(routed.verb.is_write())?;
     let limits = query.clone();
     let answer = timeout::limit(&limits, async {
-        let bytes = if routed.verb.is_write() { read(body, shared.body_limit).await? } else { Bytes::new() };
+        let bytes = if routed.verb.is_write() {
+            read(body, shared.body_limit).await?
+        } else {
+            Bytes::new()
+        };
         let request = resource_request(routed, query, user, parts, bytes);
         handler::handle(shared, &request).await
     });
@@ -104,8 +114,21 @@ where
     answer
 }
 
-fn resource_request(routed: Routed, query: Query, user: Arc<User>, parts: &Parts, body: Bytes) -> ResourceRequest {
-    let header = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+fn resource_request(
+    routed: Routed,
+    query: Query,
+    user: Arc<User>,
+    parts: &Parts,
+    body: Bytes,
+) -> ResourceRequest {
+    let header = |name: HeaderName| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
+    };
     ResourceRequest {
         verb: routed.verb,
         resource: routed.resource,
@@ -123,7 +146,11 @@ fn resource_request(routed: Routed, query: Query, user: Arc<User>, parts: &Parts
 
 /// Several `Accept` headers are one list.
 fn accept(headers: &HeaderMap) -> String {
-    let values: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let values: Vec<&str> = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
     values.join(",")
 }
 
@@ -139,12 +166,19 @@ where
             Reason::RequestEntityTooLarge,
             format!("Request entity too large: limit is {limit}"),
         )),
-        Err(error) => Err(Status::bad_request(format!("the body of the request could not be read: {error}"))),
+        Err(error) => Err(Status::bad_request(format!(
+            "the body of the request could not be read: {error}"
+        ))),
     }
 }
 
 /// Paths that are no resources.
-fn plain(shared: &Arc<Shared>, parts: &Parts, path: &str, query: &Query) -> Result<Response, Status> {
+fn plain(
+    shared: &Arc<Shared>,
+    parts: &Parts,
+    path: &str,
+    query: &Query,
+) -> Result<Response, Status> {
     let known = health::answer(shared, path, query).map(Ok);
     let known = known.or_else(|| discovery::answer(&shared.registry, path, &parts.headers));
     match known {
@@ -161,13 +195,17 @@ fn not_found() -> Response {
 
 fn stopping() -> Status {
     let mut status = Status::unavailable("apiserver is shutting down.");
-    status.details = Some(Box::new(crate::object::status::Details { retry_after_seconds: 1, ..Default::default() }));
+    status.details = Some(Box::new(crate::object::status::Details {
+        retry_after_seconds: 1,
+        ..Default::default()
+    }));
     status
 }
 
 fn wants_yaml(headers: &HeaderMap) -> bool {
     let accept = accept(headers);
-    accept.contains("yaml") && negotiate::output(&accept, true).is_ok_and(|output| output.format == Format::Yaml)
+    accept.contains("yaml")
+        && negotiate::output(&accept, true).is_ok_and(|output| output.format == Format::Yaml)
 }
 
 /// Answers are made as JSON; the few who want YAML get it from that.
@@ -177,10 +215,14 @@ async fn to_yaml(answer: Response) -> Response {
         Ok(body) => body.to_bytes(),
         Err(never) => match never {},
     };
-    let yaml = serde_json::from_slice::<serde_json::Value>(&bytes).ok().and_then(|value| serde_saphyr::to_string(&value).ok());
+    let yaml = serde_json::from_slice::<serde_json::Value>(&bytes)
+        .ok()
+        .and_then(|value| serde_saphyr::to_string(&value).ok());
     match yaml {
         Some(yaml) => {
-            parts.headers.insert(CONTENT_TYPE, HeaderValue::clone(&response::YAML));
+            parts
+                .headers
+                .insert(CONTENT_TYPE, HeaderValue::clone(&response::YAML));
             Response::from_parts(parts, response::full(yaml))
         }
         None => Response::from_parts(parts, response::full(bytes)),

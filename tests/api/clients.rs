@@ -12,7 +12,9 @@ struct Log(Mutex<Vec<String>>);
 
 impl WriteObserver for Log {
     fn wrote(&self, write: &Write<'_>) {
-        let sub = write.subresource.map_or(String::new(), |sub| format!("/{sub}"));
+        let sub = write
+            .subresource
+            .map_or(String::new(), |sub| format!("/{sub}"));
         let line = format!(
             "{} {} {} {}{sub} {}/{}",
             write.user, write.user_agent, write.verb, write.resource, write.namespace, write.name
@@ -22,7 +24,13 @@ impl WriteObserver for Log {
 }
 
 fn map(name: &str) -> ConfigMap {
-    ConfigMap { metadata: kube::api::ObjectMeta { name: Some(name.into()), ..Default::default() }, ..Default::default() }
+    ConfigMap {
+        metadata: kube::api::ObjectMeta {
+            name: Some(name.into()),
+            ..Default::default()
+        },
+        ..Default::default()
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -30,17 +38,28 @@ async fn writes_are_observed_under_the_components_names() {
     let log = Arc::new(Log::default());
     let api = Api::start(builder().observer(log.clone())).await;
     log.0.lock().unwrap().clear();
-    let client = api.server.client_as("deployment-controller/v1", "system:controller:deployment");
+    let client = api
+        .server
+        .client_as("deployment-controller/v1", "system:controller:deployment");
     let maps: Client<ConfigMap> = Client::namespaced(client, "default");
-    maps.create(&PostParams::default(), &map("x")).await.unwrap();
+    maps.create(&PostParams::default(), &map("x"))
+        .await
+        .unwrap();
     let patch = json!({"data": {"a": "1"}});
-    maps.patch("x", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    maps.patch("x", &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .unwrap();
     // What changes nothing, and what is only tried, is no write.
-    maps.patch("x", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
-    maps.delete("x", &DeleteParams::default().dry_run()).await.unwrap();
+    maps.patch("x", &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .unwrap();
+    maps.delete("x", &DeleteParams::default().dry_run())
+        .await
+        .unwrap();
     maps.delete("x", &DeleteParams::default()).await.unwrap();
     let who = "system:controller:deployment deployment-controller/v1";
-    let expected = ["create", "patch", "delete"].map(|verb| format!("{who} {verb} configmaps default/x"));
+    let expected =
+        ["create", "patch", "delete"].map(|verb| format!("{who} {verb} configmaps default/x"));
     assert_eq!(*log.0.lock().unwrap(), expected);
 }
 
@@ -50,7 +69,10 @@ async fn clients_try_again_as_kubes_do() {
     let maps: Client<ConfigMap> = Client::namespaced(api.server.client(), "default");
     let start = tokio::time::Instant::now();
     let error = maps.get("x").await.unwrap_err();
-    assert!(matches!(&error, kube::Error::Api(status) if status.code == 429), "{error}");
+    assert!(
+        matches!(&error, kube::Error::Api(status) if status.code == 429),
+        "{error}"
+    );
     // Fifteen retries, each at least the second that the server asked for.
     assert!(start.elapsed() >= std::time::Duration::from_secs(15));
 }
@@ -68,7 +90,15 @@ impl WriteObserver for Panics {
 async fn a_panic_is_one_requests_failure() {
     let api = Api::start(builder().observer(Arc::new(Panics))).await;
     let maps: Client<ConfigMap> = Client::namespaced(api.server.client(), "default");
-    let error = maps.create(&PostParams::default(), &map("bad")).await.unwrap_err();
-    assert!(matches!(&error, kube::Error::Api(status) if status.code == 500), "{error}");
-    maps.create(&PostParams::default(), &map("good")).await.unwrap();
+    let error = maps
+        .create(&PostParams::default(), &map("bad"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, kube::Error::Api(status) if status.code == 500),
+        "{error}"
+    );
+    maps.create(&PostParams::default(), &map("good"))
+        .await
+        .unwrap();
 }

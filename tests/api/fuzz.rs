@@ -21,9 +21,15 @@ fn path() -> impl Strategy<Value = String> {
         1 => "[a-zA-Z0-9%._~-]{0,12}",
     ];
     let near = prop::sample::select(vec![
-        "/api/v1/namespaces/default/configmaps/x", "/api/v1/namespaces/default/configmaps", "/api/v1/namespaces/default/pods/x/status",
-        "/api/v1/namespaces/default/pods/x/binding", "/api/v1/namespaces/default/pods/x/eviction", "/api/v1/namespaces/default/services",
-        "/apis/apps/v1/namespaces/default/deployments/x/scale", "/api/v1/namespaces/x", "/api/v1/namespaces/x/finalize",
+        "/api/v1/namespaces/default/configmaps/x",
+        "/api/v1/namespaces/default/configmaps",
+        "/api/v1/namespaces/default/pods/x/status",
+        "/api/v1/namespaces/default/pods/x/binding",
+        "/api/v1/namespaces/default/pods/x/eviction",
+        "/api/v1/namespaces/default/services",
+        "/apis/apps/v1/namespaces/default/deployments/x/scale",
+        "/api/v1/namespaces/x",
+        "/api/v1/namespaces/x/finalize",
     ]);
     prop_oneof![
         2 => near.prop_map(str::to_owned),
@@ -33,16 +39,53 @@ fn path() -> impl Strategy<Value = String> {
 
 fn query() -> impl Strategy<Value = String> {
     let key = prop::sample::select(vec![
-        "labelSelector", "fieldSelector", "limit", "continue", "resourceVersion", "resourceVersionMatch", "timeoutSeconds", "dryRun",
-        "fieldManager", "fieldValidation", "force", "gracePeriodSeconds", "propagationPolicy", "orphanDependents", "sendInitialEvents",
-        "allowWatchBookmarks", "pretty", "timeout", "includeObject",
+        "labelSelector",
+        "fieldSelector",
+        "limit",
+        "continue",
+        "resourceVersion",
+        "resourceVersionMatch",
+        "timeoutSeconds",
+        "dryRun",
+        "fieldManager",
+        "fieldValidation",
+        "force",
+        "gracePeriodSeconds",
+        "propagationPolicy",
+        "orphanDependents",
+        "sendInitialEvents",
+        "allowWatchBookmarks",
+        "pretty",
+        "timeout",
+        "includeObject",
     ]);
     let value = prop_oneof![
-        prop::sample::select(vec!["", "All", "true", "false", "0", "1", "-1", "Strict", "Exact", "NotOlderThan", "a%3Db", "metadata.name%3Dx", "%zz", "99999999999999999999"]).prop_map(str::to_owned),
+        prop::sample::select(vec![
+            "",
+            "All",
+            "true",
+            "false",
+            "0",
+            "1",
+            "-1",
+            "Strict",
+            "Exact",
+            "NotOlderThan",
+            "a%3Db",
+            "metadata.name%3Dx",
+            "%zz",
+            "99999999999999999999"
+        ])
+        .prop_map(str::to_owned),
         "[a-zA-Z0-9%=,!()+._-]{0,16}",
     ];
-    prop::collection::vec((key, value), 0..4)
-        .prop_map(|pairs| pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("&"))
+    prop::collection::vec((key, value), 0..4).prop_map(|pairs| {
+        pairs
+            .into_iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect::<Vec<_>>()
+            .join("&")
+    })
 }
 
 fn body() -> impl Strategy<Value = Vec<u8>> {
@@ -54,19 +97,55 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
     ];
     let key = prop_oneof![
         prop::sample::select(vec![
-            "apiVersion", "kind", "metadata", "name", "namespace", "labels", "annotations", "finalizers", "ownerReferences", "uid",
-            "resourceVersion", "deletionTimestamp", "spec", "status", "data", "replicas", "target", "op", "path", "value", "ports",
-            "clusterIP", "type", "nodePort", "preconditions", "dryRun", "$patch", "generateName", "deleteOptions",
-        ]).prop_map(str::to_owned),
+            "apiVersion",
+            "kind",
+            "metadata",
+            "name",
+            "namespace",
+            "labels",
+            "annotations",
+            "finalizers",
+            "ownerReferences",
+            "uid",
+            "resourceVersion",
+            "deletionTimestamp",
+            "spec",
+            "status",
+            "data",
+            "replicas",
+            "target",
+            "op",
+            "path",
+            "value",
+            "ports",
+            "clusterIP",
+            "type",
+            "nodePort",
+            "preconditions",
+            "dryRun",
+            "$patch",
+            "generateName",
+            "deleteOptions",
+        ])
+        .prop_map(str::to_owned),
         "[a-z$./]{0,6}",
     ];
     let json = leaf.prop_recursive(4, 32, 6, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
-            prop::collection::btree_map(key.clone(), inner, 0..6).prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            prop::collection::btree_map(key.clone(), inner, 0..6)
+                .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
         ]
     });
-    let kinds = prop::sample::select(vec![("v1", "ConfigMap"), ("v1", "Pod"), ("v1", "Service"), ("v1", "Binding"), ("autoscaling/v1", "Scale"), ("v1", "Namespace"), ("policy/v1", "Eviction")]);
+    let kinds = prop::sample::select(vec![
+        ("v1", "ConfigMap"),
+        ("v1", "Pod"),
+        ("v1", "Service"),
+        ("v1", "Binding"),
+        ("autoscaling/v1", "Scale"),
+        ("v1", "Namespace"),
+        ("policy/v1", "Eviction"),
+    ]);
     prop_oneof![
         1 => prop::collection::vec(any::<u8>(), 0..64),
         2 => json.clone().prop_map(|json| json.to_string().into_bytes()),
@@ -93,14 +172,21 @@ fn check(answer: &Answer, line: &str) {
     if answer.code < 400 || answer.text.is_empty() {
         return;
     }
-    let plain = answer.headers["content-type"].to_str().unwrap().starts_with("text/plain");
+    let plain = answer.headers["content-type"]
+        .to_str()
+        .unwrap()
+        .starts_with("text/plain");
     if plain {
         assert!(matches!(answer.code, 404 | 500), "{line}: {}", answer.text);
         return;
     }
     let yaml = answer.headers["content-type"] == "application/yaml";
     if yaml {
-        assert!(answer.text.contains("kind: Status"), "{line}: {}", answer.text);
+        assert!(
+            answer.text.contains("kind: Status"),
+            "{line}: {}",
+            answer.text
+        );
         return;
     }
     let status = &answer.body;
@@ -109,12 +195,28 @@ fn check(answer: &Answer, line: &str) {
     assert_eq!(status["code"], answer.code, "{line}");
     let message = status["message"].as_str().unwrap_or_default();
     assert!(!message.is_empty(), "{line}");
-    assert!(!message.contains("caused apiserver to panic"), "{line}: {message}");
+    assert!(
+        !message.contains("caused apiserver to panic"),
+        "{line}: {message}"
+    );
 }
 
-async fn ask(api: &Api, method: &str, target: &str, content_type: &str, accept: &str, body: Vec<u8>) {
-    let line = format!("{method} {target} [{content_type}] {}", String::from_utf8_lossy(&body));
-    let (Ok(method), Ok(uri)) = (Method::from_bytes(method.as_bytes()), target.parse::<http::Uri>()) else {
+async fn ask(
+    api: &Api,
+    method: &str,
+    target: &str,
+    content_type: &str,
+    accept: &str,
+    body: Vec<u8>,
+) {
+    let line = format!(
+        "{method} {target} [{content_type}] {}",
+        String::from_utf8_lossy(&body)
+    );
+    let (Ok(method), Ok(uri)) = (
+        Method::from_bytes(method.as_bytes()),
+        target.parse::<http::Uri>(),
+    ) else {
         return;
     };
     let mut request = Request::new(Full::from(body));
@@ -126,16 +228,38 @@ async fn ask(api: &Api, method: &str, target: &str, content_type: &str, accept: 
         }
     }
     // A watch does not end by itself soon: an hour of virtual time is enough for all of them.
-    let answer = tokio::time::timeout(std::time::Duration::from_secs(3 * 3600), api.send(request)).await;
-    check(&answer.unwrap_or_else(|_| panic!("{line} is not answered")), &line);
+    let answer =
+        tokio::time::timeout(std::time::Duration::from_secs(3 * 3600), api.send(request)).await;
+    check(
+        &answer.unwrap_or_else(|_| panic!("{line} is not answered")),
+        &line,
+    );
 }
 
 #[test]
 fn any_request_is_answered() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     let api = runtime.block_on(api());
-    let requests = prop::collection::vec((method(), path(), query(), media_type(), media_type(), body()), 1..6);
-    let config = ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() };
+    let requests = prop::collection::vec(
+        (
+            method(),
+            path(),
+            query(),
+            media_type(),
+            media_type(),
+            body(),
+        ),
+        1..6,
+    );
+    let config = ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
     proptest!(config, |(requests in requests)| {
         for (method, path, query, content_type, accept, body) in requests {
             runtime.block_on(ask(&api, &method, &format!("{path}?{query}"), &content_type, &accept, body));

@@ -44,17 +44,28 @@ impl Answer {
     pub fn fails(self, code: u16, reason: &str) -> String {
         assert_eq!(self.code, code, "{}", self.text);
         assert_eq!(self.body["kind"], "Status", "{}", self.text);
-        assert_eq!(self.body["reason"].as_str().unwrap_or_default(), reason, "{}", self.text);
+        assert_eq!(
+            self.body["reason"].as_str().unwrap_or_default(),
+            reason,
+            "{}",
+            self.text
+        );
         self.body["message"].as_str().unwrap_or_default().to_owned()
     }
     pub fn warnings(&self) -> Vec<&str> {
-        self.headers.get_all("warning").iter().map(|value| value.to_str().unwrap()).collect()
+        self.headers
+            .get_all("warning")
+            .iter()
+            .map(|value| value.to_str().unwrap())
+            .collect()
     }
 }
 
 impl Api {
     pub async fn start(builder: ApiServerBuilder) -> Self {
-        Self { server: builder.start().await.unwrap() }
+        Self {
+            server: builder.start().await.unwrap(),
+        }
     }
     /// Any request: `line` is method and target, then headers as `Name: value`, one a line.
     pub async fn raw(&self, line: &str, body: impl Into<Vec<u8>>) -> Answer {
@@ -62,14 +73,19 @@ impl Api {
         let (method, target) = lines.next().unwrap().split_once(' ').unwrap();
         let mut request = Request::builder().method(method).uri(target);
         for header in lines {
-            let (name, value) = header.split_once(": ").unwrap_or((header.trim_end_matches(':'), ""));
+            let (name, value) = header
+                .split_once(": ")
+                .unwrap_or_else(|| (header.trim_end_matches(':'), ""));
             request = request.header(name, value);
         }
-        self.send(request.body(Full::from(body.into())).unwrap()).await
+        self.send(request.body(Full::from(body.into())).unwrap())
+            .await
     }
     pub async fn send(&self, request: Request<Full<bytes::Bytes>>) -> Answer {
         let mut server = self.server.clone();
-        let service = ServiceExt::<Request<Full<bytes::Bytes>>>::ready(&mut server).await.unwrap();
+        let service = ServiceExt::<Request<Full<bytes::Bytes>>>::ready(&mut server)
+            .await
+            .unwrap();
         let (parts, body) = service.call(request).await.unwrap().into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         Answer {
@@ -95,13 +111,18 @@ impl Api {
             "merge" => "merge-patch+json",
             _ => "strategic-merge-patch+json",
         };
-        self.raw(&format!("PATCH {path}\nContent-Type: application/{media_type}"), body.to_string()).await
+        self.raw(
+            &format!("PATCH {path}\nContent-Type: application/{media_type}"),
+            body.to_string(),
+        )
+        .await
     }
     pub async fn delete(&self, path: &str) -> Answer {
         self.raw(&format!("DELETE {path}"), "").await
     }
     pub async fn delete_with(&self, path: &str, options: &Value) -> Answer {
-        self.raw(&format!("DELETE {path}"), options.to_string()).await
+        self.raw(&format!("DELETE {path}"), options.to_string())
+            .await
     }
 }
 

@@ -17,10 +17,16 @@ pub(crate) struct Identity(pub Arc<User>);
 
 /// An all-powerful user of this name.
 pub(crate) fn in_process(name: &str) -> Arc<User> {
-    Arc::new(User { name: name.to_owned(), uid: String::new(), groups: vec![MASTERS.to_owned(), "system:authenticated".to_owned()] })
+    Arc::new(User {
+        name: name.to_owned(),
+        uid: String::new(),
+        groups: vec![MASTERS.to_owned(), "system:authenticated".to_owned()],
+    })
 }
 
 /// Who asks.
 pub(crate) fn of(extensions: &Extensions) -> Arc<User> {
-    extensions.get::<Identity>().map_or_else(|| ADMIN.clone(), |identity| identity.0.clone())
+    extensions
+        .get::<Identity>()
+        .map_or_else(|| ADMIN.clone(), |identity| identity.0.clone())
 }

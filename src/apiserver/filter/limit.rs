@@ -23,26 +23,41 @@ impl Drop for Permit {
 }
 
 impl InFlight {
-    pub fn new(most_reading: usize, most_writing: usize) -> Self {
-        Self { reading: Arc::default(), writing: Arc::default(), most_reading, most_writing }
+    pub(crate) fn new(most_reading: usize, most_writing: usize) -> Self {
+        Self {
+            reading: Arc::default(),
+            writing: Arc::default(),
+            most_reading,
+            most_writing,
+        }
     }
 
     /// Lets a request in.
     ///
     /// # Errors
     /// 429 when too many are in.
-    pub fn enter(&self, writes: bool) -> Result<Permit, Status> {
-        let (count, most) = if writes { (&self.writing, self.most_writing) } else { (&self.reading, self.most_reading) };
+    pub(crate) fn enter(&self, writes: bool) -> Result<Permit, Status> {
+        let (count, most) = if writes {
+            (&self.writing, self.most_writing)
+        } else {
+            (&self.reading, self.most_reading)
+        };
         if count.fetch_add(1, Ordering::AcqRel) >= most {
             count.fetch_sub(1, Ordering::AcqRel);
-            return Err(Status::too_many_requests("Too many requests, please try again later.", 1));
+            return Err(Status::too_many_requests(
+                "Too many requests, please try again later.",
+                1,
+            ));
         }
         Ok(Permit(count.clone()))
     }
 
     /// How many read and how many write.
-    pub fn now(&self) -> (usize, usize) {
-        (self.reading.load(Ordering::Acquire), self.writing.load(Ordering::Acquire))
+    pub(crate) fn now(&self) -> (usize, usize) {
+        (
+            self.reading.load(Ordering::Acquire),
+            self.writing.load(Ordering::Acquire),
+        )
     }
 }
 

@@ -12,9 +12,13 @@ pub(crate) async fn catch(next: impl Future<Output = Response>) -> Response {
         Ok(answer) => answer,
         Err(cause) => {
             let text = cause.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let text = text.or_else(|| cause.downcast_ref::<String>().cloned()).unwrap_or_default();
+            let text = text
+                .or_else(|| cause.downcast_ref::<String>().cloned())
+                .unwrap_or_default();
             tracing::error!(panic = text, "a request handler panicked");
-            response::failure(&Status::internal("This request caused apiserver to panic. Look in the logs for details."))
+            response::failure(&Status::internal(
+                "This request caused apiserver to panic. Look in the logs for details.",
+            ))
         }
     }
 }

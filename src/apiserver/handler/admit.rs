@@ -9,7 +9,12 @@ use serde_json::{Value, json};
 ///
 /// # Errors
 /// What a plugin that refuses says.
-pub(crate) async fn mutate(call: &Call<'_>, name: &str, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+pub(crate) async fn mutate(
+    call: &Call<'_>,
+    name: &str,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
     let facts = Facts::of(call, true, old);
     let request = facts.request(call, name, old);
     call.shared.admission.mutate(&request, object).await
@@ -19,14 +24,23 @@ pub(crate) async fn mutate(call: &Call<'_>, name: &str, object: &mut Value, old:
 ///
 /// # Errors
 /// What a plugin that refuses says.
-pub(crate) async fn validate(call: &Call<'_>, name: &str, object: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
+pub(crate) async fn validate(
+    call: &Call<'_>,
+    name: &str,
+    object: Option<&Value>,
+    old: Option<&Value>,
+) -> Result<(), Status> {
     let facts = Facts::of(call, object.is_some(), old);
     let request = facts.request(call, name, old);
     call.shared.admission.validate(&request, object).await
 }
 
 fn user_info(user: &User) -> UserInfo {
-    UserInfo { name: user.name.clone(), uid: user.uid.clone(), groups: user.groups.clone() }
+    UserInfo {
+        name: user.name.clone(),
+        uid: user.uid.clone(),
+        groups: user.groups.clone(),
+    }
 }
 
 /// What an [`AdmissionRequest`] borrows.
@@ -50,10 +64,19 @@ impl Facts {
         if !call.options.field_manager.is_empty() {
             options["fieldManager"] = call.options.field_manager.as_str().into();
         }
-        Self { operation, options, user: user_info(&call.request.user) }
+        Self {
+            operation,
+            options,
+            user: user_info(&call.request.user),
+        }
     }
 
-    fn request<'a>(&'a self, call: &'a Call<'_>, name: &'a str, old: Option<&'a Value>) -> AdmissionRequest<'a> {
+    fn request<'a>(
+        &'a self,
+        call: &'a Call<'_>,
+        name: &'a str,
+        old: Option<&'a Value>,
+    ) -> AdmissionRequest<'a> {
         let gvk = &call.resource.gvk;
         AdmissionRequest {
             operation: self.operation,

@@ -20,7 +20,11 @@ pub(crate) fn negotiate(request: &ResourceRequest) -> Result<Form, Status> {
 
 /// The object that was written.
 pub(crate) fn written(call: &Call<'_>, written: &Written) -> Result<Response, Status> {
-    let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+    let code = if written.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     match &written.answer {
         Some(answer) => transformed(call, code, answer),
         None => object(call, code, &written.bytes, written.revision),
@@ -31,7 +35,12 @@ pub(crate) fn written(call: &Call<'_>, written: &Written) -> Result<Response, St
 ///
 /// # Errors
 /// When it cannot be given in the form asked for.
-pub(crate) fn object(call: &Call<'_>, code: StatusCode, stored: &Bytes, revision: Option<Revision>) -> Result<Response, Status> {
+pub(crate) fn object(
+    call: &Call<'_>,
+    code: StatusCode,
+    stored: &Bytes,
+    revision: Option<Revision>,
+) -> Result<Response, Status> {
     let broken = |error: serde_json::Error| Status::internal(&error.to_string());
     let bytes = if is_converted(call.resource) {
         let mut object: Value = serde_json::from_slice(stored).map_err(broken)?;

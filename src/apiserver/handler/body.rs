@@ -28,7 +28,11 @@ pub(crate) fn of_kind(call: &mut Call<'_>, expected: &GroupVersionKind) -> Resul
     accept(call, decoded, expected)
 }
 
-fn decoded(call: &Call<'_>, schema: Option<&crate::apiserver::schema::Schema>, expected: &GroupVersionKind) -> Result<Decoded, Status> {
+fn decoded(
+    call: &Call<'_>,
+    schema: Option<&crate::apiserver::schema::Schema>,
+    expected: &GroupVersionKind,
+) -> Result<Decoded, Status> {
     let content_type = match negotiate::input(&call.request.content_type)? {
         Format::Json => ContentType::Json,
         Format::Yaml => ContentType::Yaml,
@@ -36,7 +40,11 @@ fn decoded(call: &Call<'_>, schema: Option<&crate::apiserver::schema::Schema>, e
     decode::decode(&call.request.body, content_type, schema, expected)
 }
 
-fn accept(call: &mut Call<'_>, decoded: Decoded, expected: &GroupVersionKind) -> Result<Value, Status> {
+fn accept(
+    call: &mut Call<'_>,
+    decoded: Decoded,
+    expected: &GroupVersionKind,
+) -> Result<Value, Status> {
     match call.options.field_validation {
         FieldValidation::Ignore => {}
         FieldValidation::Warn => call.warnings.extend(decoded.strict_errors),

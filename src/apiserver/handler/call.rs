@@ -52,12 +52,22 @@ pub(crate) struct Written {
 
 impl<'a> Call<'a> {
     /// A write of the resource that the request names.
-    pub fn new(shared: &'a Arc<Shared>, request: &'a ResourceRequest, options: WriteOptions) -> Self {
-        Self::on(shared, request, &request.resource, request.subresource.as_deref(), options)
+    pub(crate) fn new(
+        shared: &'a Arc<Shared>,
+        request: &'a ResourceRequest,
+        options: WriteOptions,
+    ) -> Self {
+        Self::on(
+            shared,
+            request,
+            &request.resource,
+            request.subresource.as_deref(),
+            options,
+        )
     }
 
     /// A write of another resource on behalf of the request.
-    pub fn on(
+    pub(crate) fn on(
         shared: &'a Arc<Shared>,
         request: &'a ResourceRequest,
         resource: &'a Arc<Resource>,
@@ -77,17 +87,21 @@ impl<'a> Call<'a> {
     }
 
     /// What strategies may know.
-    pub fn context(&self) -> Context<'_> {
-        Context { now: &self.now, subresource: self.subresource, user: &self.request.user.name }
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context {
+            now: &self.now,
+            subresource: self.subresource,
+            user: &self.request.user.name,
+        }
     }
 
     /// Brings a document of the request's version into the storage version and fills in the defaults.
-    pub fn to_storage(&self, object: &mut Value) {
+    pub(crate) fn to_storage(&self, object: &mut Value) {
         to_storage(self.resource, object);
     }
 
     /// Brings a stored document into the request's version.
-    pub fn to_request(&self, object: &mut Value) {
+    pub(crate) fn to_request(&self, object: &mut Value) {
         to_request(self.resource, object);
     }
 
@@ -95,37 +109,56 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// When the store fails or holds something that is no document.
-    pub async fn read(&self, name: &str) -> Result<Option<Current>, Status> {
+    pub(crate) async fn read(&self, name: &str) -> Result<Option<Current>, Status> {
         let key = self.resource.key(self.namespace, name);
-        let entry = self.shared.store.get(&key).await.map_err(|error| store_failure(&error))?;
+        let entry = self
+            .shared
+            .store
+            .get(&key)
+            .await
+            .map_err(|error| store_failure(&error))?;
         entry.map(Current::decode).transpose()
     }
 
     /// 404 for an object of this resource.
-    pub fn not_found(&self, name: &str) -> Status {
+    pub(crate) fn not_found(&self, name: &str) -> Status {
         Status::not_found(&self.resource.group_resource(), name)
     }
 
     /// 409 for an object of this resource.
-    pub fn conflict(&self, name: &str, why: &str) -> Status {
+    pub(crate) fn conflict(&self, name: &str, why: &str) -> Status {
         Status::conflict(&self.resource.group_resource(), name, why)
     }
 
     /// Tells the observer and the cache of an object that was written at `revision`.
-    pub fn stored(&self, name: &str, object: &Value, bytes: Bytes, revision: Revision, created: bool) -> Written {
+    pub(crate) fn stored(
+        &self,
+        name: &str,
+        object: &Value,
+        bytes: Bytes,
+        revision: Revision,
+        created: bool,
+    ) -> Written {
         self.committed(name, revision);
         // Shown and stored in one version, the cache need not decode what was just encoded.
         let answer = (!is_converted(self.resource)).then(|| {
             let answer = encoding::with_revision(&bytes, revision);
             let key = self.resource.key(self.namespace, name);
-            self.shared.cacher.hint(self.resource, &key, revision, object, answer.clone());
+            self.shared
+                .cacher
+                .hint(self.resource, &key, revision, object, answer.clone());
             answer
         });
-        Written { bytes, revision: Some(revision), created, answer }
+        Written {
+            bytes,
+            revision: Some(revision),
+            created,
+            answer,
+        }
     }
 
     /// Tells the observer of a committed write.
-    pub fn committed(&self, name: &str, revision: Revision) {
+    pub(crate) fn committed(&self, name: &str, revision: Revision) {
         if let Some(observer) = &self.shared.observer {
             observer.wrote(&Write::of(self, name, revision));
         }
@@ -134,8 +167,13 @@ impl<'a> Call<'a> {
 
 impl Written {
     /// An outcome that was not written just now.
-    pub fn of(bytes: Bytes, revision: Option<Revision>, created: bool) -> Self {
-        Self { bytes, revision, created, answer: None }
+    pub(crate) fn of(bytes: Bytes, revision: Option<Revision>, created: bool) -> Self {
+        Self {
+            bytes,
+            revision,
+            created,
+            answer: None,
+        }
     }
 }
 
@@ -144,14 +182,22 @@ impl Current {
     ///
     /// # Errors
     /// 500 when it is no document.
-    pub fn decode(entry: Entry) -> Result<Self, Status> {
-        let object = encoding::decode(&entry.value, entry.modified)
-            .map_err(|error| Status::internal(&format!("object {} in the store is broken: {error}", entry.key)))?;
-        Ok(Self { object, bytes: entry.value, revision: entry.modified })
+    pub(crate) fn decode(entry: Entry) -> Result<Self, Status> {
+        let object = encoding::decode(&entry.value, entry.modified).map_err(|error| {
+            Status::internal(&format!(
+                "object {} in the store is broken: {error}",
+                entry.key
+            ))
+        })?;
+        Ok(Self {
+            object,
+            bytes: entry.value,
+            revision: entry.modified,
+        })
     }
 
     /// As the outcome of a write that changed nothing.
-    pub fn unchanged(&self) -> Written {
+    pub(crate) fn unchanged(&self) -> Written {
         Written::of(self.bytes.clone(), Some(self.revision), false)
     }
 }

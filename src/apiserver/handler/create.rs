@@ -9,7 +9,10 @@ use crate::object::Status;
 use std::sync::Arc;
 
 /// Creates the object in the body.
-pub(crate) async fn create(shared: &Arc<Shared>, request: &ResourceRequest) -> Result<Response, Status> {
+pub(crate) async fn create(
+    shared: &Arc<Shared>,
+    request: &ResourceRequest,
+) -> Result<Response, Status> {
     answer::negotiate(request)?;
     let options = WriteOptions::parse(&request.query, "CreateOptions", false)?;
     let mut call = Call::new(shared, request, options);

@@ -29,12 +29,19 @@ pub(crate) struct Removed {
 }
 
 /// Deletes the object.
-pub(crate) async fn delete(shared: &Arc<Shared>, request: &ResourceRequest) -> Result<Response, Status> {
+pub(crate) async fn delete(
+    shared: &Arc<Shared>,
+    request: &ResourceRequest,
+) -> Result<Response, Status> {
     answer::negotiate(request)?;
     let deletion = Deletion::parse(request)?;
     let mut call = Call::new(shared, request, options(&deletion));
     let removed = remove(&mut call, &request.name, &deletion.options).await?;
-    let code = if !removed.gone && deletion.cascade { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let code = if !removed.gone && deletion.cascade {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
+    };
     if removed.gone && !call.resource.strategy.returns_deleted_object() {
         let status = answer::success(&call.resource.group_resource(), &request.name, &removed.uid);
         return Ok(answer::document(&call, code, &status));
@@ -44,7 +51,10 @@ pub(crate) async fn delete(shared: &Arc<Shared>, request: &ResourceRequest) -> R
 
 /// The options of the call that a deletion is.
 pub(crate) fn options(deletion: &Deletion) -> WriteOptions {
-    WriteOptions { dry_run: deletion.options.dry_run, ..WriteOptions::default() }
+    WriteOptions {
+        dry_run: deletion.options.dry_run,
+        ..WriteOptions::default()
+    }
 }
 
 /// How an object goes.
@@ -62,9 +72,17 @@ enum Pace {
 ///
 /// # Errors
 /// 404, 409 for a precondition that does not hold, and what admission says.
-pub(crate) async fn remove(call: &mut Call<'_>, name: &str, options: &DeleteOptions) -> Result<Removed, Status> {
+pub(crate) async fn remove(
+    call: &mut Call<'_>,
+    name: &str,
+    options: &DeleteOptions,
+) -> Result<Removed, Status> {
     let strategy = &call.resource.strategy;
-    let warning = options.propagation.is_none().then(|| strategy.default_propagation_warning()).flatten();
+    let warning = options
+        .propagation
+        .is_none()
+        .then(|| strategy.default_propagation_warning())
+        .flatten();
     call.warnings.extend(warning.map(str::to_owned));
     // Only the object that was asked for: one that takes its place meanwhile is another.
     let mut first = true;
@@ -83,7 +101,12 @@ pub(crate) async fn remove(call: &mut Call<'_>, name: &str, options: &DeleteOpti
 }
 
 /// One attempt; `None` when another write came between.
-async fn step(call: &mut Call<'_>, name: &str, options: &DeleteOptions, current: Current) -> Result<Option<Removed>, Status> {
+async fn step(
+    call: &mut Call<'_>,
+    name: &str,
+    options: &DeleteOptions,
+    current: Current,
+) -> Result<Option<Removed>, Status> {
     let strategy = &call.resource.strategy;
     let now = call.shared.clock.now();
     let mut object = current.object.clone();
@@ -96,11 +119,21 @@ async fn step(call: &mut Call<'_>, name: &str, options: &DeleteOptions, current:
         return Ok(marked.map(|(bytes, revision)| Removed::of(&object, bytes, revision, false)));
     }
     if !strategy.is_finalized(&object) {
-        return Ok(Some(Removed::of(&object, current.bytes, current.revision, false)));
+        return Ok(Some(Removed::of(
+            &object,
+            current.bytes,
+            current.revision,
+            false,
+        )));
     }
     let pace = pace(call, options, &mut object, now);
     if pace == Pace::Pending {
-        return Ok(Some(Removed::of(&object, current.bytes, current.revision, false)));
+        return Ok(Some(Removed::of(
+            &object,
+            current.bytes,
+            current.revision,
+            false,
+        )));
     }
     let had_finalizers = !object.finalizers().is_empty();
     let repropagated = set_propagation(call, options, &mut object);
@@ -121,7 +154,12 @@ async fn step(call: &mut Call<'_>, name: &str, options: &DeleteOptions, current:
     if call.options.dry_run {
         return Ok(Some(Removed::of(&object, bytes, revision, true)));
     }
-    match call.shared.store.delete(&call.resource.key(call.namespace, name), Some(revision)).await {
+    match call
+        .shared
+        .store
+        .delete(&call.resource.key(call.namespace, name), Some(revision))
+        .await
+    {
         Ok((entry, revision)) => {
             call.shared.allocators.release(call.resource, &object);
             call.committed(name, revision);
@@ -129,7 +167,9 @@ async fn step(call: &mut Call<'_>, name: &str, options: &DeleteOptions, current:
         }
         Err(Error::Conflict { .. }) => Ok(None),
         // Someone else was quicker after our mark: the mark is the best approximation of the last state.
-        Err(Error::NotFound { .. }) if revision != current.revision => Ok(Some(Removed::of(&object, bytes, revision, true))),
+        Err(Error::NotFound { .. }) if revision != current.revision => {
+            Ok(Some(Removed::of(&object, bytes, revision, true)))
+        }
         Err(Error::NotFound { .. }) => Err(call.not_found(name)),
         Err(error) => Err(store_failure(&error)),
     }
@@ -137,11 +177,20 @@ async fn step(call: &mut Call<'_>, name: &str, options: &DeleteOptions, current:
 
 impl Removed {
     fn of(object: &Value, bytes: Bytes, revision: Revision, gone: bool) -> Self {
-        Self { bytes, revision, uid: object.uid().to_owned(), gone }
+        Self {
+            bytes,
+            revision,
+            uid: object.uid().to_owned(),
+            gone,
+        }
     }
 }
 
-fn check_preconditions(call: &Call<'_>, options: &DeleteOptions, current: &Current) -> Result<(), Status> {
+fn check_preconditions(
+    call: &Call<'_>,
+    options: &DeleteOptions,
+    current: &Current,
+) -> Result<(), Status> {
     // The real server puts the kind where the resource belongs.
     let conflict = |why: &str| {
         let kind = GroupResource::new(&*call.resource.gvk.group, &*call.resource.gvk.kind);
@@ -154,7 +203,11 @@ fn check_preconditions(call: &Call<'_>, options: &DeleteOptions, current: &Curre
         ));
     }
     let version = current.object.resource_version();
-    if let Some(wanted) = options.resource_version.as_deref().filter(|wanted| *wanted != version) {
+    if let Some(wanted) = options
+        .resource_version
+        .as_deref()
+        .filter(|wanted| *wanted != version)
+    {
         return conflict(&format!(
             "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({version}). The object might have been modified"
         ));
@@ -163,10 +216,20 @@ fn check_preconditions(call: &Call<'_>, options: &DeleteOptions, current: &Curre
 }
 
 /// Decides how the object goes and marks it.
-fn pace(call: &Call<'_>, options: &DeleteOptions, object: &mut Value, now: jiff::Timestamp) -> Pace {
+fn pace(
+    call: &Call<'_>,
+    options: &DeleteOptions,
+    object: &mut Value,
+    now: jiff::Timestamp,
+) -> Pace {
     // A negative grace counts as one second.
-    let requested = options.grace_period_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
-    let options = DeleteOptions { grace_period_seconds: requested, ..options.clone() };
+    let requested = options
+        .grace_period_seconds
+        .map(|seconds| if seconds < 0 { 1 } else { seconds });
+    let options = DeleteOptions {
+        grace_period_seconds: requested,
+        ..options.clone()
+    };
     let Some(grace) = call.resource.strategy.grace(object, &options) else {
         return Pace::Now;
     };
@@ -194,20 +257,29 @@ fn pace(call: &Call<'_>, options: &DeleteOptions, object: &mut Value, now: jiff:
 fn set_propagation(call: &Call<'_>, options: &DeleteOptions, object: &mut Value) -> bool {
     let present = object.finalizers();
     let wanted = options.propagation.unwrap_or_else(|| {
-        let first = present.iter().find(|finalizer| matches!(**finalizer, ORPHAN | FOREGROUND));
+        let first = present
+            .iter()
+            .find(|finalizer| matches!(**finalizer, ORPHAN | FOREGROUND));
         match first {
             Some(&ORPHAN) => Propagation::Orphan,
             Some(_) => Propagation::Foreground,
             None => call.resource.strategy.default_propagation(),
         }
     });
-    let mut finalizers: Vec<&str> = present.iter().copied().filter(|finalizer| !matches!(*finalizer, ORPHAN | FOREGROUND)).collect();
+    let mut finalizers: Vec<&str> = present
+        .iter()
+        .copied()
+        .filter(|finalizer| !matches!(*finalizer, ORPHAN | FOREGROUND))
+        .collect();
     match wanted {
         Propagation::Orphan => finalizers.push(ORPHAN),
         Propagation::Foreground => finalizers.push(FOREGROUND),
         Propagation::Background => {}
     }
-    let same = finalizers.len() == present.len() && finalizers.iter().all(|finalizer| present.contains(finalizer));
+    let same = finalizers.len() == present.len()
+        && finalizers
+            .iter()
+            .all(|finalizer| present.contains(finalizer));
     if same {
         return false;
     }
@@ -222,14 +294,24 @@ fn set_propagation(call: &Call<'_>, options: &DeleteOptions, object: &mut Value)
 }
 
 /// Writes the mark, unless nothing changed or it is a dry run; `None` when another write came between.
-async fn put(call: &Call<'_>, name: &str, current: &Current, object: &Value) -> Result<Option<(Bytes, Revision)>, Status> {
+async fn put(
+    call: &Call<'_>,
+    name: &str,
+    current: &Current,
+    object: &Value,
+) -> Result<Option<(Bytes, Revision)>, Status> {
     let bytes = encoding::encode(object);
     if bytes == current.bytes || call.options.dry_run {
         return Ok(Some((bytes, current.revision)));
     }
     let key = call.resource.key(call.namespace, name);
     let ttl = call.resource.strategy.ttl();
-    match call.shared.store.put(&key, bytes.clone(), Expect::Modified(current.revision), ttl).await {
+    match call
+        .shared
+        .store
+        .put(&key, bytes.clone(), Expect::Modified(current.revision), ttl)
+        .await
+    {
         Ok(revision) => {
             let written = call.stored(name, object, bytes, revision, false);
             Ok(Some((written.bytes, revision)))

@@ -11,7 +11,10 @@ use http::StatusCode;
 use std::sync::Arc;
 
 /// Deletes the selected objects; answers them as they were listed.
-pub(crate) async fn deletecollection(shared: &Arc<Shared>, request: &ResourceRequest) -> Result<Response, Status> {
+pub(crate) async fn deletecollection(
+    shared: &Arc<Shared>,
+    request: &ResourceRequest,
+) -> Result<Response, Status> {
     let selection = ListOptions::parse(request)?;
     let deletion = Deletion::parse(request)?;
     let listing = list::select(shared, request, &selection).await?;

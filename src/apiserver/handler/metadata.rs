@@ -30,22 +30,33 @@ pub(crate) fn of(object: &mut Value) -> &mut Map<String, Value> {
 
 /// A timestamp as the API writes it.
 pub(crate) fn timestamp(time: Timestamp) -> String {
-    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
+    Timestamp::from_second(time.as_second())
+        .unwrap_or(time)
+        .to_string()
 }
 
 /// Gives the object the namespace of the request.
 ///
 /// # Errors
 /// 400 when it names another one.
-pub(crate) fn place(resource: &Resource, namespace: &str, object: &mut Value) -> Result<(), Status> {
+pub(crate) fn place(
+    resource: &Resource,
+    namespace: &str,
+    object: &mut Value,
+) -> Result<(), Status> {
     let metadata = of(object);
-    let named = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default();
+    let named = metadata
+        .get("namespace")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     if !resource.namespaced {
         metadata.remove("namespace");
     } else if named.is_empty() {
         metadata.insert("namespace".into(), namespace.into());
     } else if named != namespace {
-        return Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
     Ok(())
 }
@@ -69,7 +80,13 @@ pub(crate) fn check_name(object: &Value, name: &str) -> Result<(), Status> {
 /// Takes out what a client may not bring along to a creation.
 pub(crate) fn wipe(object: &mut Value) {
     let metadata = of(object);
-    for field in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "uid"] {
+    for field in [
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "uid",
+    ] {
         metadata.remove(field);
     }
 }
@@ -87,14 +104,26 @@ pub(crate) fn generate_name(base: &str, clock: &Clock) -> String {
     while !base.is_char_boundary(end) {
         end -= 1;
     }
-    format!("{}{}", base.get(..end).unwrap_or_default(), clock.suffix(SUFFIX))
+    format!(
+        "{}{}",
+        base.get(..end).unwrap_or_default(),
+        clock.suffix(SUFFIX)
+    )
 }
 
 /// Carries over the metadata that an update may not change. `old` comes from the store.
 pub(crate) fn keep(object: &mut Value, old: &Value) {
     let (metadata, old) = (of(object), old.get("metadata").and_then(Value::as_object));
-    let old = |field: &str| old.and_then(|old| old.get(field)).filter(|value| !value.is_null());
-    if metadata.get("uid").and_then(Value::as_str).unwrap_or_default().is_empty() {
+    let old = |field: &str| {
+        old.and_then(|old| old.get(field))
+            .filter(|value| !value.is_null())
+    };
+    if metadata
+        .get("uid")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .is_empty()
+    {
         set(metadata, "uid", old("uid"));
     }
     if let Some(created) = old("creationTimestamp") {
@@ -103,8 +132,15 @@ pub(crate) fn keep(object: &mut Value, old: &Value) {
     if let Some(deleted) = old("deletionTimestamp") {
         set(metadata, "deletionTimestamp", Some(deleted));
     }
-    if metadata.get("deletionGracePeriodSeconds").is_none_or(Value::is_null) {
-        set(metadata, "deletionGracePeriodSeconds", old("deletionGracePeriodSeconds"));
+    if metadata
+        .get("deletionGracePeriodSeconds")
+        .is_none_or(Value::is_null)
+    {
+        set(
+            metadata,
+            "deletionGracePeriodSeconds",
+            old("deletionGracePeriodSeconds"),
+        );
     }
     metadata.remove("selfLink");
 }
@@ -125,11 +161,15 @@ pub(crate) fn count_generation(object: &mut Value, old: &Value) {
 }
 
 fn desired_differs(object: &Value, old: &Value) -> bool {
-    let desired = |key: &&String| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status");
+    let desired =
+        |key: &&String| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status");
     let (Some(new), Some(old)) = (object.as_object(), old.as_object()) else {
         return true;
     };
-    let changed = new.keys().filter(desired).any(|key| new.get(key) != old.get(key));
+    let changed = new
+        .keys()
+        .filter(desired)
+        .any(|key| new.get(key) != old.get(key));
     changed || old.keys().filter(desired).any(|key| !new.contains_key(key))
 }
 
@@ -137,12 +177,16 @@ fn desired_differs(object: &Value, old: &Value) -> bool {
 pub(crate) fn mark_deleted(object: &mut Value, now: Timestamp) {
     let generation = object.generation();
     let metadata = of(object);
-    let graceless = metadata.get("deletionGracePeriodSeconds").is_none_or(Value::is_null);
+    let graceless = metadata
+        .get("deletionGracePeriodSeconds")
+        .is_none_or(Value::is_null);
     if graceless && generation > 0 {
         metadata.insert("generation".into(), (generation + 1).into());
     }
     let deleted = metadata.get("deletionTimestamp").and_then(Value::as_str);
-    let later = deleted.and_then(|text| text.parse::<Timestamp>().ok()).is_none_or(|deleted| deleted > now);
+    let later = deleted
+        .and_then(|text| text.parse::<Timestamp>().ok())
+        .is_none_or(|deleted| deleted > now);
     if later {
         metadata.insert("deletionTimestamp".into(), timestamp(now).into());
     }
@@ -153,7 +197,10 @@ pub(crate) fn mark_deleted(object: &mut Value, now: Timestamp) {
 pub(crate) fn mark_deleted_in(object: &mut Value, now: Timestamp, grace: i64) {
     let generation = object.generation();
     let metadata = of(object);
-    metadata.insert("deletionTimestamp".into(), timestamp(later(now, grace)).into());
+    metadata.insert(
+        "deletionTimestamp".into(),
+        timestamp(later(now, grace)).into(),
+    );
     metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
     if generation > 0 {
         metadata.insert("generation".into(), (generation + 1).into());
@@ -172,7 +219,8 @@ pub(crate) fn shorten(object: &mut Value, from: i64, to: i64) {
 }
 
 fn later(time: Timestamp, seconds: i64) -> Timestamp {
-    time.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+    time.checked_add(SignedDuration::from_secs(seconds))
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// Takes out repeated owner references of equal uid and content, with a warning.
@@ -226,7 +274,10 @@ mod tests {
     fn the_generation_counts_what_is_desired() {
         let old = json!({"metadata": {"generation": 3}, "spec": {"a": 1}, "status": {"b": 1}});
         for (new, expected) in [
-            (json!({"metadata": {"labels": {"a": "b"}}, "spec": {"a": 1}, "status": {"b": 2}}), 3),
+            (
+                json!({"metadata": {"labels": {"a": "b"}}, "spec": {"a": 1}, "status": {"b": 2}}),
+                3,
+            ),
             (json!({"metadata": {"generation": 9}, "spec": {"a": 2}}), 4),
             (json!({"metadata": {}}), 4),
         ] {
@@ -250,10 +301,16 @@ mod tests {
         let now: Timestamp = "2026-01-01T00:00:10Z".parse().unwrap();
         let mut object = json!({"metadata": {"generation": 1}});
         mark_deleted_in(&mut object, now, 30);
-        assert_eq!(object["metadata"], json!({"generation": 2, "deletionTimestamp": "2026-01-01T00:00:40Z", "deletionGracePeriodSeconds": 30}));
+        assert_eq!(
+            object["metadata"],
+            json!({"generation": 2, "deletionTimestamp": "2026-01-01T00:00:40Z", "deletionGracePeriodSeconds": 30})
+        );
         shorten(&mut object, 30, 5);
         assert_eq!(object.deletion_timestamp(), Some("2026-01-01T00:00:15Z"));
         mark_deleted(&mut object, now);
-        assert_eq!(object["metadata"], json!({"generation": 2, "deletionTimestamp": "2026-01-01T00:00:10Z", "deletionGracePeriodSeconds": 0}));
+        assert_eq!(
+            object["metadata"],
+            json!({"generation": 2, "deletionTimestamp": "2026-01-01T00:00:10Z", "deletionGracePeriodSeconds": 0})
+        );
     }
 }

@@ -25,15 +25,24 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// Whatever is wrong with it.
-pub(crate) async fn handle(shared: &Arc<Shared>, request: &ResourceRequest) -> Result<Response, Status> {
-    if let Some(subresource) = request.subresource.as_deref().filter(|subresource| *subresource != "status") {
+pub(crate) async fn handle(
+    shared: &Arc<Shared>,
+    request: &ResourceRequest,
+) -> Result<Response, Status> {
+    if let Some(subresource) = request
+        .subresource
+        .as_deref()
+        .filter(|subresource| *subresource != "status")
+    {
         return subresource::handle(shared, request, subresource).await;
     }
     match request.verb {
         Verb::Get => get::handle(shared, request).await,
         Verb::List => list::handle(shared, request).await,
         Verb::Watch => watch::handle(shared, request).await,
-        Verb::Create if request.resource.plural == "bindings" && request.resource.gvk.group.is_empty() => {
+        Verb::Create
+            if request.resource.plural == "bindings" && request.resource.gvk.group.is_empty() =>
+        {
             subresource::binding::create(shared, request).await
         }
         Verb::Create => create::create(shared, request).await,

@@ -32,7 +32,7 @@ impl Kind {
     ///
     /// # Errors
     /// 415 that lists those the resource takes.
-    pub fn of(content_type: &str, resource: &Resource) -> Result<Self, Status> {
+    pub(crate) fn of(content_type: &str, resource: &Resource) -> Result<Self, Status> {
         let custom = resource.strategy.custom();
         match negotiate::media_type(content_type).as_str() {
             "application/json-patch+json" => Ok(Self::Json),
@@ -49,13 +49,20 @@ impl Kind {
 }
 
 /// Patches the object.
-pub(crate) async fn patch(shared: &Arc<Shared>, request: &ResourceRequest) -> Result<Response, Status> {
+pub(crate) async fn patch(
+    shared: &Arc<Shared>,
+    request: &ResourceRequest,
+) -> Result<Response, Status> {
     answer::negotiate(request)?;
     let kind = Kind::of(&request.content_type, &request.resource)?;
     let options = WriteOptions::parse(&request.query, "PatchOptions", kind == Kind::Apply)?;
     let mut call = Call::new(shared, request, options);
     let creates = kind == Kind::Apply && request.subresource.is_none();
-    let missing = if creates { Missing::Create } else { Missing::NotFound };
+    let missing = if creates {
+        Missing::Create
+    } else {
+        Missing::NotFound
+    };
     let mut change = |call: &mut Call<'_>, current: Option<&Current>| {
         let resource = call.resource;
         let base = current.map(|current| {
@@ -90,12 +97,26 @@ pub(crate) fn patched(
         Kind::Json => {
             let patch = patch::json::Patch::parse(bytes)?;
             let (object, touched) = (patch.apply(base)?, patch.touched());
-            patch::decode(object, Made::Json(&touched), schema, expected, patch.strict_errors, strict)?
+            patch::decode(
+                object,
+                Made::Json(&touched),
+                schema,
+                expected,
+                patch.strict_errors,
+                strict,
+            )?
         }
         Kind::Merge => {
             let (patch, complaints) = patch::merge::parse(bytes)?;
             let object = patch::merge::apply(base, &patch);
-            patch::decode(object, Made::Merge(&patch), schema, expected, complaints, strict)?
+            patch::decode(
+                object,
+                Made::Merge(&patch),
+                schema,
+                expected,
+                complaints,
+                strict,
+            )?
         }
         Kind::Strategic => {
             let (patch, complaints) = patch::merge::parse(bytes)?;
@@ -103,7 +124,14 @@ pub(crate) fn patched(
                 Some(schema) => patch::strategic::apply(base, &patch, schema)?,
                 None => patch::merge::apply(base, &patch),
             };
-            patch::decode(object, Made::Strategic(&patch), schema, expected, complaints, strict)?
+            patch::decode(
+                object,
+                Made::Strategic(&patch),
+                schema,
+                expected,
+                complaints,
+                strict,
+            )?
         }
         Kind::Apply => {
             return Err(negotiate::unsupported(

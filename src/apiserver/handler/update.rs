@@ -10,14 +10,21 @@ use crate::object::{Document, Status};
 use std::sync::Arc;
 
 /// Replaces the object by the one in the body.
-pub(crate) async fn update(shared: &Arc<Shared>, request: &ResourceRequest) -> Result<Response, Status> {
+pub(crate) async fn update(
+    shared: &Arc<Shared>,
+    request: &ResourceRequest,
+) -> Result<Response, Status> {
     answer::negotiate(request)?;
     let options = WriteOptions::parse(&request.query, "UpdateOptions", false)?;
     let mut call = Call::new(shared, request, options);
     let mut object = body::object(&mut call)?;
     metadata::place(call.resource, call.namespace, &mut object)?;
     metadata::check_name(&object, &request.name)?;
-    let missing = if request.subresource.is_none() { Missing::AsKind } else { Missing::NotFound };
+    let missing = if request.subresource.is_none() {
+        Missing::AsKind
+    } else {
+        Missing::NotFound
+    };
     let uid = object.uid().to_owned();
     let mut sent = Some(object);
     let mut change = |call: &mut Call<'_>, current: Option<&Current>| {

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 /// So often a generated name is drawn anew when it is taken.
 const NAME_ATTEMPTS: usize = 8;
-const STALE: &str = "the object has been modified; please apply your changes to the latest version and try again";
+const STALE: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
 
 /// What an update of an object that does not exist does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,8 @@ pub(crate) enum Missing {
 }
 
 /// Makes the new object from the present one (`None`: there is none yet); both in the storage version.
-pub(crate) type Change<'c> = dyn FnMut(&mut Call<'_>, Option<&Current>) -> Result<Value, Status> + Send + 'c;
+pub(crate) type Change<'c> =
+    dyn FnMut(&mut Call<'_>, Option<&Current>) -> Result<Value, Status> + Send + 'c;
 
 /// Creates an object that is in the storage version, with its defaults.
 ///
@@ -49,7 +51,9 @@ pub(crate) async fn create(call: &mut Call<'_>, mut object: Value) -> Result<Wri
         let name = metadata::generate_name(&base, &call.shared.clock);
         metadata::of(&mut named).insert("name".into(), name.into());
         match create_named(call, named).await {
-            Err(status) if status.reason == Reason::AlreadyExists && attempt < NAME_ATTEMPTS => attempt += 1,
+            Err(status) if status.reason == Reason::AlreadyExists && attempt < NAME_ATTEMPTS => {
+                attempt += 1
+            }
             other => return other,
         }
     }
@@ -67,7 +71,13 @@ async fn create_named(call: &mut Call<'_>, mut object: Value) -> Result<Written,
     let mut errors = Errors::new();
     let validate_name = |name: &str, prefix: bool| strategy.validate_name(name, prefix);
     let meta = object.get("metadata").unwrap_or(&Value::Null);
-    meta::validate(meta, call.resource.namespaced, &validate_name, &Path::new("metadata"), &mut errors);
+    meta::validate(
+        meta,
+        call.resource.namespaced,
+        &validate_name,
+        &Path::new("metadata"),
+        &mut errors,
+    );
     strategy.validate(&call.context(), &object, &mut errors);
     refuse(call, &object, &errors)?;
     call.warnings.extend(strategy.warnings(&object, None));
@@ -85,14 +95,23 @@ async fn create_named(call: &mut Call<'_>, mut object: Value) -> Result<Written,
         return Err(Status::new(500, Reason::Unknown, message));
     }
     let bytes = encoding::encode(&object);
-    match call.shared.store.put(&key, bytes.clone(), Expect::Absent, strategy.ttl()).await {
+    match call
+        .shared
+        .store
+        .put(&key, bytes.clone(), Expect::Absent, strategy.ttl())
+        .await
+    {
         Ok(revision) => {
             allocation.keep();
             Ok(call.stored(&name, &object, bytes, revision, true))
         }
         Err(Error::AlreadyExists { .. }) => {
             let existing = call.read(&name).await?;
-            Err(taken(call, &object, existing.as_ref().map(|existing| &existing.object)))
+            Err(taken(
+                call,
+                &object,
+                existing.as_ref().map(|existing| &existing.object),
+            ))
         }
         Err(error) => Err(store_failure(&error)),
     }
@@ -104,7 +123,9 @@ fn taken(call: &Call<'_>, object: &Value, existing: Option<&Value>) -> Status {
     let resource = call.resource.group_resource();
     let mut status = Status::already_exists(&resource, name);
     if !object.str_at(&["metadata", "generateName"]).is_empty() {
-        status.message = format!("{resource} {name:?} already exists, the server was not able to generate a unique name for the object");
+        status.message = format!(
+            "{resource} {name:?} already exists, the server was not able to generate a unique name for the object"
+        );
         if let Some(details) = &mut status.details {
             details.retry_after_seconds = 1;
         }
@@ -119,7 +140,12 @@ fn taken(call: &Call<'_>, object: &Value, existing: Option<&Value>) -> Status {
 ///
 /// # Errors
 /// Whatever is wrong with the new object, 404 when there is none, 409 when the client's resource version is not the present one.
-pub(crate) async fn update(call: &mut Call<'_>, name: &str, missing: Missing, change: &mut Change<'_>) -> Result<Written, Status> {
+pub(crate) async fn update(
+    call: &mut Call<'_>,
+    name: &str,
+    missing: Missing,
+    change: &mut Change<'_>,
+) -> Result<Written, Status> {
     loop {
         let Some(current) = call.read(name).await? else {
             let allowed = match missing {
@@ -134,7 +160,9 @@ pub(crate) async fn update(call: &mut Call<'_>, name: &str, missing: Missing, ch
             // A resource version says nothing about an object that is not there.
             metadata::of(&mut object).remove("resourceVersion");
             match create(call, object).await {
-                Err(status) if status.reason == Reason::AlreadyExists && !call.options.dry_run => continue,
+                Err(status) if status.reason == Reason::AlreadyExists && !call.options.dry_run => {
+                    continue;
+                }
                 other => return other,
             }
         };
@@ -145,7 +173,9 @@ pub(crate) async fn update(call: &mut Call<'_>, name: &str, missing: Missing, ch
         admit::mutate(call, name, &mut object, Some(&current.object)).await?;
         check_version(call, name, &object, &current)?;
         let shared = call.shared;
-        let allocation = shared.allocators.update(call.resource, &mut object, &current.object)?;
+        let allocation = shared
+            .allocators
+            .update(call.resource, &mut object, &current.object)?;
         prepare(call, &mut object, &current.object);
         check(call, &object, &current.object)?;
         admit::validate(call, name, Some(&object), Some(&current.object)).await?;
@@ -164,7 +194,12 @@ pub(crate) async fn update(call: &mut Call<'_>, name: &str, missing: Missing, ch
         }
         let key = call.resource.key(call.namespace, name);
         let expect = Expect::Modified(current.revision);
-        match call.shared.store.put(&key, bytes.clone(), expect, call.resource.strategy.ttl()).await {
+        match call
+            .shared
+            .store
+            .put(&key, bytes.clone(), expect, call.resource.strategy.ttl())
+            .await
+        {
             Ok(revision) => {
                 allocation.keep();
                 return Ok(call.stored(name, &object, bytes, revision, false));
@@ -176,14 +211,19 @@ pub(crate) async fn update(call: &mut Call<'_>, name: &str, missing: Missing, ch
 }
 
 /// Makes the new object from the present one, in the storage version.
-pub(crate) type DirectChange<'c> = dyn FnMut(&mut Call<'_>, &Current) -> Result<Value, Status> + Send + 'c;
+pub(crate) type DirectChange<'c> =
+    dyn FnMut(&mut Call<'_>, &Current) -> Result<Value, Status> + Send + 'c;
 
 /// Updates an object as the server itself does for a subresource that is an action: `change` alone decides, there is no
 /// validation and no admission.
 ///
 /// # Errors
 /// What `change` says, and 404.
-pub(crate) async fn direct(call: &mut Call<'_>, name: &str, change: &mut DirectChange<'_>) -> Result<Written, Status> {
+pub(crate) async fn direct(
+    call: &mut Call<'_>,
+    name: &str,
+    change: &mut DirectChange<'_>,
+) -> Result<Written, Status> {
     loop {
         let Some(current) = call.read(name).await? else {
             return Err(call.not_found(name));
@@ -197,7 +237,17 @@ pub(crate) async fn direct(call: &mut Call<'_>, name: &str, change: &mut DirectC
             return Ok(Written::of(bytes, Some(current.revision), false));
         }
         let key = call.resource.key(call.namespace, name);
-        match call.shared.store.put(&key, bytes.clone(), Expect::Modified(current.revision), call.resource.strategy.ttl()).await {
+        match call
+            .shared
+            .store
+            .put(
+                &key,
+                bytes.clone(),
+                Expect::Modified(current.revision),
+                call.resource.strategy.ttl(),
+            )
+            .await
+        {
             Ok(revision) => return Ok(call.stored(name, &object, bytes, revision, false)),
             Err(Error::Conflict { .. } | Error::NotFound { .. }) => {}
             Err(error) => return Err(store_failure(&error)),
@@ -206,10 +256,21 @@ pub(crate) async fn direct(call: &mut Call<'_>, name: &str, change: &mut DirectC
 }
 
 /// Whether the client's resource version, if it has one, is the present one.
-fn check_version(call: &Call<'_>, name: &str, object: &Value, current: &Current) -> Result<(), Status> {
+fn check_version(
+    call: &Call<'_>,
+    name: &str,
+    object: &Value,
+    current: &Current,
+) -> Result<(), Status> {
     let text = object.resource_version();
-    let given = if text.is_empty() { 0 } else { revision_of(call, name, text)? };
-    if given == current.revision || (given == 0 && call.resource.strategy.allow_unconditional_update()) {
+    let given = if text.is_empty() {
+        0
+    } else {
+        revision_of(call, name, text)?
+    };
+    if given == current.revision
+        || (given == 0 && call.resource.strategy.allow_unconditional_update())
+    {
         return Ok(());
     }
     if given != 0 {
@@ -277,10 +338,19 @@ fn check(call: &mut Call<'_>, object: &Value, old: &Value) -> Result<(), Status>
     let strategy = &resource.strategy;
     let mut errors = Errors::new();
     let path = Path::new("metadata");
-    let (new_meta, old_meta) = (object.get("metadata").unwrap_or(&Value::Null), old.get("metadata").unwrap_or(&Value::Null));
+    let (new_meta, old_meta) = (
+        object.get("metadata").unwrap_or(&Value::Null),
+        old.get("metadata").unwrap_or(&Value::Null),
+    );
     // Names that exist are not judged anew; the name cannot change.
     let any_name = |_: &str, _: bool| Vec::new();
-    meta::validate(new_meta, call.resource.namespaced, &any_name, &path, &mut errors);
+    meta::validate(
+        new_meta,
+        call.resource.namespaced,
+        &any_name,
+        &path,
+        &mut errors,
+    );
     meta::validate_update(new_meta, old_meta, &path, &mut errors);
     // The real server checks metadata once for all kinds and again in nearly every kind's own validation, and reports both.
     let twice = errors.clone();
@@ -303,12 +373,20 @@ fn refuse(call: &Call<'_>, object: &Value, errors: &Errors) -> Result<(), Status
 fn is_finished(call: &Call<'_>, object: &Value, old: &Value) -> bool {
     object.finalizers().is_empty()
         && old.deletion_timestamp().is_some()
-        && old.i64_at(&["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0) == 0
+        && old
+            .i64_at(&["metadata", "deletionGracePeriodSeconds"])
+            .unwrap_or(0)
+            == 0
         && call.resource.strategy.is_finalized(object)
 }
 
 /// Deletes the object instead of writing it; `None` when another write came between.
-async fn remove_finished(call: &Call<'_>, name: &str, object: &Value, current: &Current) -> Result<Option<Written>, Status> {
+async fn remove_finished(
+    call: &Call<'_>,
+    name: &str,
+    object: &Value,
+    current: &Current,
+) -> Result<Option<Written>, Status> {
     let written = Written::of(encoding::encode(object), Some(current.revision), false);
     if call.options.dry_run {
         return Ok(Some(written));
@@ -316,7 +394,9 @@ async fn remove_finished(call: &Call<'_>, name: &str, object: &Value, current: &
     let key = call.resource.key(call.namespace, name);
     match call.shared.store.delete(&key, Some(current.revision)).await {
         Ok((_, revision)) => {
-            call.shared.allocators.release(call.resource, &current.object);
+            call.shared
+                .allocators
+                .release(call.resource, &current.object);
             call.committed(name, revision);
             Ok(Some(written))
         }
@@ -330,7 +410,12 @@ async fn remove_finished(call: &Call<'_>, name: &str, object: &Value, current: &
 ///
 /// # Errors
 /// 409.
-pub(crate) fn check_uid(call: &Call<'_>, name: &str, wanted: &str, current: &Current) -> Result<(), Status> {
+pub(crate) fn check_uid(
+    call: &Call<'_>,
+    name: &str,
+    wanted: &str,
+    current: &Current,
+) -> Result<(), Status> {
     let actual = current.object.uid();
     if wanted.is_empty() || wanted == actual {
         return Ok(());
@@ -339,7 +424,13 @@ pub(crate) fn check_uid(call: &Call<'_>, name: &str, wanted: &str, current: &Cur
 }
 
 /// The words of the real server's storage for a precondition that does not hold.
-pub(crate) fn precondition(call: &Call<'_>, name: &str, what: &str, wanted: &str, actual: &str) -> String {
+pub(crate) fn precondition(
+    call: &Call<'_>,
+    name: &str,
+    what: &str,
+    wanted: &str,
+    actual: &str,
+) -> String {
     let key = call.resource.key(call.namespace, name);
     format!(
         "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {actual}"

@@ -44,10 +44,8 @@ pub(crate) fn encode(object: &Value) -> Bytes {
 pub(crate) fn with_revision(stored: &Bytes, revision: Revision) -> Bytes {
     let Some(at) = metadata_start(stored) else {
         // Written by something else in another layout.
-        return decode(stored, revision).map_or_else(
-            |_| stored.clone(),
-            |object| Bytes::from(object.to_string()),
-        );
+        return decode(stored, revision)
+            .map_or_else(|_| stored.clone(), |object| Bytes::from(object.to_string()));
     };
     let mut out = Vec::with_capacity(stored.len() + 44);
     let (before, after) = stored.split_at(at);
@@ -81,7 +79,10 @@ pub(crate) fn decode(stored: &[u8], revision: Revision) -> Result<Value, serde_j
 fn metadata_start(stored: &[u8]) -> Option<usize> {
     let mut at = 0;
     for marker in [&b"{\"apiVersion\":\""[..], b",\"kind\":\""] {
-        at += stored.get(at..)?.starts_with(marker).then_some(marker.len())?;
+        at += stored
+            .get(at..)?
+            .starts_with(marker)
+            .then_some(marker.len())?;
         // Versions and kinds hold no characters that JSON escapes.
         at += stored.get(at..)?.iter().position(|byte| *byte == b'"')? + 1;
     }
@@ -117,7 +118,10 @@ mod tests {
         let object = json!({"kind": "A\"b", "apiVersion": "v1", "metadata": {"name": "x", "resourceVersion": "1"}, "a": [1, {"b": null}]});
         for (object, at) in [
             (object, 7),
-            (json!({"kind": "K", "apiVersion": "g/v1", "metadata": {}}), 12),
+            (
+                json!({"kind": "K", "apiVersion": "g/v1", "metadata": {}}),
+                12,
+            ),
             (json!({}), 1),
         ] {
             let stored = encode(&object);
@@ -130,8 +134,13 @@ mod tests {
 
     #[test]
     fn foreign_layouts_are_read_too() {
-        let stored = Bytes::from_static(b"{\"metadata\":{\"name\":\"x\"},\"kind\":\"K\",\"apiVersion\":\"v1\"}");
+        let stored = Bytes::from_static(
+            b"{\"metadata\":{\"name\":\"x\"},\"kind\":\"K\",\"apiVersion\":\"v1\"}",
+        );
         let answer: Value = serde_json::from_slice(&with_revision(&stored, 3)).unwrap();
-        assert_eq!(answer["metadata"], json!({"name": "x", "resourceVersion": "3"}));
+        assert_eq!(
+            answer["metadata"],
+            json!({"name": "x", "resourceVersion": "3"})
+        );
     }
 }

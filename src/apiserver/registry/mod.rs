@@ -25,7 +25,7 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// Serves `resource`, replacing one of the same group, version and name.
-    pub fn insert(&self, resource: Resource) -> Arc<Resource> {
+    pub(crate) fn insert(&self, resource: Resource) -> Arc<Resource> {
         let resource = Arc::new(resource);
         self.groups
             .write()
@@ -37,7 +37,7 @@ impl Registry {
         resource
     }
     /// Stops serving a resource.
-    pub fn remove(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
+    pub(crate) fn remove(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
         let mut groups = self.groups.write();
         let versions = groups.get_mut(group)?;
         let resources = versions.get_mut(version)?;
@@ -51,21 +51,32 @@ impl Registry {
         removed
     }
     /// The resource of this name.
-    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
-        self.groups.read().get(group)?.get(version)?.get(plural).cloned()
+    pub(crate) fn get(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
+        self.groups
+            .read()
+            .get(group)?
+            .get(version)?
+            .get(plural)
+            .cloned()
     }
     /// Whether anything is served in the group.
-    pub fn serves_group(&self, group: &str) -> bool {
+    pub(crate) fn serves_group(&self, group: &str) -> bool {
         self.groups.read().contains_key(group)
     }
     /// Whether anything is served in this version of the group.
-    pub fn serves_version(&self, group: &str, version: &str) -> bool {
-        self.groups.read().get(group).is_some_and(|versions| versions.contains_key(version))
+    pub(crate) fn serves_version(&self, group: &str, version: &str) -> bool {
+        self.groups
+            .read()
+            .get(group)
+            .is_some_and(|versions| versions.contains_key(version))
     }
     /// All resources, ordered by group, version and name.
-    pub fn all(&self) -> Vec<Arc<Resource>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Resource>> {
         let groups = self.groups.read();
-        let resources = groups.values().flat_map(Group::values).flat_map(Version::values);
+        let resources = groups
+            .values()
+            .flat_map(Group::values)
+            .flat_map(Version::values);
         resources.cloned().collect()
     }
 }
@@ -85,12 +96,37 @@ pub(crate) mod testing {
     pub(crate) fn registry() -> Registry {
         let registry = Registry::default();
         for (kind, plural, namespaced, subs) in [
-            ("Pod", "pods", true, &[("status", &["get", "patch", "update"][..]), ("binding", &["create"])][..]),
-            ("Namespace", "namespaces", false, &[("status", &["get", "patch", "update"]), ("finalize", &["update"])]),
+            (
+                "Pod",
+                "pods",
+                true,
+                &[
+                    ("status", &["get", "patch", "update"][..]),
+                    ("binding", &["create"]),
+                ][..],
+            ),
+            (
+                "Namespace",
+                "namespaces",
+                false,
+                &[
+                    ("status", &["get", "patch", "update"]),
+                    ("finalize", &["update"]),
+                ],
+            ),
             ("ConfigMap", "configmaps", true, &[]),
         ] {
             let gvk = GroupVersionKind::new("", "v1", kind);
-            let verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+            let verbs = [
+                "create",
+                "delete",
+                "deletecollection",
+                "get",
+                "list",
+                "patch",
+                "update",
+                "watch",
+            ];
             registry.insert(Resource {
                 list_kind: format!("{kind}List"),
                 plural: plural.into(),

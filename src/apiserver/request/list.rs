@@ -11,7 +11,7 @@ impl ListOptions {
     ///
     /// # Errors
     /// 400 for what cannot be parsed and for unknown field labels, 422 for options that do not go together.
-    pub fn parse(request: &ResourceRequest) -> Result<Self, Status> {
+    pub(crate) fn parse(request: &ResourceRequest) -> Result<Self, Status> {
         let query = &request.query;
         let mut options = Self::from_query(query)?;
         check_fields(&request.resource, &options.fields)?;
@@ -32,16 +32,27 @@ impl ListOptions {
             let text = query.get(name).filter(|text| !text.is_empty());
             text.map(integer).transpose()
         };
-        let text = |name: &str| query.get(name).filter(|text| !text.is_empty()).map(str::to_owned);
+        let text = |name: &str| {
+            query
+                .get(name)
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned)
+        };
         Ok(Self {
-            labels: LabelSelector::parse(query.text("labelSelector")).map_err(Status::bad_request)?,
-            fields: FieldSelector::parse(query.text("fieldSelector")).map_err(Status::bad_request)?,
+            labels: LabelSelector::parse(query.text("labelSelector"))
+                .map_err(Status::bad_request)?,
+            fields: FieldSelector::parse(query.text("fieldSelector"))
+                .map_err(Status::bad_request)?,
             // Zero and negative limits mean none.
-            limit: number("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0),
+            limit: number("limit")?
+                .and_then(|limit| usize::try_from(limit).ok())
+                .filter(|limit| *limit > 0),
             continue_: text("continue"),
             resource_version: text("resourceVersion"),
             resource_version_match: text("resourceVersionMatch"),
-            timeout_seconds: number("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0),
+            timeout_seconds: number("timeoutSeconds")?
+                .and_then(|seconds| u64::try_from(seconds).ok())
+                .filter(|seconds| *seconds > 0),
             allow_watch_bookmarks: query.flag("allowWatchBookmarks").unwrap_or(false),
             send_initial_events: query.flag("sendInitialEvents"),
         })
@@ -56,7 +67,10 @@ impl ListOptions {
         let continued = "resourceVersionMatch is forbidden when continue is provided";
         if watch {
             if self.send_initial_events.is_some() && wanted != Some(NOT_OLDER) {
-                errors.forbidden(path(), "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+                errors.forbidden(
+                    path(),
+                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                );
             }
             if let Some(wanted) = wanted {
                 if self.send_initial_events.is_none() {
@@ -72,7 +86,10 @@ impl ListOptions {
         } else {
             if let Some(wanted) = wanted {
                 if self.resource_version.is_none() {
-                    errors.forbidden(path(), "resourceVersionMatch is forbidden unless resourceVersion is provided");
+                    errors.forbidden(
+                        path(),
+                        "resourceVersionMatch is forbidden unless resourceVersion is provided",
+                    );
                 }
                 if self.continue_.is_some() {
                     errors.forbidden(path(), continued);
@@ -81,17 +98,27 @@ impl ListOptions {
                     errors.not_supported(path(), wanted, &[EXACT, NOT_OLDER, ""]);
                 }
                 if wanted == EXACT && self.resource_version.as_deref() == Some("0") {
-                    errors.forbidden(path(), "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+                    errors.forbidden(
+                        path(),
+                        "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+                    );
                 }
             }
             if self.send_initial_events.is_some() {
-                errors.forbidden(Path::new("sendInitialEvents"), "sendInitialEvents is forbidden for list");
+                errors.forbidden(
+                    Path::new("sendInitialEvents"),
+                    "sendInitialEvents is forbidden for list",
+                );
             }
         }
         if errors.is_empty() {
             return Ok(());
         }
-        Err(Status::invalid(&GroupKind::new("meta.k8s.io", "ListOptions"), "", &errors))
+        Err(Status::invalid(
+            &GroupKind::new("meta.k8s.io", "ListOptions"),
+            "",
+            &errors,
+        ))
     }
 }
 
@@ -134,34 +161,73 @@ mod tests {
     use std::sync::Arc;
 
     fn checked(query: &str, watch: bool) -> Result<ListOptions, String> {
-        let options = ListOptions::from_query(&Query::parse(query)).map_err(|status| status.message)?;
+        let options =
+            ListOptions::from_query(&Query::parse(query)).map_err(|status| status.message)?;
         options.check(watch).map_err(|status| status.message)?;
         Ok(options)
     }
 
     #[test]
     fn options_are_parsed() {
-        let options = checked("limit=2&continue=c&timeoutSeconds=5&allowWatchBookmarks=foo", false).unwrap();
+        let options = checked(
+            "limit=2&continue=c&timeoutSeconds=5&allowWatchBookmarks=foo",
+            false,
+        )
+        .unwrap();
         assert_eq!((options.limit, options.timeout_seconds), (Some(2), Some(5)));
         assert!(options.allow_watch_bookmarks);
         assert_eq!(checked("limit=-1", false).unwrap().limit, None);
-        assert_eq!(checked("limit=abc", false).unwrap_err(), "strconv.ParseInt: parsing \"abc\": invalid syntax");
+        assert_eq!(
+            checked("limit=abc", false).unwrap_err(),
+            "strconv.ParseInt: parsing \"abc\": invalid syntax"
+        );
     }
 
     #[test]
     fn options_that_do_not_go_together() {
         let list = "ListOptions.meta.k8s.io \"\" is invalid: ";
         let cases = [
-            ("sendInitialEvents=true", true, "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
-            ("resourceVersionMatch=NotOlderThan&resourceVersion=0", true, "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"),
-            ("continue=x", true, "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided"),
-            ("sendInitialEvents=true", false, "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"),
-            ("resourceVersionMatch=Exact", false, "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"),
-            ("resourceVersionMatch=Exact&resourceVersion=0", false, "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""),
-            ("resourceVersionMatch=x&resourceVersion=1", false, "resourceVersionMatch: Unsupported value: \"x\": supported values: \"Exact\", \"NotOlderThan\", \"\""),
+            (
+                "sendInitialEvents=true",
+                true,
+                "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ),
+            (
+                "resourceVersionMatch=NotOlderThan&resourceVersion=0",
+                true,
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ),
+            (
+                "continue=x",
+                true,
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided",
+            ),
+            (
+                "sendInitialEvents=true",
+                false,
+                "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list",
+            ),
+            (
+                "resourceVersionMatch=Exact",
+                false,
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ),
+            (
+                "resourceVersionMatch=Exact&resourceVersion=0",
+                false,
+                "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            ),
+            (
+                "resourceVersionMatch=x&resourceVersion=1",
+                false,
+                "resourceVersionMatch: Unsupported value: \"x\": supported values: \"Exact\", \"NotOlderThan\", \"\"",
+            ),
         ];
         for (query, watch, expected) in cases {
-            assert_eq!(checked(query, watch).unwrap_err(), format!("{list}{expected}"));
+            assert_eq!(
+                checked(query, watch).unwrap_err(),
+                format!("{list}{expected}")
+            );
         }
     }
 

@@ -3,7 +3,8 @@ use crate::object::{Reason, Status, status::Details};
 
 /// The media types of the real server, as its messages list them. Protobuf is not spoken here: clients fall back to JSON.
 const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
-const STREAMS: &str = ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+const STREAMS: &str =
+    ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,7 +62,9 @@ pub(crate) fn unsupported(accepted: &str) -> Status {
     Status::new(
         415,
         Reason::UnsupportedMediaType,
-        format!("the body of the request was in an unknown format - accepted media types include: {accepted}"),
+        format!(
+            "the body of the request was in an unknown format - accepted media types include: {accepted}"
+        ),
     )
 }
 
@@ -146,7 +149,8 @@ impl<'a> Clause<'a> {
             "PartialObjectMetadataList" => As::MetadataList,
             _ => return None,
         };
-        let meta = self.parameter("g") == "meta.k8s.io" && matches!(self.parameter("v"), "v1" | "v1beta1");
+        let meta =
+            self.parameter("g") == "meta.k8s.io" && matches!(self.parameter("v"), "v1" | "v1beta1");
         meta.then_some(as_)
     }
 }
@@ -168,17 +172,35 @@ mod tests {
     #[test]
     fn accept_headers_choose() {
         let json = Output::default();
-        let yaml = Output { format: Format::Yaml, as_: As::Itself };
-        let table = Output { format: Format::Json, as_: As::Table };
+        let yaml = Output {
+            format: Format::Yaml,
+            as_: As::Itself,
+        };
+        let table = Output {
+            format: Format::Json,
+            as_: As::Table,
+        };
         let cases = [
             ("", Ok(json)),
             ("*/*", Ok(json)),
             ("application/json", Ok(json)),
             ("application/json;q=0.1,application/yaml", Ok(yaml)),
-            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Ok(json)),
-            ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", Ok(table)),
-            ("application/json;as=Table;v=v9;g=meta.k8s.io,application/json", Ok(json)),
-            ("application/vnd.kubernetes.protobuf,application/json", Ok(json)),
+            (
+                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+                Ok(json),
+            ),
+            (
+                "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
+                Ok(table),
+            ),
+            (
+                "application/json;as=Table;v=v9;g=meta.k8s.io,application/json",
+                Ok(json),
+            ),
+            (
+                "application/vnd.kubernetes.protobuf,application/json",
+                Ok(json),
+            ),
             ("application/*", Err("406: Not Acceptable")),
             ("text/html", Err("406: Not Acceptable")),
             ("application/cbor", Err("406: Not Acceptable")),
@@ -189,7 +211,11 @@ mod tests {
                 (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{accept}"),
                 (Err(status), Err(start)) => {
                     assert_eq!(status.code, 406);
-                    assert!(status.message.starts_with(start), "{accept}: {}", status.message);
+                    assert!(
+                        status.message.starts_with(start),
+                        "{accept}: {}",
+                        status.message
+                    );
                 }
                 (found, _) => panic!("{accept}: {found:?}"),
             }

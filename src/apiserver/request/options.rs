@@ -36,15 +36,20 @@ impl WriteOptions {
     ///
     /// # Errors
     /// 422.
-    pub fn parse(query: &Query, kind: &str, apply: bool) -> Result<Self, Status> {
+    pub(crate) fn parse(query: &Query, kind: &str, apply: bool) -> Result<Self, Status> {
         let mut errors = Errors::new();
-        let force = (kind == "PatchOptions").then(|| query.flag("force")).flatten();
+        let force = (kind == "PatchOptions")
+            .then(|| query.flag("force"))
+            .flatten();
         if kind == "PatchOptions" {
             if apply && query.text("fieldManager").is_empty() {
                 errors.required(Path::new("fieldManager"), "is required for apply patch");
             }
             if !apply && force.is_some() {
-                errors.forbidden(Path::new("force"), "may not be specified for non-apply patch");
+                errors.forbidden(
+                    Path::new("force"),
+                    "may not be specified for non-apply patch",
+                );
             }
         }
         let manager = query.text("fieldManager");
@@ -71,7 +76,7 @@ impl WriteOptions {
     }
 
     /// Who manages the fields that are written: the option, or the user agent up to the first slash.
-    pub fn manager<'a>(&'a self, user_agent: &'a str) -> &'a str {
+    pub(crate) fn manager<'a>(&'a self, user_agent: &'a str) -> &'a str {
         if self.field_manager.is_empty() {
             user_agent.split('/').next().unwrap_or_default()
         } else {
@@ -88,7 +93,10 @@ fn check_manager(manager: &str, errors: &mut Errors) {
     for (at, character) in manager.char_indices() {
         // Go's unicode.IsPrint: of the spaces only the ASCII one.
         if character.is_control() || (character.is_whitespace() && character != ' ') {
-            let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(character));
+            let detail = format!(
+                "invalid character U+{:04X} (at position {at})",
+                u32::from(character)
+            );
             errors.invalid(path(), manager, &detail);
         }
     }
@@ -104,7 +112,11 @@ fn finish(kind: &str, errors: &Errors) -> Result<(), Status> {
     if errors.is_empty() {
         Ok(())
     } else {
-        Err(Status::invalid(&GroupKind::new("meta.k8s.io", kind), "", errors))
+        Err(Status::invalid(
+            &GroupKind::new("meta.k8s.io", kind),
+            "",
+            errors,
+        ))
     }
 }
 
@@ -156,7 +168,7 @@ impl Deletion {
     ///
     /// # Errors
     /// 400, 415 or 422.
-    pub fn parse(request: &ResourceRequest) -> Result<Self, Status> {
+    pub(crate) fn parse(request: &ResourceRequest) -> Result<Self, Status> {
         let body = if request.body.is_empty() {
             from_query(&request.query)?
         } else {
@@ -169,7 +181,7 @@ impl Deletion {
     ///
     /// # Errors
     /// 422.
-    pub fn check(body: DeleteBody) -> Result<Self, Status> {
+    pub(crate) fn check(body: DeleteBody) -> Result<Self, Status> {
         let mut errors = Errors::new();
         let path = || Path::new("propagationPolicy");
         if let (Some(_), Some(policy)) = (body.orphan_dependents, &body.propagation_policy) {
@@ -188,7 +200,10 @@ impl Deletion {
             }
         };
         let dry_run = body.dry_run.unwrap_or_default();
-        check_dry_run(&dry_run.iter().map(String::as_str).collect::<Vec<_>>(), &mut errors);
+        check_dry_run(
+            &dry_run.iter().map(String::as_str).collect::<Vec<_>>(),
+            &mut errors,
+        );
         finish("DeleteOptions", &errors)?;
         let preconditions = body.preconditions.unwrap_or_default();
         Ok(Self {
@@ -205,12 +220,17 @@ impl Deletion {
 }
 
 fn from_query(query: &Query) -> Result<DeleteBody, Status> {
-    let grace = query.get("gracePeriodSeconds").filter(|text| !text.is_empty());
+    let grace = query
+        .get("gracePeriodSeconds")
+        .filter(|text| !text.is_empty());
     let dry_run: Vec<String> = query.all("dryRun").map(str::to_owned).collect();
     Ok(DeleteBody {
         grace_period_seconds: grace.map(integer).transpose()?,
         orphan_dependents: query.flag("orphanDependents"),
-        propagation_policy: query.get("propagationPolicy").filter(|text| !text.is_empty()).map(str::to_owned),
+        propagation_policy: query
+            .get("propagationPolicy")
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned),
         dry_run: (!dry_run.is_empty()).then_some(dry_run),
         ..DeleteBody::default()
     })
@@ -220,24 +240,37 @@ fn from_body(request: &ResourceRequest) -> Result<DeleteBody, Status> {
     let text = String::from_utf8_lossy(&request.body);
     let shown = || text.chars().take(64).collect::<String>();
     let unrecognized = |why: String| {
-        let message = format!("the object provided is unrecognized (must be of type DeleteOptions): {why} ({})", shown());
+        let message = format!(
+            "the object provided is unrecognized (must be of type DeleteOptions): {why} ({})",
+            shown()
+        );
         Status::bad_request(message)
     };
     let value: Value = match negotiate::input(&request.content_type)? {
-        Format::Json => serde_json::from_slice(&request.body)
-            .map_err(|error| unrecognized(format!("couldn't get version/kind; json parse error: {error}")))?,
-        Format::Yaml => serde_saphyr::from_str(&text)
-            .map_err(|error| unrecognized(format!("couldn't get version/kind; yaml parse error: {error}")))?,
+        Format::Json => serde_json::from_slice(&request.body).map_err(|error| {
+            unrecognized(format!(
+                "couldn't get version/kind; json parse error: {error}"
+            ))
+        })?,
+        Format::Yaml => serde_saphyr::from_str(&text).map_err(|error| {
+            unrecognized(format!(
+                "couldn't get version/kind; yaml parse error: {error}"
+            ))
+        })?,
     };
     if value.is_null() {
         return Ok(DeleteBody::default());
     }
     let body = DeleteBody::deserialize(value).map_err(|error| {
-        Status::bad_request(format!("DeleteOptions in version \"v1\" cannot be handled as a DeleteOptions: {error}"))
+        Status::bad_request(format!(
+            "DeleteOptions in version \"v1\" cannot be handled as a DeleteOptions: {error}"
+        ))
     })?;
     match body.kind.as_deref() {
         None | Some("" | "DeleteOptions") => Ok(body),
-        Some(_) => Err(Status::bad_request("decoded object cannot be converted to DeleteOptions")),
+        Some(_) => Err(Status::bad_request(
+            "decoded object cannot be converted to DeleteOptions",
+        )),
     }
 }
 
@@ -246,7 +279,7 @@ impl DeleteBody {
     ///
     /// # Errors
     /// 400 when it has fields of wrong types.
-    pub fn from_value(value: &Value) -> Result<Self, Status> {
+    pub(crate) fn from_value(value: &Value) -> Result<Self, Status> {
         if value.is_null() {
             return Ok(Self::default());
         }
@@ -254,7 +287,7 @@ impl DeleteBody {
     }
     /// Makes it a dry run as well when `dry_run`.
     #[must_use]
-    pub fn or_dry_run(mut self, dry_run: bool) -> Self {
+    pub(crate) fn or_dry_run(mut self, dry_run: bool) -> Self {
         if dry_run && self.dry_run.as_ref().is_none_or(Vec::is_empty) {
             self.dry_run = Some(vec!["All".to_owned()]);
         }
@@ -272,17 +305,47 @@ mod tests {
 
     #[test]
     fn write_options_are_checked() {
-        let options = parse("dryRun=All&fieldValidation=Strict&fieldManager=me", "CreateOptions", false).unwrap();
+        let options = parse(
+            "dryRun=All&fieldValidation=Strict&fieldManager=me",
+            "CreateOptions",
+            false,
+        )
+        .unwrap();
         assert!(options.dry_run && options.field_validation == FieldValidation::Strict);
         assert_eq!(options.manager("agent/1.0"), "me");
         assert_eq!(WriteOptions::default().manager("agent/1.0 (x)"), "agent");
         let long = format!("fieldManager={}", "m".repeat(129));
         let cases = [
-            ("dryRun=x", "CreateOptions", false, "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"x\"]: supported values: \"All\""),
-            (long.as_str(), "CreateOptions", false, "CreateOptions.meta.k8s.io \"\" is invalid: fieldManager: Too long: may not be more than 128 bytes"),
-            ("", "PatchOptions", true, "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"),
-            ("force=true", "PatchOptions", false, "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch"),
-            ("fieldValidation=x", "UpdateOptions", false, "UpdateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"x\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""),
+            (
+                "dryRun=x",
+                "CreateOptions",
+                false,
+                "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"x\"]: supported values: \"All\"",
+            ),
+            (
+                long.as_str(),
+                "CreateOptions",
+                false,
+                "CreateOptions.meta.k8s.io \"\" is invalid: fieldManager: Too long: may not be more than 128 bytes",
+            ),
+            (
+                "",
+                "PatchOptions",
+                true,
+                "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
+            ),
+            (
+                "force=true",
+                "PatchOptions",
+                false,
+                "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
+            ),
+            (
+                "fieldValidation=x",
+                "UpdateOptions",
+                false,
+                "UpdateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"x\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"",
+            ),
         ];
         for (query, kind, apply, expected) in cases {
             assert_eq!(parse(query, kind, apply).unwrap_err(), expected);
@@ -292,18 +355,32 @@ mod tests {
     #[test]
     fn numbers_fail_in_gos_words() {
         assert_eq!(integer("-3"), Ok(-3));
-        assert_eq!(integer("abc").unwrap_err().message, "strconv.ParseInt: parsing \"abc\": invalid syntax");
-        assert_eq!(integer("99999999999999999999").unwrap_err().message, "strconv.ParseInt: parsing \"99999999999999999999\": value out of range");
+        assert_eq!(
+            integer("abc").unwrap_err().message,
+            "strconv.ParseInt: parsing \"abc\": invalid syntax"
+        );
+        assert_eq!(
+            integer("99999999999999999999").unwrap_err().message,
+            "strconv.ParseInt: parsing \"99999999999999999999\": value out of range"
+        );
     }
 
     #[test]
     fn deletions_are_checked() {
         let check = |text: &str| Deletion::check(serde_json::from_str(text).unwrap());
-        let deletion = check(r#"{"orphanDependents":false,"gracePeriodSeconds":3,"preconditions":{"uid":"u"}}"#).unwrap();
+        let deletion = check(
+            r#"{"orphanDependents":false,"gracePeriodSeconds":3,"preconditions":{"uid":"u"}}"#,
+        )
+        .unwrap();
         assert!(deletion.cascade);
         assert_eq!(deletion.options.propagation, Some(Propagation::Background));
         assert_eq!(deletion.options.uid.as_deref(), Some("u"));
         assert_eq!(check(r#"{"propagationPolicy":"x"}"#).unwrap_err().code, 422);
-        assert_eq!(check(r#"{"propagationPolicy":"Orphan","orphanDependents":true}"#).unwrap_err().code, 422);
+        assert_eq!(
+            check(r#"{"propagationPolicy":"Orphan","orphanDependents":true}"#)
+                .unwrap_err()
+                .code,
+            422
+        );
     }
 }

@@ -3,8 +3,10 @@ use super::Query;
 
 impl Query {
     /// Parses a query string. What cannot be decoded is left out, as Go's `url.ParseQuery` does.
-    pub fn parse(text: &str) -> Self {
-        let pairs = text.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';'));
+    pub(crate) fn parse(text: &str) -> Self {
+        let pairs = text
+            .split('&')
+            .filter(|pair| !pair.is_empty() && !pair.contains(';'));
         Self(
             pairs
                 .filter_map(|pair| {
@@ -15,11 +17,11 @@ impl Query {
         )
     }
     /// The first value of `name`, `""` when absent.
-    pub fn text(&self, name: &str) -> &str {
+    pub(crate) fn text(&self, name: &str) -> &str {
         self.get(name).unwrap_or_default()
     }
     /// The first value of `name` as a boolean, the way the real server reads it: anything but `false` and `0` is true.
-    pub fn flag(&self, name: &str) -> Option<bool> {
+    pub(crate) fn flag(&self, name: &str) -> Option<bool> {
         self.get(name)
             .map(|value| !(value.eq_ignore_ascii_case("false") || value == "0"))
     }
@@ -57,15 +59,25 @@ mod tests {
     fn queries_are_decoded_as_go_does() {
         let cases: [(&str, &[(&str, &str)]); 6] = [
             ("", &[]),
-            ("a=1&b=&c&a=2", &[("a", "1"), ("b", ""), ("c", ""), ("a", "2")]),
-            ("labelSelector=a%3Db%2Cc+in+%28d%29", &[("labelSelector", "a=b,c in (d)")]),
+            (
+                "a=1&b=&c&a=2",
+                &[("a", "1"), ("b", ""), ("c", ""), ("a", "2")],
+            ),
+            (
+                "labelSelector=a%3Db%2Cc+in+%28d%29",
+                &[("labelSelector", "a=b,c in (d)")],
+            ),
             ("a=%zz&b=1", &[("b", "1")]),
             ("a=1;b=2&c=3", &[("c", "3")]),
             ("a=%ff", &[("a", "\u{fffd}")]),
         ];
         for (text, expected) in cases {
             let found = Query::parse(text);
-            let found: Vec<_> = found.0.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+            let found: Vec<_> = found
+                .0
+                .iter()
+                .map(|(k, v)| (k.as_str(), v.as_str()))
+                .collect();
             assert_eq!(found, expected, "{text}");
         }
     }

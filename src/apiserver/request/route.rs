@@ -30,14 +30,23 @@ pub(crate) struct Routed {
 ///
 /// # Errors
 /// 404 for a path below a served group that is no resource, 405 for a method the resource does not have.
-pub(crate) fn route(registry: &Registry, method: &Method, path: &str, query: &Query) -> Result<Route, Status> {
+pub(crate) fn route(
+    registry: &Registry,
+    method: &Method,
+    path: &str,
+    query: &Query,
+) -> Result<Route, Status> {
     let path = path.strip_prefix('/').unwrap_or(path);
     let path = path.strip_suffix('/').unwrap_or(path);
     let segments: Vec<&str> = path.split('/').collect();
     let (group, version, rest) = match &segments[..] {
         ["api", version, rest @ ..] => ("", *version, rest),
         ["apis", group] => {
-            return Ok(if !group.is_empty() && registry.serves_group(group) { Route::Path } else { Route::Unknown });
+            return Ok(if !group.is_empty() && registry.serves_group(group) {
+                Route::Path
+            } else {
+                Route::Unknown
+            });
         }
         ["apis", group, version, rest @ ..] => {
             if group.is_empty() || !registry.serves_group(group) {
@@ -71,7 +80,11 @@ fn resource(
     };
     let (namespace, rest) = match rest {
         // `namespaces/x/status` and `/finalize` are subresources of the namespace itself.
-        ["namespaces", namespace, rest @ ..] if !rest.is_empty() && !matches!(rest, ["status" | "finalize"]) => (Some(*namespace), rest),
+        ["namespaces", namespace, rest @ ..]
+            if !rest.is_empty() && !matches!(rest, ["status" | "finalize"]) =>
+        {
+            (Some(*namespace), rest)
+        }
         _ => (None, rest),
     };
     let (plural, name, sub, beyond) = match rest {
@@ -81,19 +94,27 @@ fn resource(
         [plural, name, sub, ..] => (*plural, *name, Some(*sub), true),
         [] => return Err(Status::no_such_path()),
     };
-    let resource = registry.get(group, version, plural).ok_or_else(Status::no_such_path)?;
+    let resource = registry
+        .get(group, version, plural)
+        .ok_or_else(Status::no_such_path)?;
     let empty = namespace == Some("") || (rest.len() > 1 && name.is_empty());
-    let misplaced = if resource.namespaced { namespace.is_none() && !name.is_empty() } else { namespace.is_some() };
+    let misplaced = if resource.namespaced {
+        namespace.is_none() && !name.is_empty()
+    } else {
+        namespace.is_some()
+    };
     if empty || misplaced {
         return Err(Status::no_such_path());
     }
-    let watch = legacy_watch || (method == Method::GET && name.is_empty() && query.flag("watch") == Some(true));
+    let watch = legacy_watch
+        || (method == Method::GET && name.is_empty() && query.flag("watch") == Some(true));
     let verb = if let Some(sub) = sub {
         let found = resource.subresource(sub).ok_or_else(Status::no_such_path)?;
         if (beyond && sub != "proxy") || legacy_watch {
             return Err(Status::no_such_path());
         }
-        let verb = item_verb(method).filter(|verb| found.verbs.iter().any(|known| known == verb.as_str()));
+        let verb =
+            item_verb(method).filter(|verb| found.verbs.iter().any(|known| known == verb.as_str()));
         let verb = verb.ok_or_else(Status::method_not_allowed)?;
         if is_connect(sub) { Verb::Connect } else { verb }
     } else {
@@ -135,12 +156,15 @@ fn item_verb(method: &Method) -> Option<Verb> {
 
 /// Subresources that are connections to something outside the store.
 pub(crate) fn is_connect(subresource: &str) -> bool {
-    matches!(subresource, "attach" | "exec" | "log" | "portforward" | "proxy")
+    matches!(
+        subresource,
+        "attach" | "exec" | "log" | "portforward" | "proxy"
+    )
 }
 
 impl Verb {
     /// As discovery and audit name it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Get => "get",
             Self::List => "list",
@@ -154,7 +178,7 @@ impl Verb {
         }
     }
     /// Whether it may change something.
-    pub fn is_write(self) -> bool {
+    pub(crate) fn is_write(self) -> bool {
         !matches!(self, Self::Get | Self::List | Self::Watch)
     }
 }
@@ -170,8 +194,16 @@ mod tests {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let found = match route(registry, &method, path, &Query::parse(query)) {
             Ok(Route::Resource(routed)) => {
-                let sub = routed.subresource.map_or(String::new(), |sub| format!("/{sub}"));
-                format!("{} {}{sub} {} {}", routed.verb.as_str(), routed.resource.plural, routed.namespace, routed.name)
+                let sub = routed
+                    .subresource
+                    .map_or(String::new(), |sub| format!("/{sub}"));
+                format!(
+                    "{} {}{sub} {} {}",
+                    routed.verb.as_str(),
+                    routed.resource.plural,
+                    routed.namespace,
+                    routed.name
+                )
             }
             Ok(Route::Path) => "path".to_owned(),
             Ok(Route::Unknown) => "unknown".to_owned(),
@@ -192,17 +224,26 @@ mod tests {
             ("GET /api/v1/watch/namespaces/a/pods/b", "watch pods a b"),
             ("POST /api/v1/watch/pods", "405"),
             ("GET /api/v1/namespaces/a/pods/b", "get pods a b"),
-            ("PATCH /api/v1/namespaces/a/pods/b/status", "patch pods/status a b"),
+            (
+                "PATCH /api/v1/namespaces/a/pods/b/status",
+                "patch pods/status a b",
+            ),
             ("POST /api/v1/namespaces/a/pods/b/status", "405"),
             ("POST /api/v1/namespaces/a/pods", "create pods a"),
-            ("DELETE /api/v1/namespaces/a/pods", "deletecollection pods a"),
+            (
+                "DELETE /api/v1/namespaces/a/pods",
+                "deletecollection pods a",
+            ),
             ("DELETE /api/v1/pods", "405"),
             ("POST /api/v1/namespaces/a/pods/b", "405"),
             ("HEAD /api/v1/namespaces/a/pods", "405"),
             ("GET /api/v1/namespaces/a/pods/b/nope", "404"),
             ("GET /api/v1/namespaces/a/pods/b/status/c", "404"),
             ("GET /api/v1/namespaces/a", "get namespaces  a"),
-            ("PUT /api/v1/namespaces/a/finalize", "update namespaces/finalize  a"),
+            (
+                "PUT /api/v1/namespaces/a/finalize",
+                "update namespaces/finalize  a",
+            ),
             ("GET /api/v1/namespaces/a/namespaces", "404"),
             ("GET /api/v1/pods/b", "404"),
             ("GET /api/v1//pods", "404"),

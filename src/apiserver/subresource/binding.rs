@@ -12,20 +12,39 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Binds the pod that the path, or for the legacy resource the body, names.
-pub(crate) async fn create(shared: &Arc<Shared>, request: &ResourceRequest) -> Result<Response, Status> {
+pub(crate) async fn create(
+    shared: &Arc<Shared>,
+    request: &ResourceRequest,
+) -> Result<Response, Status> {
     answer::negotiate(request)?;
     let options = WriteOptions::parse(&request.query, "CreateOptions", false)?;
-    let pods = shared.registry.get("", "v1", "pods").ok_or_else(Status::no_such_path)?;
+    let pods = shared
+        .registry
+        .get("", "v1", "pods")
+        .ok_or_else(Status::no_such_path)?;
     let mut call = Call::on(shared, request, &pods, Some("binding"), options);
     let mut binding = body::of_kind(&mut call, &GroupVersionKind::new("", "v1", "Binding"))?;
     metadata::place(call.resource, call.namespace, &mut binding)?;
-    let name = if request.name.is_empty() { binding.name().to_owned() } else { request.name.clone() };
+    let name = if request.name.is_empty() {
+        binding.name().to_owned()
+    } else {
+        request.name.clone()
+    };
     if name != binding.name() {
-        return Err(Status::bad_request("name in URL does not match name in Binding object"));
+        return Err(Status::bad_request(
+            "name in URL does not match name in Binding object",
+        ));
     }
     check(&binding)?;
-    write::direct(&mut call, &name, &mut |call, current| bind(call, current, &binding)).await?;
-    Ok(answer::document(&call, StatusCode::CREATED, &answer::created()))
+    write::direct(&mut call, &name, &mut |call, current| {
+        bind(call, current, &binding)
+    })
+    .await?;
+    Ok(answer::document(
+        &call,
+        StatusCode::CREATED,
+        &answer::created(),
+    ))
 }
 
 /// The real server answers these as bare errors.
@@ -43,7 +62,11 @@ fn check(binding: &Value) -> Result<(), Status> {
     match &texts[..] {
         [] => Ok(()),
         [one] => Err(Status::new(500, Reason::Unknown, one.as_str())),
-        many => Err(Status::new(500, Reason::Unknown, format!("[{}]", many.join(", ")))),
+        many => Err(Status::new(
+            500,
+            Reason::Unknown,
+            format!("[{}]", many.join(", ")),
+        )),
     }
 }
 
@@ -53,17 +76,32 @@ fn bind(call: &Call<'_>, current: &Current, binding: &Value) -> Result<Value, St
     let version = binding.resource_version();
     if !version.is_empty() && version != current.object.resource_version() {
         let actual = current.object.resource_version();
-        return Err(call.conflict(name, &write::precondition(call, name, "ResourceVersion", version, actual)));
+        return Err(call.conflict(
+            name,
+            &write::precondition(call, name, "ResourceVersion", version, actual),
+        ));
     }
-    let conflict = |why: &str| Err(Status::conflict(&GroupResource::new("", "pods/binding"), name, why));
+    let conflict = |why: &str| {
+        Err(Status::conflict(
+            &GroupResource::new("", "pods/binding"),
+            name,
+            why,
+        ))
+    };
     if current.object.deletion_timestamp().is_some() {
-        return conflict(&format!("pod {name} is being deleted, cannot be assigned to a host"));
+        return conflict(&format!(
+            "pod {name} is being deleted, cannot be assigned to a host"
+        ));
     }
     let node = current.object.str_at(&["spec", "nodeName"]);
     if !node.is_empty() {
         return conflict(&format!("pod {name} is already assigned to node {node:?}"));
     }
-    if !current.object.list_at(&["spec", "schedulingGates"]).is_empty() {
+    if !current
+        .object
+        .list_at(&["spec", "schedulingGates"])
+        .is_empty()
+    {
         return conflict(&format!("pod {name} has non-empty .spec.schedulingGates"));
     }
     let mut pod = current.object.clone();
@@ -88,13 +126,18 @@ fn merge(pod: &mut Value, binding: &Value, field: &str, overwrite: bool) {
 
 /// Sets a condition of a pod; when its status stays the same, so does its transition time.
 pub(crate) fn set_condition(pod: &mut Value, mut condition: Value) {
-    if !pod.at(&["status", "conditions"]).is_some_and(Value::is_array) {
+    if !pod
+        .at(&["status", "conditions"])
+        .is_some_and(Value::is_array)
+    {
         pod.set_at(&["status", "conditions"], Vec::<Value>::new());
     }
     let Some(Value::Array(conditions)) = pod.at_mut(&["status", "conditions"]) else {
         return;
     };
-    let present = conditions.iter_mut().find(|present| present.get("type") == condition.get("type"));
+    let present = conditions
+        .iter_mut()
+        .find(|present| present.get("type") == condition.get("type"));
     match present {
         Some(present) => {
             if present.get("status") == condition.get("status")

@@ -14,9 +14,14 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// 405 for what is not served yet, 501 for connections to what is not in this process.
-pub(crate) async fn handle(shared: &Arc<Shared>, request: &ResourceRequest, subresource: &str) -> Result<Response, Status> {
+pub(crate) async fn handle(
+    shared: &Arc<Shared>,
+    request: &ResourceRequest,
+    subresource: &str,
+) -> Result<Response, Status> {
     let pods = request.resource.plural == "pods" && request.resource.gvk.group.is_empty();
-    let namespaces = request.resource.plural == "namespaces" && request.resource.gvk.group.is_empty();
+    let namespaces =
+        request.resource.plural == "namespaces" && request.resource.gvk.group.is_empty();
     match (subresource, request.verb) {
         ("scale", Verb::Get) => scale::get(shared, request).await,
         ("scale", Verb::Update) => scale::update(shared, request).await,
@@ -27,7 +32,10 @@ pub(crate) async fn handle(shared: &Arc<Shared>, request: &ResourceRequest, subr
         (_, Verb::Connect) => Err(Status::new(
             501,
             Reason::Unknown,
-            format!("{}/{subresource} is not served: this server has no connection to what it leads to", request.resource.plural),
+            format!(
+                "{}/{subresource} is not served: this server has no connection to what it leads to",
+                request.resource.plural
+            ),
         )),
         _ => Err(Status::method_not_allowed()),
     }

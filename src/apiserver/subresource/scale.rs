@@ -16,7 +16,10 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// Answers the scale.
-pub(crate) async fn get(shared: &Arc<Shared>, request: &ResourceRequest) -> Result<Response, Status> {
+pub(crate) async fn get(
+    shared: &Arc<Shared>,
+    request: &ResourceRequest,
+) -> Result<Response, Status> {
     answer::negotiate(request)?;
     let call = Call::new(shared, request, WriteOptions::default());
     let Some(current) = call.read(&request.name).await? else {
@@ -26,7 +29,10 @@ pub(crate) async fn get(shared: &Arc<Shared>, request: &ResourceRequest) -> Resu
 }
 
 /// Replaces the wanted replicas.
-pub(crate) async fn update(shared: &Arc<Shared>, request: &ResourceRequest) -> Result<Response, Status> {
+pub(crate) async fn update(
+    shared: &Arc<Shared>,
+    request: &ResourceRequest,
+) -> Result<Response, Status> {
     answer::negotiate(request)?;
     let options = WriteOptions::parse(&request.query, "UpdateOptions", false)?;
     let mut call = Call::new(shared, request, options);
@@ -42,7 +48,10 @@ pub(crate) async fn update(shared: &Arc<Shared>, request: &ResourceRequest) -> R
 }
 
 /// Patches the scale, and with it the wanted replicas.
-pub(crate) async fn patch(shared: &Arc<Shared>, request: &ResourceRequest) -> Result<Response, Status> {
+pub(crate) async fn patch(
+    shared: &Arc<Shared>,
+    request: &ResourceRequest,
+) -> Result<Response, Status> {
     answer::negotiate(request)?;
     let kind = Kind::of(&request.content_type, &request.resource)?;
     let options = WriteOptions::parse(&request.query, "PatchOptions", kind == Kind::Apply)?;
@@ -63,7 +72,8 @@ async fn run(call: &mut Call<'_>, change: &mut write::Change<'_>) -> Result<Resp
     let name = &call.request.name;
     let written = write::update(call, name, Missing::NotFound, change).await?;
     let revision = written.revision.unwrap_or_default();
-    let object = encoding::decode(&written.bytes, revision).map_err(|error| Status::internal(&error.to_string()))?;
+    let object = encoding::decode(&written.bytes, revision)
+        .map_err(|error| Status::internal(&error.to_string()))?;
     respond(call, StatusCode::OK, &object)
 }
 
@@ -72,7 +82,10 @@ fn gvk() -> GroupVersionKind {
 }
 
 fn paths(call: &Call<'_>) -> Result<Scale, Status> {
-    call.resource.strategy.scale().ok_or_else(Status::method_not_allowed)
+    call.resource
+        .strategy
+        .scale()
+        .ok_or_else(Status::method_not_allowed)
 }
 
 fn respond(call: &Call<'_>, code: StatusCode, object: &Value) -> Result<Response, Status> {
@@ -92,7 +105,11 @@ fn with(call: &Call<'_>, object: &Value, scale: &Value) -> Result<Value, Status>
         let mut errors = Errors::new();
         let path = Path::new("spec").child("replicas");
         errors.invalid(path, replicas, "must be greater than or equal to 0");
-        return Err(Status::invalid(&GroupKind::new("autoscaling", "Scale"), scale.name(), &errors));
+        return Err(Status::invalid(
+            &GroupKind::new("autoscaling", "Scale"),
+            scale.name(),
+            &errors,
+        ));
     }
     let mut object = object.clone();
     let version = scale.resource_version();
@@ -102,7 +119,10 @@ fn with(call: &Call<'_>, object: &Value, scale: &Value) -> Result<Value, Status>
         metadata::of(&mut object).insert("resourceVersion".into(), version.into());
     }
     let path = paths(call)?.spec_replicas;
-    object.set_at(&path.iter().map(String::as_str).collect::<Vec<_>>(), replicas);
+    object.set_at(
+        &path.iter().map(String::as_str).collect::<Vec<_>>(),
+        replicas,
+    );
     Ok(object)
 }
 
@@ -112,7 +132,13 @@ fn of(object: &Value, paths: &Scale) -> Value {
         object.at(&path.iter().map(String::as_str).collect::<Vec<_>>())
     }
     let mut meta = Map::new();
-    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+    ] {
         if let Some(value) = object.at(&["metadata", field]) {
             meta.insert(field.into(), value.clone());
         }
@@ -126,7 +152,11 @@ fn of(object: &Value, paths: &Scale) -> Value {
     if wanted != 0 {
         scale.set_at(&["spec", "replicas"], wanted);
     }
-    let selector = paths.selector.as_ref().and_then(|path| at(object, path)).map(selector_text);
+    let selector = paths
+        .selector
+        .as_ref()
+        .and_then(|path| at(object, path))
+        .map(selector_text);
     if let Some(selector) = selector.filter(|selector| !selector.is_empty()) {
         scale.set_at(&["status", "selector"], selector);
     }
@@ -138,12 +168,17 @@ fn selector_text(selector: &Value) -> String {
     if let Some(text) = selector.as_str() {
         return text.to_owned();
     }
-    let structured = selector.get("matchLabels").is_some_and(Value::is_object) || selector.get("matchExpressions").is_some();
+    let structured = selector.get("matchLabels").is_some_and(Value::is_object)
+        || selector.get("matchExpressions").is_some();
     if structured {
-        return LabelSelector::from_value(selector).map(|selector| selector.to_string()).unwrap_or_default();
+        return LabelSelector::from_value(selector)
+            .map(|selector| selector.to_string())
+            .unwrap_or_default();
     }
     let pairs = selector.as_object().into_iter().flatten();
-    let pairs: Vec<String> = pairs.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+    let pairs: Vec<String> = pairs
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
     pairs.join(",")
 }
 
@@ -159,9 +194,21 @@ mod tests {
             selector: Some(vec!["spec".into(), "selector".into()]),
         };
         for (object, spec, status) in [
-            (json!({"spec": {"replicas": 2, "selector": {"matchLabels": {"a": "b"}}}, "status": {"replicas": 1}}), json!({"replicas": 2}), json!({"replicas": 1, "selector": "a=b"})),
-            (json!({"spec": {"replicas": 0, "selector": {"a": "b", "c": "d"}}}), json!({}), json!({"replicas": 0, "selector": "a=b,c=d"})),
-            (json!({"spec": {"selector": "x in (y)"}}), json!({}), json!({"replicas": 0, "selector": "x in (y)"})),
+            (
+                json!({"spec": {"replicas": 2, "selector": {"matchLabels": {"a": "b"}}}, "status": {"replicas": 1}}),
+                json!({"replicas": 2}),
+                json!({"replicas": 1, "selector": "a=b"}),
+            ),
+            (
+                json!({"spec": {"replicas": 0, "selector": {"a": "b", "c": "d"}}}),
+                json!({}),
+                json!({"replicas": 0, "selector": "a=b,c=d"}),
+            ),
+            (
+                json!({"spec": {"selector": "x in (y)"}}),
+                json!({}),
+                json!({"replicas": 0, "selector": "x in (y)"}),
+            ),
         ] {
             let scale = of(&object, &paths);
             assert_eq!((&scale["spec"], &scale["status"]), (&spec, &status));
