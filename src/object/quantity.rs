@@ -98,7 +98,12 @@ impl Quantity {
             Format::DecimalSi | Format::DecimalExponent => digits
                 .and_then(|digits| scale(digits, power.saturating_add(9).saturating_sub(shift))),
         };
-        let magnitude = magnitude.map_or(MOST, |nanos| nanos.min(MOST));
+        // Upstream caps binary quantities only.
+        let magnitude = match (magnitude, format) {
+            (Some(nanos), Format::DecimalSi | Format::DecimalExponent) => nanos,
+            (Some(nanos), Format::BinarySi) => nanos.min(MOST),
+            (None, _) => MOST,
+        };
         // Upstream shows a binary quantity below one as a decimal one rather than rounding it.
         let format = if format == Format::BinarySi && magnitude > 0 && magnitude < NANOS {
             Format::DecimalSi
@@ -115,14 +120,37 @@ impl Quantity {
         })
     }
 
-    /// The text that the API server stores for `text`: whole numbers as written, everything else in canonical form.
+    /// The text that the API server stores for `text`: as written where upstream takes the text for canonical already, which
+    /// is a little too often (`+1`, `5.`, `1.500`), else the canonical form.
     ///
     /// # Errors
     /// As [`Quantity::parse`].
     pub fn canonicalize(text: &str) -> Result<String, String> {
         let quantity = Self::parse(text)?;
         let parts = Parts::of(text)?;
-        let as_written = parts.suffix.is_empty() && parts.fraction.is_empty();
+        let (format, power) = suffix(parts.suffix)?;
+        let whole = match parts.whole.trim_start_matches('0') {
+            "" => "0",
+            whole => whole,
+        };
+        let length = i32::try_from(whole.len() + parts.fraction.len()).unwrap_or(i32::MAX);
+        let shift = i32::try_from(parts.fraction.len()).unwrap_or(i32::MAX);
+        let as_written = match format {
+            Format::BinarySi => {
+                shift == 0
+                    && length <= 14 - power.saturating_mul(3) / 10
+                    && whole.parse::<i64>().is_ok_and(|value| value & 7 != 0)
+            }
+            Format::DecimalSi | Format::DecimalExponent => {
+                let power = power.saturating_sub(shift);
+                let shifted = [whole, parts.fraction].concat();
+                length <= 18
+                    && power >= -9
+                    && power % 3 == 0
+                    && !shifted.ends_with("000")
+                    && !shifted.starts_with('0')
+            }
+        };
         Ok(if as_written {
             text.to_owned()
         } else {
@@ -444,7 +472,7 @@ mod tests {
             ("+1", "1"),
             ("1n", "1n"),
             ("0.1n", "1n"),
-            ("12345678901234567890", "9223372036854775807"),
+            ("12345678901234567890", "12345678901234567890"),
             ("100n", "100n"),
             ("1100", "1100"),
             ("1e-3", "1e-3"),

@@ -26,7 +26,7 @@ pub(crate) struct Decoded {
 
 impl Decoded {
     /// The failure with which a strict decoder ends on its complaints (`fieldValidation=Strict`), if there are any.
-    pub fn strict_failure(&self, expected: &GroupVersionKind) -> Option<Status> {
+    pub(crate) fn strict_failure(&self, expected: &GroupVersionKind) -> Option<Status> {
         (!self.strict_errors.is_empty())
             .then(|| cannot_be_handled(expected, expected, &strict_text(&self.strict_errors)))
     }
@@ -34,7 +34,23 @@ impl Decoded {
 
 /// The text of a strict decoder's error.
 pub(crate) fn strict_text(errors: &[String]) -> String {
+    // Those of the YAML parser are one error of several lines.
+    let (yaml, mut errors): (Vec<_>, Vec<_>) = errors
+        .iter()
+        .cloned()
+        .partition(|error| error.starts_with("line "));
+    if !yaml.is_empty() {
+        errors.insert(0, yaml_errors(&yaml));
+    }
     format!("strict decoding error: {}", errors.join(", "))
+}
+
+/// The text of the YAML parser's complaints.
+pub(crate) fn yaml_errors(lines: &[String]) -> String {
+    format!(
+        "error converting YAML to JSON: yaml: unmarshal errors:\n  {}",
+        lines.join("\n  ")
+    )
 }
 
 /// Decodes a request body that must be an object of kind `expected`. Without a schema any fields are accepted.
@@ -110,9 +126,9 @@ pub(crate) fn check_text(
     expected: &GroupVersionKind,
 ) -> Result<Decoded, String> {
     finish(Body::of(object), schema, expected).map_err(|failure| match failure {
-        Failure::Unrecognized(why)
-        | Failure::Undecodable(_, why)
-        | Failure::OtherVersion(why) => why,
+        Failure::Unrecognized(why) | Failure::Undecodable(_, why) | Failure::OtherVersion(why) => {
+            why
+        }
     })
 }
 

@@ -10,19 +10,19 @@ use std::collections::BTreeMap;
 const MAX_STRICT: usize = 100;
 
 /// What a decoder has to say about a document.
-pub(super) struct Report {
+pub(crate) struct Report {
     /// The document without what the schema does not know.
-    pub value: Value,
+    pub(crate) value: Value,
     /// What a strict decoder complains of.
-    pub strict: Vec<String>,
+    pub(crate) strict: Vec<String>,
     /// Why it cannot be decoded.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 /// Decodes `tree` by `node`.
 ///
 /// Of custom resources (`custom`) only the metadata have Go types; the rest keeps its values, whatever their type.
-pub(super) fn diagnose(node: &Node, custom: bool, tree: Tree) -> Report {
+pub(crate) fn diagnose(node: &Node, custom: bool, tree: Tree) -> Report {
     let mut walk = Walk {
         custom,
         ..Walk::default()
@@ -215,7 +215,7 @@ impl Walk {
                 Ok(Tree::Array(items).into_value())
             }
             (Or::Bool, _) => Err("boolean or JSON schema expected".into()),
-            (Or::Array | Or::Strings, Tree::Array(_)) => Err(self.mismatch("array", "string")),
+            (Or::Strings, Tree::Array(_)) => Err(self.mismatch("array", "string")),
             // Their decoders leave what is neither alone.
             _ => Ok(Value::Null),
         }

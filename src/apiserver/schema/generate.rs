@@ -1,6 +1,7 @@
 //! Makes `builtin.tsv` from k8s-openapi's schemas and `facts.tsv`, or checks that it is current.
 //! `HOMEOSTAT_BLESS=1 cargo test schema::generate` rewrites it.
-use k8s_openapi::schemars::generate::SchemaSettings;
+use k8s_openapi::schemars::JsonSchema;
+use k8s_openapi::schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,12 +13,10 @@ fn definitions() -> (BTreeMap<String, Value>, Kinds) {
     let mut generator = SchemaSettings::openapi3().into_generator();
     let mut kinds = Kinds::new();
     macro_rules! kinds {
-        ($($($module:ident)::+ {$($name:ident)*})*) => {$($({
-            type T = k8s_openapi::$($module)::+::$name;
-            generator.subschema_for::<T>();
-            let kind = format!("{}/{}/{}", <T as k8s_openapi::Resource>::GROUP, <T as k8s_openapi::Resource>::VERSION, <T as k8s_openapi::Resource>::KIND);
-            kinds.entry(<T as k8s_openapi::schemars::JsonSchema>::schema_name().into_owned()).or_default().push(kind);
-        })*)*};
+        ($($($module:ident)::+ {$($name:ident)*})*) => {$({
+            use k8s_openapi::$($module)::+::*;
+            $(add::<$name>(&mut generator, &mut kinds);)*
+        })*};
     }
     kinds! {
         api::admissionregistration::v1 {MutatingAdmissionPolicy MutatingAdmissionPolicyBinding MutatingWebhookConfiguration ValidatingAdmissionPolicy
@@ -63,13 +62,18 @@ fn definitions() -> (BTreeMap<String, Value>, Kinds) {
     type DeleteOptions = k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
     generator.subschema_for::<DeleteOptions>();
     kinds
-        .entry(
-            <DeleteOptions as k8s_openapi::schemars::JsonSchema>::schema_name().into_owned(),
-        )
+        .entry(DeleteOptions::schema_name().into_owned())
         .or_default()
         .push("/v1/DeleteOptions".into());
     let definitions = generator.take_definitions(true).into_iter().collect();
     (definitions, kinds)
+}
+
+fn add<T: k8s_openapi::Resource + JsonSchema>(generator: &mut SchemaGenerator, kinds: &mut Kinds) {
+    generator.subschema_for::<T>();
+    let kind = format!("{}/{}/{}", T::GROUP, T::VERSION, T::KIND);
+    let name = T::schema_name().into_owned();
+    kinds.entry(name).or_default().push(kind);
 }
 
 /// What `facts.tsv` says: by definition the marks of its head, and its fields in order, each with presence and marks.
@@ -85,7 +89,11 @@ fn facts(text: &str) -> Facts<'_> {
             let fields = lines
                 .map(|line| {
                     let mut parts = line.split('\t');
-                    (parts.next().unwrap(), parts.next().unwrap(), parts.collect())
+                    (
+                        parts.next().unwrap(),
+                        parts.next().unwrap(),
+                        parts.collect(),
+                    )
                 })
                 .collect();
             (name, (head.collect(), fields))
@@ -99,7 +107,9 @@ fn short(name: &str) -> &str {
 
 /// The type of a schema, in the text of the table.
 fn type_text(schema: &Value) -> String {
-    let reference = schema.get("$ref").or_else(|| schema.pointer("/allOf/0/$ref"));
+    let reference = schema
+        .get("$ref")
+        .or_else(|| schema.pointer("/allOf/0/$ref"));
     if let Some(reference) = reference.and_then(Value::as_str) {
         let name = short(reference.rsplit('/').next().unwrap());
         let (package, kind) = name.rsplit_once('.').unwrap();
@@ -149,11 +159,16 @@ fn generate() -> String {
     let (definitions, kinds) = definitions();
     let facts_text = include_str!("facts.tsv");
     let facts = facts(facts_text);
-    let mut text = String::from("# Made by the test schema::generate from k8s-openapi and facts.tsv. Do not edit.");
+    let mut text = String::from(
+        "# Made by the test schema::generate from k8s-openapi and facts.tsv. Do not edit.",
+    );
     let first = ["kind", "apiVersion", "metadata", "spec", "status"];
     for (name, schema) in &definitions {
         let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
-            if !matches!(type_text(&serde_json::json!({"$ref": name})).as_bytes()[0], b'@') {
+            if !matches!(
+                type_text(&serde_json::json!({"$ref": name})).as_bytes()[0],
+                b'@'
+            ) {
                 continue;
             }
             write!(text, "\n={}", short(name)).unwrap();

@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 /// sorted by key instead: the real server's patch code has taken them apart.
 pub(crate) fn encode(value: &Value, schema: Option<&Schema>, touched: Option<&Value>) -> String {
     let mut text = String::new();
-    let node = schema.filter(|schema| !schema.custom).map(|schema| &schema.root);
+    let node = schema
+        .filter(|schema| !schema.custom)
+        .map(|schema| &schema.root);
     write(&mut text, value, node, touched);
     text
 }

@@ -3,8 +3,9 @@
 //!
 //! Pure: no clock, no I/O. Adding a built-in type is a new version of k8s-openapi and `HOMEOSTAT_BLESS=1 cargo test schema::generate`.
 
+pub(crate) mod convert;
 pub(crate) mod decode;
-mod diagnose;
+pub(crate) mod diagnose;
 pub(crate) mod gojson;
 mod normal;
 mod openapi;

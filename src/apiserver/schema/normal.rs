@@ -114,9 +114,7 @@ fn keep(field: &Field, value: &mut Value) -> bool {
             }
             true
         }
-        Presence::NotZero => {
-            !empty && !matches!(value, Value::Object(map) if map.is_empty())
-        }
+        Presence::NotZero => !empty && !matches!(value, Value::Object(map) if map.is_empty()),
         Presence::NotEmpty => {
             !empty
                 || !matches!(
@@ -194,12 +192,14 @@ fn scalar_value(scalar: Scalar, value: &mut Value) -> bool {
 /// # Errors
 /// Go's message.
 pub(super) fn quantity(text: &str) -> Result<Option<String>, String> {
-    let canonical = Quantity::parse(text.trim())?.to_string();
+    let canonical = Quantity::canonicalize(text.trim())?;
     Ok((canonical != text).then_some(canonical))
 }
 
 pub(super) fn is_int32(number: &serde_json::Number) -> bool {
-    number.as_i64().is_some_and(|value| i32::try_from(value).is_ok())
+    number
+        .as_i64()
+        .is_some_and(|value| i32::try_from(value).is_ok())
 }
 
 /// A floating point number as the integer that Go writes for it.

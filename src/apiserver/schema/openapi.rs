@@ -136,7 +136,9 @@ fn object(schema: &Value, open: bool) -> Type {
         (properties, rest) => {
             let fields = properties.into_iter().flatten();
             let def = Struct {
-                fields: fields.map(|(name, schema)| field(name, node(schema))).collect(),
+                fields: fields
+                    .map(|(name, schema)| field(name, node(schema)))
+                    .collect(),
                 open,
                 rest: rest.map(Box::new),
                 ..Struct::default()
@@ -163,8 +165,8 @@ fn field(name: &str, node: Node) -> Field {
 
 /// Makes a struct that of an object of its own.
 fn with_metadata(def: Struct) -> Struct {
-    let metadata = Schema::of_definition("apimachinery.pkg.apis.meta.v1.ObjectMeta")
-        .unwrap_or_else(Node::any);
+    let metadata =
+        Schema::of_definition("apimachinery.pkg.apis.meta.v1.ObjectMeta").unwrap_or_else(Node::any);
     let own = ["apiVersion", "kind", "metadata"];
     let mut fields: Vec<Field> = def
         .fields

@@ -172,11 +172,7 @@ fn literal<'a>(rest: &mut &'a str, element: &'static str) -> Result<(), Failure<
 }
 
 /// One or two digits; `fixed`: two.
-fn number<'a>(
-    rest: &mut &'a str,
-    fixed: bool,
-    element: &'static str,
-) -> Result<i64, Failure<'a>> {
+fn number<'a>(rest: &mut &'a str, fixed: bool, element: &'static str) -> Result<i64, Failure<'a>> {
     let length = if rest.get(..2).is_some_and(all_digits) {
         2
     } else if !fixed && rest.get(..1).is_some_and(all_digits) {
@@ -198,7 +194,12 @@ fn zone<'a>(rest: &mut &'a str) -> Result<i64, Failure<'a>> {
     let Some(zone) = rest.get(..6) else {
         return Err(bad);
     };
-    let parts = (zone.get(..1), zone.get(1..3), zone.get(3..4), zone.get(4..6));
+    let parts = (
+        zone.get(..1),
+        zone.get(1..3),
+        zone.get(3..4),
+        zone.get(4..6),
+    );
     let (Some(sign), Some(hours), Some(":"), Some(minutes)) = parts else {
         return Err(bad);
     };
@@ -348,7 +349,9 @@ pub(super) fn base64(text: &str) -> Result<Option<String>, String> {
         }
         // The bits that no byte takes are dropped.
         symbols.pop();
-        symbols.push(symbol(last & if filled == 2 { 0b11_0000 } else { 0b11_1100 }));
+        symbols.push(symbol(
+            last & if filled == 2 { 0b11_0000 } else { 0b11_1100 },
+        ));
         symbols.push_str(if filled == 2 { "==" } else { "=" });
         filled = 0;
     }

@@ -20,7 +20,7 @@ pub(crate) enum Tree {
 
 impl Tree {
     /// What Go calls the kind of value in messages.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "bool",
@@ -31,7 +31,7 @@ impl Tree {
         }
     }
     /// As a document; of fields that come twice the last one counts.
-    pub fn into_value(self) -> Value {
+    pub(crate) fn into_value(self) -> Value {
         match self {
             Self::Null => Value::Null,
             Self::Bool(value) => Value::Bool(value),
@@ -47,7 +47,7 @@ impl Tree {
         }
     }
     /// The compact text, as Go's `json.RawMessage` would hold it.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Self::Null => "null".into(),
             Self::Bool(value) => value.to_string(),

@@ -144,7 +144,7 @@ pub(crate) enum StructRef {
 
 impl StructRef {
     /// The struct.
-    pub fn get(&self) -> &Struct {
+    pub(crate) fn get(&self) -> &Struct {
         match self {
             Self::Builtin(slot) => slot.get(),
             Self::Own(own) => own,
@@ -154,7 +154,7 @@ impl StructRef {
 
 impl Node {
     /// A node of a type, without particulars.
-    pub fn new(ty: Type) -> Self {
+    pub(crate) fn new(ty: Type) -> Self {
         Self {
             ty,
             go: None,
@@ -164,11 +164,11 @@ impl Node {
         }
     }
     /// Any JSON.
-    pub fn any() -> Self {
+    pub(crate) fn any() -> Self {
         Self::new(Type::Scalar(Scalar::Any))
     }
     /// Whether it merges as one value.
-    pub fn is_atomic(&self) -> bool {
+    pub(crate) fn is_atomic(&self) -> bool {
         match (&self.ty, self.atomic) {
             (Type::List(list), _) => list.kind == ListKind::Atomic,
             (_, Some(atomic)) => atomic,
@@ -178,14 +178,14 @@ impl Node {
         }
     }
     /// The struct, if it is one.
-    pub fn as_struct(&self) -> Option<&Struct> {
+    pub(crate) fn as_struct(&self) -> Option<&Struct> {
         match &self.ty {
             Type::Struct(def) => Some(def.get()),
             _ => None,
         }
     }
     /// Go's name for the type, as messages show it.
-    pub fn go_name(&self) -> String {
+    pub(crate) fn go_name(&self) -> String {
         if let Some(go) = &self.go {
             return go.to_string();
         }
@@ -213,14 +213,14 @@ impl Node {
 
 impl Struct {
     /// The field of this name.
-    pub fn field(&self, name: &str) -> Option<&Field> {
+    pub(crate) fn field(&self, name: &str) -> Option<&Field> {
         self.fields
             .binary_search_by(|field| (*field.name).cmp(name))
             .ok()
             .and_then(|index| self.fields.get(index))
     }
     /// The field of this name, tried first at `cursor`: documents are mostly walked in the order of their keys.
-    pub fn field_from(&self, cursor: &mut usize, name: &str) -> Option<&Field> {
+    pub(crate) fn field_from(&self, cursor: &mut usize, name: &str) -> Option<&Field> {
         while let Some(field) = self.fields.get(*cursor) {
             match (*field.name).cmp(name) {
                 std::cmp::Ordering::Less => *cursor += 1,
@@ -234,11 +234,11 @@ impl Struct {
         self.field(name)
     }
     /// Go's name without its package.
-    pub fn short_name(&self) -> &str {
+    pub(crate) fn short_name(&self) -> &str {
         self.go.rsplit('.').next().unwrap_or_default()
     }
     /// Sorts the fields and notes those that are always written.
-    pub fn finish(mut self) -> Self {
+    pub(crate) fn finish(mut self) -> Self {
         self.fields.sort_by(|a, b| a.name.cmp(&b.name));
         self.always = (0u16..)
             .zip(self.fields.iter())
@@ -270,7 +270,7 @@ impl Field {
         }
     }
     /// What a Go server writes when nothing was given.
-    pub fn zero(&self) -> Value {
+    pub(crate) fn zero(&self) -> Value {
         match self.presence {
             Presence::Nullable | Presence::Set => Value::Null,
             _ => zero(&self.node.ty),
