@@ -2,11 +2,15 @@
 //!
 //! Pure: no clock, no I/O.
 
+pub(crate) mod apply;
+pub(crate) mod fieldset;
 pub(crate) mod json;
+pub(crate) mod managed;
 pub(crate) mod merge;
 pub(crate) mod strategic;
 #[cfg(test)]
 mod tests;
+mod typed;
 
 use crate::apiserver::schema::decode::{self, Decoded};
 use crate::apiserver::schema::{Schema, convert, gojson};

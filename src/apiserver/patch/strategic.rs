@@ -13,9 +13,6 @@ const DELETE: &str = "$deleteFromPrimitiveList/";
 
 type Fields = Map<String, Value>;
 
-/// Why a patch does not apply: the status it is answered with.
-type Failure = Box<Status>;
-
 /// Applies a strategic merge patch.
 ///
 /// # Errors
@@ -24,18 +21,16 @@ pub(crate) fn apply(object: Value, patch: &Value, schema: &Schema) -> Result<Val
     let (Value::Object(object), Value::Object(patch)) = (object, patch) else {
         return Err(Status::bad_request("invalid JSON document"));
     };
-    merge_maps(object, patch.clone(), Some(&schema.root))
-        .map(Value::Object)
-        .map_err(|failure| *failure)
+    merge_maps(object, patch.clone(), Some(&schema.root)).map(Value::Object)
 }
 
-fn bad(why: &str) -> Failure {
-    Box::new(Status::bad_request(why))
+fn bad(why: &str) -> Status {
+    Status::bad_request(why)
 }
 
 /// An error that the real server has no status for.
-fn fault(why: String) -> Failure {
-    Box::new(Status::new(500, Reason::Unknown, why))
+fn fault(why: String) -> Status {
+    Status::new(500, Reason::Unknown, why)
 }
 
 /// What a field is: its type and how patches treat it. Fields of maps have no strategy.
@@ -54,7 +49,7 @@ fn merge_maps(
     mut object: Fields,
     mut patch: Fields,
     node: Option<&Node>,
-) -> Result<Fields, Failure> {
+) -> Result<Fields, Status> {
     if let Some(directive) = patch.remove(PATCH) {
         return match directive.as_str() {
             Some("replace") => Ok(patch),
@@ -103,7 +98,7 @@ fn merge_maps(
     Ok(object)
 }
 
-fn unknown_directive(directive: &Value, map: &Fields) -> Failure {
+fn unknown_directive(directive: &Value, map: &Fields) -> Status {
     let mut map = map.clone();
     map.insert(PATCH.into(), directive.clone());
     fault(format!(
@@ -114,7 +109,7 @@ fn unknown_directive(directive: &Value, map: &Fields) -> Failure {
 }
 
 /// `$retainKeys`: only the fields named stay.
-fn retain_keys(object: &mut Fields, patch: &mut Fields) -> Result<(), Failure> {
+fn retain_keys(object: &mut Fields, patch: &mut Fields) -> Result<(), Status> {
     let Some(keys) = patch.remove(RETAIN_KEYS) else {
         return Ok(());
     };
@@ -135,7 +130,7 @@ fn retain_keys(object: &mut Fields, patch: &mut Fields) -> Result<(), Failure> {
 }
 
 /// `$setElementOrder/<list>`: merges the list at once and puts its items into the given order.
-fn set_orders(object: &mut Fields, patch: &mut Fields, node: Option<&Node>) -> Result<(), Failure> {
+fn set_orders(object: &mut Fields, patch: &mut Fields, node: Option<&Node>) -> Result<(), Status> {
     let directives: Vec<String> = patch
         .keys()
         .filter(|name| name.starts_with(ORDER))
@@ -191,7 +186,7 @@ fn go_type(value: &Value) -> &'static str {
 }
 
 /// The items of the patch must come in the order that is asked for.
-fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Result<(), Failure> {
+fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Result<(), Status> {
     let mut left = patch
         .iter()
         .filter(|item| item.get(PATCH).is_none())
@@ -230,7 +225,7 @@ fn merge_lists(
     node: Option<&Node>,
     strategy: Option<&Strategy>,
     delete_items: bool,
-) -> Result<Vec<Value>, Failure> {
+) -> Result<Vec<Value>, Status> {
     if !strategy.is_some_and(|strategy| strategy.merge) {
         return Ok(patch);
     }
@@ -240,11 +235,11 @@ fn merge_lists(
     };
     let maps = old.iter().chain(&patch).any(Value::is_object);
     if old.iter().chain(&patch).any(Value::is_array) {
-        return Err(Box::new(Status::new(
+        return Err(Status::new(
             422,
             Reason::Invalid,
             "lists of lists are not supported",
-        )));
+        ));
     }
     if !maps {
         if delete_items {
@@ -292,7 +287,7 @@ fn merge_lists(
     Ok(in_order(listed, rest, &patch, &server_order, Some(key)))
 }
 
-fn no_key(item: &Value, key: &str) -> Failure {
+fn no_key(item: &Value, key: &str) -> Status {
     fault(format!(
         "map: {} does not contain declared merge key: {key}",
         percent_v(item)
@@ -304,7 +299,7 @@ fn special_items(
     mut old: Vec<Value>,
     patch: Vec<Value>,
     key: &str,
-) -> Result<(Vec<Value>, Vec<Value>), Failure> {
+) -> Result<(Vec<Value>, Vec<Value>), Status> {
     let mut plain = Vec::with_capacity(patch.len());
     let mut replace = false;
     for item in patch {

@@ -12,7 +12,6 @@ fn gvk(group: &str, version: &str, kind: &str) -> GroupVersionKind {
 
 #[test]
 fn json_patches() {
-    let object = json!({"a": {"b": [1, 2, 3], "c": "x", "d/e": 1}, "n": null});
     #[track_caller]
     fn check(object: &Value, patch: Value, expected: Option<Value>) {
         let got = json::apply(object.clone(), patch.to_string().as_bytes());
@@ -22,6 +21,7 @@ fn json_patches() {
             (got, expected) => panic!("{patch}: {got:?}, expected {expected:?}"),
         }
     }
+    let object = json!({"a": {"b": [1, 2, 3], "c": "x", "d/e": 1}, "n": null});
     let b = |list: Value| Some(json!({"a": {"b": list, "c": "x", "d/e": 1}, "n": null}));
     let op = |op: &str, path: &str, value: Value| json!([{"op": op, "path": path, "value": value}]);
     let cases = [

@@ -32,8 +32,9 @@ fn scalar(scalar: Scalar, node: &Node, value: &Value) -> Option<String> {
         format!("json: cannot unmarshal {kind} into Go value of type {ty}")
     };
     match (scalar, value) {
-        (Scalar::String, Value::String(_)) | (Scalar::Bool, Value::Bool(_)) => None,
-        (Scalar::Double, Value::Number(_)) => None,
+        (Scalar::String | Scalar::IntOrString, Value::String(_))
+        | (Scalar::Bool, Value::Bool(_))
+        | (Scalar::Double, Value::Number(_)) => None,
         (Scalar::Int32 | Scalar::Int64, Value::Number(number)) => {
             let fits = match scalar {
                 Scalar::Int32 => super::normal::is_int32(number),
@@ -50,7 +51,6 @@ fn scalar(scalar: Scalar, node: &Node, value: &Value) -> Option<String> {
         (Scalar::Time, Value::String(text)) => scalar::time(text, false).err(),
         (Scalar::MicroTime, Value::String(text)) => scalar::time(text, true).err(),
         (Scalar::Time | Scalar::MicroTime, value) => Some(wrong(value, "string")),
-        (Scalar::IntOrString, Value::String(_)) => None,
         (Scalar::IntOrString, Value::Number(number)) if super::normal::is_int32(number) => None,
         (Scalar::IntOrString, value) => Some(wrong(value, "int32")),
         (Scalar::Bytes, Value::String(text)) => scalar::base64(text).err(),

@@ -6,7 +6,7 @@ use crate::object::{GroupVersion, GroupVersionKind, Status};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::cell::Cell;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +197,7 @@ impl<'a> Body<'a> {
         // JSON is YAML; its errors are not YAML's.
         if bytes.trim_ascii_start().first() == Some(&b'{')
             && let Ok(body) = Self::json(bytes)
+            && !body.doubled
         {
             return Ok(body);
         }
@@ -385,8 +386,12 @@ fn summary(bytes: &[u8]) -> String {
         None => "<empty>".into(),
         Some(b'{') => format!("{}{dots}", String::from_utf8_lossy(start)),
         Some(_) => {
-            let hex: String = start.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{hex}{dots}")
+            let mut hex = String::with_capacity(2 * start.len() + dots.len());
+            for byte in start {
+                // Writing to a string does not fail.
+                let _ = write!(hex, "{byte:02x}");
+            }
+            hex + dots
         }
     }
 }

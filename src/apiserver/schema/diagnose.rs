@@ -4,7 +4,8 @@ use super::scalar;
 use super::scan::{Tree, number};
 use super::types::{Node, Or, Scalar, Struct, Type};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 /// More complaints are not kept.
 const MAX_STRICT: usize = 100;
@@ -75,6 +76,10 @@ impl Walk {
         self.path.push_str(name);
         length
     }
+    fn push_index(&mut self, index: usize) {
+        // Writing to a string does not fail.
+        let _ = write!(self.path, "[{index}]");
+    }
     /// Go's message for a value that does not fit.
     fn mismatch(&self, found: &str, ty: &str) -> String {
         if self.go.is_empty() && self.names.is_empty() {
@@ -111,9 +116,9 @@ impl Walk {
                     Some(Value::Object(map)) => map,
                     _ => Map::new(),
                 };
-                let mut seen = BTreeMap::new();
+                let mut seen = BTreeSet::new();
                 for (name, tree) in fields {
-                    if seen.insert(name.clone(), ()).is_some() {
+                    if !seen.insert(name.clone()) {
                         self.complain("duplicate", &name);
                     }
                     let length = self.push(&name);
@@ -127,7 +132,7 @@ impl Walk {
                 let mut values = Vec::with_capacity(items.len());
                 for (index, tree) in items.into_iter().enumerate() {
                     let length = self.path.len();
-                    self.path.push_str(&format!("[{index}]"));
+                    self.push_index(index);
                     values.push(self.value(&list.item, tree, None)?);
                     self.path.truncate(length);
                 }
@@ -170,7 +175,7 @@ impl Walk {
             Some(Value::Object(map)) => map,
             _ => Map::new(),
         };
-        let mut seen = BTreeMap::new();
+        let mut seen = BTreeSet::new();
         let outer = self.go.clone();
         for (name, tree) in fields {
             let known = def.field(&name).map(|field| &field.node);
@@ -178,7 +183,7 @@ impl Walk {
                 self.complain("unknown", &name);
                 continue;
             };
-            if seen.insert(name.clone(), ()).is_some() {
+            if !seen.insert(name.clone()) {
                 self.complain("duplicate", &name);
             }
             self.go.clear();
@@ -224,9 +229,9 @@ impl Walk {
     fn duplicates(&mut self, tree: &Tree) {
         match tree {
             Tree::Object(fields) => {
-                let mut seen = BTreeMap::new();
+                let mut seen = BTreeSet::new();
                 for (name, tree) in fields {
-                    if seen.insert(name.as_str(), ()).is_some() {
+                    if !seen.insert(name.as_str()) {
                         self.complain("duplicate", name);
                     }
                     let length = self.push(name);
@@ -237,7 +242,7 @@ impl Walk {
             Tree::Array(items) => {
                 for (index, tree) in items.iter().enumerate() {
                     let length = self.path.len();
-                    self.path.push_str(&format!("[{index}]"));
+                    self.push_index(index);
                     self.duplicates(tree);
                     self.path.truncate(length);
                 }
@@ -251,7 +256,7 @@ impl Walk {
             value.filter(|value| bits == 64 || i32::try_from(*value).is_ok())
         };
         Ok(match (scalar, tree) {
-            (Scalar::String, Tree::String(text)) => Value::String(text),
+            (Scalar::String | Scalar::IntOrString, Tree::String(text)) => Value::String(text),
             (Scalar::Bool, Tree::Bool(value)) => Value::Bool(value),
             (Scalar::Int32 | Scalar::Int64, Tree::Number(text)) => {
                 match integer(&text, if scalar == Scalar::Int32 { 32 } else { 64 }) {
@@ -264,7 +269,6 @@ impl Walk {
                 value => value,
             },
             // From here on the types decode themselves: their errors end the decoding.
-            (Scalar::IntOrString, Tree::String(text)) => Value::String(text),
             (Scalar::IntOrString, Tree::Number(text)) => match integer(&text, 32) {
                 Some(value) => Value::from(value),
                 None => return Err(self.mismatch(&format!("number {text}"), "int32")),

@@ -1,5 +1,7 @@
 //! Makes `builtin.tsv` from k8s-openapi's schemas and `facts.tsv`, or checks that it is current.
 //! `HOMEOSTAT_BLESS=1 cargo test schema::generate` rewrites it.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use k8s_openapi::schemars::JsonSchema;
 use k8s_openapi::schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::Value;
@@ -10,6 +12,7 @@ type Kinds = BTreeMap<String, Vec<String>>;
 
 /// All definitions of k8s-openapi by name, and the kinds of those that have one.
 fn definitions() -> (BTreeMap<String, Value>, Kinds) {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
     let mut generator = SchemaSettings::openapi3().into_generator();
     let mut kinds = Kinds::new();
     macro_rules! kinds {
@@ -59,7 +62,6 @@ fn definitions() -> (BTreeMap<String, Value>, Kinds) {
         apimachinery::pkg::apis::meta::v1 {Status}
         kube_aggregator::pkg::apis::apiregistration::v1 {APIService}
     }
-    type DeleteOptions = k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
     generator.subschema_for::<DeleteOptions>();
     kinds
         .entry(DeleteOptions::schema_name().into_owned())

@@ -13,7 +13,7 @@ mod scalar;
 pub(crate) mod scan;
 mod table;
 pub(crate) mod types;
-mod yaml;
+pub(crate) mod yaml;
 
 #[cfg(test)]
 mod tests;

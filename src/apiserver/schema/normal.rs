@@ -21,7 +21,7 @@ pub(super) fn accept(node: &Node, custom: bool, value: &mut Value) -> bool {
 pub(super) fn normalise(node: &Node, value: &mut Value) -> bool {
     match (&node.ty, value) {
         (Type::Scalar(scalar), value) => scalar_value(*scalar, value),
-        (Type::Struct(def), Value::Object(map)) => object(def.get(), map),
+        (Type::Struct(def) | Type::Or(_, def), Value::Object(map)) => object(def.get(), map),
         (Type::Map(item), Value::Object(map)) => {
             let mut clean = true;
             for value in map.values_mut() {
@@ -36,7 +36,6 @@ pub(super) fn normalise(node: &Node, value: &mut Value) -> bool {
             }
             clean
         }
-        (Type::Or(_, def), Value::Object(map)) => object(def.get(), map),
         (Type::Or(Or::Bool, _), Value::Bool(_)) => true,
         (Type::Or(Or::Strings, _), Value::Array(items)) => items.iter().all(Value::is_string),
         (Type::Or(Or::Array, def), Value::Array(items)) => {
@@ -136,10 +135,10 @@ fn keep(field: &Field, value: &mut Value) -> bool {
 
 fn scalar_value(scalar: Scalar, value: &mut Value) -> bool {
     match (scalar, &*value) {
-        (Scalar::Any, _) | (Scalar::String, Value::String(_)) | (Scalar::Bool, Value::Bool(_)) => {
-            true
-        }
-        (Scalar::Int32, Value::Number(number)) => is_int32(number),
+        (Scalar::Any, _)
+        | (Scalar::String | Scalar::IntOrString, Value::String(_))
+        | (Scalar::Bool, Value::Bool(_)) => true,
+        (Scalar::Int32 | Scalar::IntOrString, Value::Number(number)) => is_int32(number),
         (Scalar::Int64, Value::Number(number)) => number.is_i64(),
         (Scalar::Double, Value::Number(number)) => {
             if let Some(whole) = whole(number) {
@@ -147,8 +146,6 @@ fn scalar_value(scalar: Scalar, value: &mut Value) -> bool {
             }
             true
         }
-        (Scalar::IntOrString, Value::Number(number)) => is_int32(number),
-        (Scalar::IntOrString, Value::String(_)) => true,
         (Scalar::Quantity, Value::String(text)) => quantity(text).is_ok_and(|canonical| {
             if let Some(canonical) = canonical {
                 *value = Value::String(canonical);

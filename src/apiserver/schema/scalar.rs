@@ -364,15 +364,14 @@ pub(super) fn base64(text: &str) -> Result<Option<String>, String> {
 /// Whether it is base64 in its only canonical form.
 fn is_canonical(bytes: &[u8]) -> bool {
     let body = match bytes {
-        [body @ .., b'=', b'='] | [body @ .., b'='] => body,
-        body => body,
+        [body @ .., b'=', b'='] | [body @ .., b'='] | body => body,
     };
     let spare = match bytes.len() - body.len() {
         0 => 0,
         1 => 0b11,
         _ => 0b1111,
     };
-    bytes.len() % 4 == 0
+    bytes.len().is_multiple_of(4)
         && body.iter().all(|byte| sextet(*byte).is_some())
         && body
             .last()

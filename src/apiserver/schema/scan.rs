@@ -13,9 +13,9 @@ pub(crate) enum Tree {
     /// The text of the number.
     Number(String),
     String(String),
-    Array(Vec<Tree>),
+    Array(Vec<Self>),
     /// Fields in order, with those that come twice.
-    Object(Vec<(String, Tree)>),
+    Object(Vec<(String, Self)>),
 }
 
 impl Tree {
