@@ -2,7 +2,7 @@
 //! to change what others own. `docs/server-side-apply.md` tells the algorithm.
 use super::fieldset::Set;
 use super::managed::{self, Entry, Writer};
-use super::typed;
+use super::{typed, validate};
 use crate::apiserver::schema::decode::{self, Decoded};
 use crate::apiserver::schema::types::Node;
 use crate::apiserver::schema::{Schema, yaml};
@@ -138,7 +138,7 @@ fn admissible(applied: &Value, schema: &Schema, kind: &GroupVersionKind) -> Resu
     if managed.is_some_and(|managed| !managed.is_null()) {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
-    let errors = typed::validate(&schema.root, applied);
+    let errors = validate::validate(&schema.root, applied);
     let errors = match &errors[..] {
         [] => return Ok(()),
         [one] => one.clone(),

@@ -11,6 +11,7 @@ pub(crate) mod strategic;
 #[cfg(test)]
 mod tests;
 mod typed;
+mod validate;
 
 use crate::apiserver::schema::decode::{self, Decoded};
 use crate::apiserver::schema::{Schema, convert, gojson};

@@ -1,3 +1,4 @@
+//! JSON, merge and strategic merge patches, and the messages about their outcome.
 use super::*;
 use crate::apiserver::schema::builtin;
 use serde_json::json;

@@ -1,3 +1,4 @@
+//! Decoding: the table, the form of documents, the messages; custom schemas; nothing panics.
 use super::decode::{ContentType, Decoded, check, decode};
 use super::types::{Scalar, Type};
 use super::{Schema, builtin, gojson, scan};
