@@ -23,6 +23,8 @@ pub(crate) struct Call<'a> {
     pub namespace: &'a str,
     pub subresource: Option<&'a str>,
     pub options: WriteOptions,
+    /// Whether it is a server-side apply, which keeps the managed fields itself.
+    pub applies: bool,
     /// The time of the request.
     pub now: String,
     pub warnings: Warnings,
@@ -81,6 +83,7 @@ impl<'a> Call<'a> {
             namespace: &request.namespace,
             subresource,
             options,
+            applies: false,
             now: timestamp(shared.clock.now()),
             warnings: Warnings::default(),
         }

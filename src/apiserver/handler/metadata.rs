@@ -218,6 +218,12 @@ pub(crate) fn shorten(object: &mut Value, from: i64, to: i64) {
     metadata.insert("deletionGracePeriodSeconds".into(), to.into());
 }
 
+/// Gives the object the resource version of the stored one, so that the two can be compared.
+pub(crate) fn set_version(object: &mut Value, old: &Value) {
+    let version = old.at(&["metadata", "resourceVersion"]);
+    set(of(object), "resourceVersion", version);
+}
+
 fn later(time: Timestamp, seconds: i64) -> Timestamp {
     time.checked_add(SignedDuration::from_secs(seconds))
         .unwrap_or(Timestamp::MAX)

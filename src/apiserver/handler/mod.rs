@@ -9,6 +9,7 @@ pub(crate) mod deletecollection;
 pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod metadata;
+pub(crate) mod ownership;
 pub(crate) mod patch;
 pub(crate) mod update;
 pub(crate) mod watch;

@@ -1,7 +1,7 @@
 //! PATCH of an object, or of its status.
 use super::call::{Call, Current};
 use super::write::{self, Missing};
-use super::{answer, metadata};
+use super::{answer, metadata, ownership};
 use crate::apiserver::patch::{self, Made};
 use crate::apiserver::registry::Resource;
 use crate::apiserver::request::ResourceRequest;
@@ -70,7 +70,11 @@ pub(crate) async fn patch(
             call.to_request(&mut base);
             base
         });
-        let mut object = patched(call, kind, base, resource.schema.as_deref(), &resource.gvk)?;
+        let mut object = match (kind, base) {
+            (Kind::Apply, base) => ownership::applied(call, base.as_ref())?,
+            (kind, Some(base)) => patched(call, kind, base, resource.schema.as_deref(), &resource.gvk)?,
+            (_, None) => return Err(call.not_found(&call.request.name)),
+        };
         metadata::check_name(&object, &call.request.name)?;
         call.to_storage(&mut object);
         Ok(object)
@@ -86,12 +90,11 @@ pub(crate) async fn patch(
 pub(crate) fn patched(
     call: &mut Call<'_>,
     kind: Kind,
-    base: Option<Value>,
+    base: Value,
     schema: Option<&Schema>,
     expected: &GroupVersionKind,
 ) -> Result<Value, Status> {
     let bytes = &call.request.body;
-    let base = base.unwrap_or(Value::Null);
     let strict = call.options.field_validation == FieldValidation::Strict;
     let decoded = match kind {
         Kind::Json => {
@@ -133,11 +136,8 @@ pub(crate) fn patched(
                 strict,
             )?
         }
-        Kind::Apply => {
-            return Err(negotiate::unsupported(
-                "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json",
-            ));
-        }
+        // An apply is no change of a document by itself: see `ownership`.
+        Kind::Apply => return Err(Status::method_not_allowed()),
     };
     if call.options.field_validation == FieldValidation::Warn {
         call.warnings.extend(decoded.strict_errors);

@@ -2,7 +2,8 @@
 //!
 //! An update reads, changes, checks and writes on condition that nothing was written meanwhile; otherwise it starts again.
 use super::call::{Call, Current, Written, store_failure};
-use super::{admit, metadata};
+use super::{admit, metadata, ownership};
+use crate::apiserver::patch::managed;
 use crate::apiserver::kinds::meta;
 use crate::apiserver::registry::encoding;
 use crate::object::field::{Errors, Path};
@@ -38,6 +39,7 @@ pub(crate) async fn create(call: &mut Call<'_>, mut object: Value) -> Result<Wri
     metadata::place(call.resource, call.namespace, &mut object)?;
     metadata::wipe(&mut object);
     metadata::dedupe_owners(&mut object, &mut call.warnings);
+    ownership::track(call, None, &mut object);
     let name = object.name().to_owned();
     admit::mutate(call, &name, &mut object, None).await?;
     metadata::dedupe_owners(&mut object, &mut call.warnings);
@@ -170,6 +172,7 @@ pub(crate) async fn update(
         metadata::place(call.resource, call.namespace, &mut object)?;
         metadata::check_name(&object, name)?;
         metadata::dedupe_owners(&mut object, &mut call.warnings);
+        ownership::track(call, Some(&current.object), &mut object);
         admit::mutate(call, name, &mut object, Some(&current.object)).await?;
         check_version(call, name, &object, &current)?;
         let shared = call.shared;
@@ -185,6 +188,8 @@ pub(crate) async fn update(
                 None => continue,
             }
         }
+        metadata::set_version(&mut object, &current.object);
+        managed::keep_times(&current.object, &mut object);
         let bytes = encoding::encode(&object);
         if bytes == current.bytes {
             return Ok(current.unchanged());

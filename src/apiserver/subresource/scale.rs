@@ -2,7 +2,7 @@
 use crate::apiserver::handler::call::{Call, Current};
 use crate::apiserver::handler::patch::{self, Kind};
 use crate::apiserver::handler::write::{self, Missing};
-use crate::apiserver::handler::{answer, body, metadata};
+use crate::apiserver::handler::{answer, body, metadata, ownership};
 use crate::apiserver::registry::encoding;
 use crate::apiserver::request::ResourceRequest;
 use crate::apiserver::request::options::WriteOptions;
@@ -10,7 +10,7 @@ use crate::apiserver::response::{self, Response};
 use crate::apiserver::server::Shared;
 use crate::apiserver::{Scale, schema, transform};
 use crate::object::field::{Errors, Path};
-use crate::object::{Document, GroupKind, GroupVersionKind, LabelSelector, Status};
+use crate::object::{Document, GroupKind, GroupVersion, GroupVersionKind, LabelSelector, Status};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -60,12 +60,38 @@ pub(crate) async fn patch(
     let schema = schema::builtin(&gvk);
     let mut change = |call: &mut Call<'_>, current: Option<&Current>| {
         let current = current.ok_or_else(|| call.not_found(&call.request.name))?;
+        if kind == Kind::Apply {
+            return applied(call, &current.object);
+        }
         let base = of(&current.object, &paths(call)?);
-        let patched = patch::patched(call, kind, Some(base), schema.as_deref(), &gvk)?;
+        let patched = patch::patched(call, kind, base, schema.as_deref(), &gvk)?;
         metadata::check_name(&patched, &call.request.name)?;
         with(call, &current.object, &patched)
     };
     run(&mut call, &mut change).await
+}
+
+/// Applies a `Scale`: to own the scale's replicas is to own the object's.
+fn applied(call: &mut Call<'_>, object: &Value) -> Result<Value, Status> {
+    let scale = ownership::configuration(call)?;
+    if (scale.api_version(), scale.kind()) != ("autoscaling/v1", "Scale") {
+        let version = GroupVersion::parse(scale.api_version()).unwrap_or_default();
+        return Err(Status::bad_request(format!(
+            "invalid object type: {}/{}, Kind={}",
+            version.group,
+            version.version,
+            scale.kind()
+        )));
+    }
+    metadata::check_name(&scale, &call.request.name)?;
+    let mut configuration = json!({
+        "apiVersion": call.resource.gvk.api_version(), "kind": call.resource.gvk.kind, "metadata": { "name": scale.name() },
+    });
+    if let Some(replicas) = scale.at(&["spec", "replicas"]) {
+        let path = paths(call)?.spec_replicas;
+        configuration.set_at(&path.iter().map(String::as_str).collect::<Vec<_>>(), replicas.clone());
+    }
+    ownership::apply_to(call, Some(object), &configuration)
 }
 
 async fn run(call: &mut Call<'_>, change: &mut write::Change<'_>) -> Result<Response, Status> {
