@@ -2,15 +2,39 @@
 //!
 //! A request flows `service` -> `filter` -> `handler/<verb>` -> `patch` / `admission` / `kinds` -> `registry` -> the store.
 
-pub(crate) mod filter;
-pub(crate) mod handler;
-pub(crate) mod kinds;
-pub(crate) mod patch;
-pub(crate) mod registry;
+pub(crate) mod service;
+
 pub(crate) mod request;
+
 pub(crate) mod response;
-pub(crate) mod schema;
-pub(crate) mod server;
+
+pub(crate) mod filter;
+
+pub(crate) mod handler;
+
 pub(crate) mod subresource;
 
+pub(crate) mod patch;
+
+pub mod admission;
+pub(crate) mod kinds;
+pub(crate) mod schema;
+
+pub(crate) mod registry;
+
+pub(crate) mod alloc;
+pub(crate) mod audit;
+pub(crate) mod bootstrap;
+pub(crate) mod continue_token;
+pub(crate) mod discovery;
+pub(crate) mod health;
+pub(crate) mod inprocess;
+pub(crate) mod server;
+pub(crate) mod table;
+pub(crate) mod transform;
+
+pub use self::audit::{Write, WriteObserver};
 pub use self::registry::strategy::{Context, DeleteOptions, Propagation, Scale, Strategy};
+pub use self::response::Body;
+pub use self::server::{ApiServer, ApiServerBuilder, StartError};
+pub use self::service::ResponseFuture;

@@ -1,4 +1,10 @@
 //! A request to the API, parsed: which resource, which verb, which options (`k8s.io/apiserver/pkg/endpoints/request.RequestInfo`).
+pub(crate) mod list;
+pub(crate) mod negotiate;
+pub(crate) mod options;
+pub(crate) mod query;
+pub(crate) mod route;
+
 use super::registry::Resource;
 use crate::object::{FieldSelector, LabelSelector};
 use bytes::Bytes;
@@ -54,14 +60,14 @@ pub(crate) struct Query(pub Vec<(String, String)>);
 
 impl Query {
     /// The first value of `name`.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
             .find(|(key, _)| key == name)
             .map(|(_, value)| value.as_str())
     }
     /// All values of `name`.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0
             .iter()
             .filter(move |(key, _)| key == name)

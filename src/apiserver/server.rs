@@ -1,8 +1,21 @@
-//! What all handlers share.
-use super::registry::{Registry, cacher::Cacher};
+//! The server: how it is built, started, called and stopped.
+use super::admission::{self, Admission};
+use super::alloc::{Allocators, Cidr};
+use super::audit::WriteObserver;
+use super::filter::limit::InFlight;
+use super::inprocess;
+use super::registry::Registry;
+use super::registry::cacher::{Cacher, CacherConfig};
+use super::{bootstrap, kinds};
 use crate::clock::Clock;
+use crate::object::Status;
 use crate::store::Store;
+use http::HeaderValue;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// The state that all requests share.
 #[derive(Debug)]
@@ -15,4 +28,232 @@ pub(crate) struct Shared {
     pub registry: Registry,
     /// Wall time, uids and suffixes.
     pub clock: Clock,
+    /// Cluster policy.
+    pub admission: admission::Chain,
+    /// Cluster IPs and node ports.
+    pub allocators: Allocators,
+    /// Is told of every write.
+    pub observer: Option<Arc<dyn WriteObserver>>,
+    /// Requests in flight.
+    pub in_flight: InFlight,
+    /// The largest body taken, in bytes.
+    pub body_limit: usize,
+    /// True once the server stops.
+    pub stopping: watch::Sender<bool>,
+    /// Numbers the requests.
+    pub requests: AtomicU64,
+}
+
+impl Shared {
+    /// Whether the server takes no more requests.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+    /// A new id for a request that brings none.
+    pub(crate) fn audit_id(&self) -> HeaderValue {
+        HeaderValue::from(self.requests.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The range of cluster IPs is no IPv4 range of a size between /12 and /30.
+    #[error("{0:?} is no IPv4 range for cluster IPs (a.b.c.d/12 to /30)")]
+    ClusterIpRange(String),
+    /// The store could not be read, or what must be there could not be written.
+    #[error("the API server cannot start: {0}")]
+    Bootstrap(#[source] Status),
+}
+
+/// How an [`ApiServer`] is built; from [`ApiServer::builder`].
+#[derive(Debug)]
+#[must_use]
+pub struct ApiServerBuilder {
+    store: Arc<dyn Store>,
+    clock: Option<Clock>,
+    admission: admission::Chain,
+    cluster_ip_range: String,
+    node_ports: RangeInclusive<u16>,
+    body_limit: usize,
+    most_reading: usize,
+    most_writing: usize,
+    cacher: CacherConfig,
+    observer: Option<Arc<dyn WriteObserver>>,
+}
+
+impl ApiServerBuilder {
+    /// Wall time, uids and name suffixes. Default = the machine's.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+    /// Adds an admission plugin after those that are there. Default = those built in only.
+    pub fn admission(mut self, plugin: Arc<dyn Admission>) -> Self {
+        self.admission = self.admission.with(plugin);
+        self
+    }
+    /// Leaves out the admission plugin of this name, as `--disable-admission-plugins`. Default = none is left out.
+    pub fn without_admission(mut self, name: &str) -> Self {
+        self.admission = self.admission.without(name);
+        self
+    }
+    /// Where cluster IPs come from. Default = `10.96.0.0/12`.
+    pub fn cluster_ip_range(mut self, cidr: impl Into<String>) -> Self {
+        self.cluster_ip_range = cidr.into();
+        self
+    }
+    /// Where node ports come from. Default = 30000 to 32767.
+    pub fn node_ports(mut self, ports: RangeInclusive<u16>) -> Self {
+        self.node_ports = ports;
+        self
+    }
+    /// The largest request body in bytes; larger ones are answered with 413. Default = 3 MiB.
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        self.body_limit = bytes;
+        self
+    }
+    /// How many reading and how many writing requests may be in flight; those beyond are answered with 429. Watches do not
+    /// count. Default = 4096 each: in one process requests hardly ever wait for one another.
+    pub fn max_in_flight(mut self, reading: usize, writing: usize) -> Self {
+        self.most_reading = reading;
+        self.most_writing = writing;
+        self
+    }
+    /// How many events per resource are kept for watches that resume. Default = 4096.
+    pub fn watch_history(mut self, events: usize) -> Self {
+        self.cacher.history = events;
+        self
+    }
+    /// How long a read waits for a revision that is still to come. Default = 3 s.
+    pub fn read_wait(mut self, wait: Duration) -> Self {
+        self.cacher.wait = wait;
+        self
+    }
+    /// Is told of every committed write. Default = nobody.
+    pub fn observer(mut self, observer: Arc<dyn WriteObserver>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Starts the server: learns what the store holds, and creates what every cluster has.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(self) -> Result<ApiServer, StartError> {
+        let cidr = Cidr::parse(&self.cluster_ip_range)
+            .ok_or(StartError::ClusterIpRange(self.cluster_ip_range))?;
+        let clock = self.clock.unwrap_or_else(Clock::system);
+        let registry = Registry::default();
+        for resource in kinds::builtin() {
+            registry.insert(resource);
+        }
+        let shared = Shared {
+            cacher: Cacher::new(self.store.clone(), self.cacher),
+            store: self.store,
+            registry,
+            admission: self.admission,
+            allocators: Allocators::new(cidr, self.node_ports, &clock),
+            observer: self.observer,
+            in_flight: InFlight::new(self.most_reading, self.most_writing),
+            body_limit: self.body_limit,
+            stopping: watch::Sender::new(false),
+            requests: AtomicU64::new(1),
+            clock,
+        };
+        let server = ApiServer {
+            shared: Arc::new(shared),
+        };
+        bootstrap::run(server.shared())
+            .await
+            .map_err(StartError::Bootstrap)?;
+        Ok(server)
+    }
+}
+
+/// An API server in this process, over any [`Store`]. Cheap to clone; clones are the same server.
+///
+/// It is a [`tower::Service`] that takes HTTP requests with any body. It is always ready, and failures are `Status` bodies.
+///
+/// ```
+/// use homeostat::apiserver::ApiServer;
+/// use homeostat::store::{MemoryConfig, MemoryStore};
+/// use k8s_openapi::api::core::v1::Namespace;
+/// use std::sync::Arc;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Arc::new(MemoryStore::new(MemoryConfig::default()));
+/// let server = ApiServer::builder(store).start().await?;
+/// let namespaces = kube::Api::<Namespace>::all(server.client());
+/// assert!(namespaces.get_opt("kube-system").await?.is_some());
+/// server.stop().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ApiServer {
+    shared: Arc<Shared>,
+}
+
+impl ApiServer {
+    /// Builds a server over `store`.
+    pub fn builder(store: Arc<dyn Store>) -> ApiServerBuilder {
+        ApiServerBuilder {
+            store,
+            clock: None,
+            admission: admission::Chain::default(),
+            cluster_ip_range: "10.96.0.0/12".into(),
+            node_ports: 30000..=32767,
+            body_limit: 3 * 1024 * 1024,
+            most_reading: 4096,
+            most_writing: 4096,
+            cacher: CacherConfig::default(),
+            observer: None,
+        }
+    }
+
+    /// An all-powerful client of this server, without sockets. It behaves as one of a served server: answers 429, 503 and 504 are
+    /// tried again, up to 15 times with growing waits.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as [`kube::Client::new`].
+    #[must_use]
+    pub fn client(&self) -> kube::Client {
+        self.client_as("homeostat", "kubernetes-admin")
+    }
+
+    /// As [`ApiServer::client`], for a component that writes as `user` and is known by its own `user_agent`: by its part up to
+    /// the first slash as the manager of the fields it writes, and to the write observer.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn client_as(&self, user_agent: &str, user: &str) -> kube::Client {
+        inprocess::client(self.clone(), user_agent, user)
+    }
+
+    /// Stops taking requests and ends the watches once those in flight are answered. Everybody's later requests are answered 503.
+    pub async fn stop(&self) {
+        /// Longer than any request may take.
+        const LONGEST: Duration = Duration::from_secs(61);
+        const STEP: Duration = Duration::from_millis(10);
+        self.shared.stopping.send_replace(true);
+        let drained = async {
+            while self.shared.in_flight.now() != (0, 0) {
+                tokio::time::sleep(STEP).await;
+            }
+        };
+        if tokio::time::timeout(LONGEST, drained).await.is_err() {
+            tracing::warn!("requests were still in flight when the API server stopped");
+        }
+        for resource in self.shared.registry.all() {
+            self.shared.cacher.forget(&resource);
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
 }

@@ -1,5 +1,6 @@
 //! The served resources, changeable at run time, and how they are stored.
 pub(crate) mod cacher;
+pub(crate) mod encoding;
 pub(crate) mod resource;
 pub(crate) mod strategy;
 
@@ -8,40 +9,148 @@ use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Plural name -> resource.
+type Version = BTreeMap<String, Arc<Resource>>;
+/// Version -> its resources.
+type Group = BTreeMap<String, Version>;
+
 /// Which resources are served, by group, version and plural name. Resources come and go at run time (CRDs).
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    /// (group, version, plural) -> resource
-    resources: RwLock<BTreeMap<(String, String, String), Arc<Resource>>>,
+    // Maps in maps, so that a lookup by three strings makes no new ones.
+    groups: RwLock<BTreeMap<String, Group>>,
+    /// The encoded discovery documents.
+    pub discovery: crate::apiserver::discovery::Cache,
 }
 
 impl Registry {
     /// Serves `resource`, replacing one of the same group, version and name.
-    pub fn insert(&self, resource: Resource) -> Arc<Resource> {
+    pub(crate) fn insert(&self, resource: Resource) -> Arc<Resource> {
         let resource = Arc::new(resource);
-        let key = (
-            resource.gvk.group.clone(),
-            resource.gvk.version.clone(),
-            resource.plural.clone(),
-        );
-        self.resources.write().insert(key, resource.clone());
+        self.groups
+            .write()
+            .entry(resource.gvk.group.clone())
+            .or_default()
+            .entry(resource.gvk.version.clone())
+            .or_default()
+            .insert(resource.plural.clone(), resource.clone());
         resource
     }
     /// Stops serving a resource.
-    pub fn remove(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
-        self.resources
-            .write()
-            .remove(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+    pub(crate) fn remove(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
+        let mut groups = self.groups.write();
+        let versions = groups.get_mut(group)?;
+        let resources = versions.get_mut(version)?;
+        let removed = resources.remove(plural);
+        if resources.is_empty() {
+            versions.remove(version);
+        }
+        if versions.is_empty() {
+            groups.remove(group);
+        }
+        removed
     }
     /// The resource of this name.
-    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
-        self.resources
+    pub(crate) fn get(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
+        self.groups
             .read()
-            .get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+            .get(group)?
+            .get(version)?
+            .get(plural)
             .cloned()
     }
+    /// Whether anything is served in the group.
+    pub(crate) fn serves_group(&self, group: &str) -> bool {
+        self.groups.read().contains_key(group)
+    }
+    /// Whether anything is served in this version of the group.
+    pub(crate) fn serves_version(&self, group: &str, version: &str) -> bool {
+        self.groups
+            .read()
+            .get(group)
+            .is_some_and(|versions| versions.contains_key(version))
+    }
     /// All resources, ordered by group, version and name.
-    pub fn all(&self) -> Vec<Arc<Resource>> {
-        self.resources.read().values().cloned().collect()
+    pub(crate) fn all(&self) -> Vec<Arc<Resource>> {
+        let groups = self.groups.read();
+        let resources = groups
+            .values()
+            .flat_map(Group::values)
+            .flat_map(Version::values);
+        resources.cloned().collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! A registry for unit tests.
+    use super::*;
+    use crate::apiserver::Strategy;
+    use crate::object::GroupVersionKind;
+
+    #[derive(Debug)]
+    struct Plain;
+    impl Strategy for Plain {}
+
+    /// Pods (with status and binding), namespaces (with status and finalize) and config maps.
+    pub(crate) fn registry() -> Registry {
+        let registry = Registry::default();
+        for (kind, plural, namespaced, subs) in [
+            (
+                "Pod",
+                "pods",
+                true,
+                &[
+                    ("status", &["get", "patch", "update"][..]),
+                    ("binding", &["create"]),
+                ][..],
+            ),
+            (
+                "Namespace",
+                "namespaces",
+                false,
+                &[
+                    ("status", &["get", "patch", "update"]),
+                    ("finalize", &["update"]),
+                ],
+            ),
+            ("ConfigMap", "configmaps", true, &[]),
+        ] {
+            let gvk = GroupVersionKind::new("", "v1", kind);
+            let verbs = [
+                "create",
+                "delete",
+                "deletecollection",
+                "get",
+                "list",
+                "patch",
+                "update",
+                "watch",
+            ];
+            registry.insert(Resource {
+                list_kind: format!("{kind}List"),
+                plural: plural.into(),
+                singular: kind.to_lowercase(),
+                namespaced,
+                short_names: Vec::new(),
+                categories: Vec::new(),
+                verbs: verbs.map(str::to_owned).to_vec(),
+                subresources: subs
+                    .iter()
+                    .map(|(name, verbs)| Subresource {
+                        name: (*name).into(),
+                        gvk: gvk.clone(),
+                        verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+                    })
+                    .collect(),
+                storage_version: "v1".into(),
+                storage_group: String::new(),
+                key_prefix: format!("/registry/{plural}"),
+                schema: None,
+                strategy: Arc::new(Plain),
+                gvk,
+            });
+        }
+        registry
     }
 }

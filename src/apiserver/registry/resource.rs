@@ -43,11 +43,11 @@ pub(crate) struct Subresource {
 }
 
 impl Resource {
-    pub fn group_resource(&self) -> GroupResource {
+    pub(crate) fn group_resource(&self) -> GroupResource {
         GroupResource::new(&*self.gvk.group, &*self.plural)
     }
     /// The store key of an object (`name` empty: the prefix of a namespace; both empty: of all).
-    pub fn key(&self, namespace: &str, name: &str) -> String {
+    pub(crate) fn key(&self, namespace: &str, name: &str) -> String {
         let mut key = self.key_prefix.clone();
         if !namespace.is_empty() {
             key.push('/');
@@ -57,7 +57,7 @@ impl Resource {
         key.push_str(name);
         key
     }
-    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+    pub(crate) fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|sub| sub.name == name)
     }
 }

@@ -126,9 +126,35 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     fn default_propagation(&self) -> Propagation {
         Propagation::Background
     }
+    /// What a client is warned of when it deletes an object and leaves to the kind what becomes of dependents.
+    fn default_propagation_warning(&self) -> Option<&'static str> {
+        None
+    }
+    /// Marks an object whose deletion is asked for the first time, for kinds that go in phases of their own (a namespace
+    /// becomes `Terminating`); whether the kind does so. Such an object stays until [`Strategy::is_finalized`].
+    fn begin_deletion(&self, _object: &mut Value) -> bool {
+        false
+    }
+    /// Whether the kind's own finalizers, besides those in the metadata, let a deleted object go.
+    fn is_finalized(&self, _object: &Value) -> bool {
+        true
+    }
+    /// Whether a deletion is answered with the object that is gone rather than with a `Status`.
+    fn returns_deleted_object(&self) -> bool {
+        false
+    }
+    /// How long an object is kept after its last write; `None`: forever.
+    fn ttl(&self) -> Option<std::time::Duration> {
+        None
+    }
     /// Where the scale subresource finds its fields; `None`: there is none.
     fn scale(&self) -> Option<Scale> {
         None
+    }
+    /// Whether it is a custom resource. The real server shows those a little differently: items of a list carry their
+    /// `apiVersion` and `kind`, a list always has a `continue`, and discovery names the response kind in full.
+    fn custom(&self) -> bool {
+        false
     }
     /// Changes `object` from one served version of the kind to another.
     fn convert(&self, _object: &mut Value, _from: &str, _to: &str) {}

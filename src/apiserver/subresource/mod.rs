@@ -1,1 +1,42 @@
-//! Skeleton.
+//! Subresources: parts and actions of objects with rules of their own. `status` is an ordinary write, see `handler/write.rs`.
+pub(crate) mod binding;
+pub(crate) mod eviction;
+pub(crate) mod scale;
+
+use super::handler::update;
+use super::request::{ResourceRequest, Verb};
+use super::response::Response;
+use super::server::Shared;
+use crate::object::{Reason, Status};
+use std::sync::Arc;
+
+/// Answers a request for a subresource other than `status`.
+///
+/// # Errors
+/// 405 for what is not served yet, 501 for connections to what is not in this process.
+pub(crate) async fn handle(
+    shared: &Arc<Shared>,
+    request: &ResourceRequest,
+    subresource: &str,
+) -> Result<Response, Status> {
+    let pods = request.resource.plural == "pods" && request.resource.gvk.group.is_empty();
+    let namespaces =
+        request.resource.plural == "namespaces" && request.resource.gvk.group.is_empty();
+    match (subresource, request.verb) {
+        ("scale", Verb::Get) => scale::get(shared, request).await,
+        ("scale", Verb::Update) => scale::update(shared, request).await,
+        ("scale", Verb::Patch) => scale::patch(shared, request).await,
+        ("binding", Verb::Create) if pods => binding::create(shared, request).await,
+        ("eviction", Verb::Create) if pods => eviction::create(shared, request).await,
+        ("finalize", Verb::Update) if namespaces => update::update(shared, request).await,
+        (_, Verb::Connect) => Err(Status::new(
+            501,
+            Reason::Unknown,
+            format!(
+                "{}/{subresource} is not served: this server has no connection to what it leads to",
+                request.resource.plural
+            ),
+        )),
+        _ => Err(Status::method_not_allowed()),
+    }
+}

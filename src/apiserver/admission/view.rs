@@ -1,0 +1,92 @@
+//! Other objects, for decisions.
+use crate::apiserver::registry::cacher::{Cached, Cacher, ListQuery};
+use crate::apiserver::registry::{Registry, Resource};
+use crate::object::{LabelSelector, Status};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Reads other objects of the cluster. Cheap: it reads the server's cache.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    registry: &'a Registry,
+    cacher: &'a Cacher,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(registry: &'a Registry, cacher: &'a Cacher) -> Self {
+        Self { registry, cacher }
+    }
+
+    /// The object, or `None` when it or its resource does not exist. One that is known already is given as it is known, perhaps
+    /// a moment late; whether one is missing is found out for certain. `namespace` is `""` for cluster-scoped objects.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn get(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Value>, Status> {
+        let found = self.find(group, version, plural, namespace, name).await?;
+        found.map(|(_, object)| decode(&object)).transpose()
+    }
+
+    /// The objects of a namespace (`""`: of all) that `labels` select, as they are known, perhaps a moment late, in the order of
+    /// their names.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn list(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        namespace: &str,
+        labels: &LabelSelector,
+    ) -> Result<Vec<Value>, Status> {
+        let Some(resource) = self.registry.get(group, version, plural) else {
+            return Ok(Vec::new());
+        };
+        let query = ListQuery {
+            namespace,
+            labels: Some(labels),
+            resource_version: "0",
+            ..ListQuery::default()
+        };
+        let listing = self
+            .cacher
+            .list(&resource, &query)
+            .await
+            .map_err(|failure| failure.status)?;
+        listing.items.iter().map(|object| decode(object)).collect()
+    }
+
+    /// As [`View::get`], without decoding the object.
+    pub(crate) async fn find(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<(Arc<Resource>, Arc<Cached>)>, Status> {
+        let Some(resource) = self.registry.get(group, version, plural) else {
+            return Ok(None);
+        };
+        let known = self.cacher.peek(&resource, namespace, name).await?;
+        let found = match known {
+            Some(known) => Some(known),
+            None => self.cacher.get(&resource, namespace, name, "").await?,
+        };
+        Ok(found.map(|object| (resource, object)))
+    }
+}
+
+fn decode(object: &Cached) -> Result<Value, Status> {
+    object
+        .document()
+        .map_err(|error| Status::internal(&error.to_string()))
+}

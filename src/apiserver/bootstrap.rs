@@ -1,0 +1,122 @@
+//! What every cluster has from the start: its namespaces, the service `kubernetes`, the system priority classes. What is there
+//! already stays as it is, so a restart changes nothing.
+use super::filter::identity::in_process;
+use super::handler::call::{Call, Current, store_failure};
+use super::handler::{body, write};
+use super::registry::Resource;
+use super::request::options::WriteOptions;
+use super::request::{Query, ResourceRequest, Verb};
+use super::server::Shared;
+use crate::object::{Document, Reason, Status};
+use crate::store::Range;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Learns what the store holds and creates what is missing.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), Status> {
+    load_allocations(shared).await?;
+    for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
+        let namespace =
+            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+        ensure(shared, "", "namespaces", &namespace).await?;
+    }
+    for (name, value, description) in [
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+    ] {
+        let class = json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": { "name": name },
+            "value": value, "description": description,
+        });
+        ensure(shared, "scheduling.k8s.io", "priorityclasses", &class).await?;
+    }
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            "labels": { "component": "apiserver", "provider": "kubernetes" },
+        },
+        "spec": {
+            "type": "ClusterIP", "clusterIP": shared.allocators.cidr().first().to_string(), "sessionAffinity": "None",
+            "ports": [{ "name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443 }],
+        },
+    });
+    ensure(shared, "", "services", &service).await
+}
+
+async fn load_allocations(shared: &Arc<Shared>) -> Result<(), Status> {
+    let Some(services) = shared.registry.get("", "v1", "services") else {
+        return Ok(());
+    };
+    let range = Range::prefix(services.key("", ""));
+    let page = shared
+        .store
+        .range(range)
+        .await
+        .map_err(|error| store_failure(&error))?;
+    let stored: Vec<Current> = page
+        .entries
+        .into_iter()
+        .map(Current::decode)
+        .collect::<Result<_, _>>()?;
+    shared
+        .allocators
+        .load(stored.iter().map(|service| &service.object));
+    Ok(())
+}
+
+/// Creates the object unless one of its name is there.
+async fn ensure(
+    shared: &Arc<Shared>,
+    group: &str,
+    plural: &str,
+    object: &Value,
+) -> Result<(), Status> {
+    let Some(resource) = shared.registry.get(group, "v1", plural) else {
+        return Ok(());
+    };
+    if shared
+        .store
+        .get(&key(&resource, object))
+        .await
+        .map_err(|error| store_failure(&error))?
+        .is_some()
+    {
+        return Ok(());
+    }
+    let request = ResourceRequest {
+        verb: Verb::Create,
+        namespace: object.namespace().to_owned(),
+        name: String::new(),
+        subresource: None,
+        query: Query::default(),
+        user: in_process("system:apiserver"),
+        user_agent: "kube-apiserver".into(),
+        accept: String::new(),
+        content_type: String::new(),
+        body: object.to_string().into(),
+        resource,
+    };
+    let mut call = Call::new(shared, &request, WriteOptions::default());
+    let object = body::object(&mut call)?;
+    match write::create(&mut call, object).await {
+        // Another server over the same store was quicker.
+        Err(status) if status.reason == Reason::AlreadyExists => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+fn key(resource: &Resource, object: &Value) -> String {
+    resource.key(object.namespace(), object.name())
+}

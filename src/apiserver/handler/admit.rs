@@ -1,0 +1,95 @@
+//! Where admission is asked: before an object is validated, and before it is written.
+use super::call::Call;
+use crate::apiserver::admission::{AdmissionRequest, Operation, UserInfo, View};
+use crate::apiserver::request::User;
+use crate::object::{GroupVersionKind, Status};
+use serde_json::{Value, json};
+
+/// Lets the plugins change the new object.
+///
+/// # Errors
+/// What a plugin that refuses says.
+pub(crate) async fn mutate(
+    call: &Call<'_>,
+    name: &str,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    let facts = Facts::of(call, true, old);
+    let request = facts.request(call, name, old);
+    call.shared.admission.mutate(&request, object).await
+}
+
+/// Asks the plugins about what is to be written; `object` is `None` for a deletion.
+///
+/// # Errors
+/// What a plugin that refuses says.
+pub(crate) async fn validate(
+    call: &Call<'_>,
+    name: &str,
+    object: Option<&Value>,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    let facts = Facts::of(call, object.is_some(), old);
+    let request = facts.request(call, name, old);
+    call.shared.admission.validate(&request, object).await
+}
+
+fn user_info(user: &User) -> UserInfo {
+    UserInfo {
+        name: user.name.clone(),
+        uid: user.uid.clone(),
+        groups: user.groups.clone(),
+    }
+}
+
+/// What an [`AdmissionRequest`] borrows.
+struct Facts {
+    operation: Operation,
+    options: Value,
+    user: UserInfo,
+}
+
+impl Facts {
+    fn of(call: &Call<'_>, writes: bool, old: Option<&Value>) -> Self {
+        let (operation, kind) = match (writes, old) {
+            (true, None) => (Operation::Create, "CreateOptions"),
+            (true, Some(_)) => (Operation::Update, "UpdateOptions"),
+            (false, _) => (Operation::Delete, "DeleteOptions"),
+        };
+        let mut options = json!({ "kind": kind, "apiVersion": "meta.k8s.io/v1" });
+        if call.options.dry_run {
+            options["dryRun"] = json!(["All"]);
+        }
+        if !call.options.field_manager.is_empty() {
+            options["fieldManager"] = call.options.field_manager.as_str().into();
+        }
+        Self {
+            operation,
+            options,
+            user: user_info(&call.request.user),
+        }
+    }
+
+    fn request<'a>(
+        &'a self,
+        call: &'a Call<'_>,
+        name: &'a str,
+        old: Option<&'a Value>,
+    ) -> AdmissionRequest<'a> {
+        let gvk = &call.resource.gvk;
+        AdmissionRequest {
+            operation: self.operation,
+            kind: GroupVersionKind::new(&*gvk.group, &*gvk.version, &*gvk.kind),
+            resource: call.resource.group_resource(),
+            subresource: call.subresource.unwrap_or_default(),
+            namespace: call.namespace,
+            name,
+            old,
+            options: &self.options,
+            dry_run: call.options.dry_run,
+            user: &self.user,
+            view: View::new(&call.shared.registry, &call.shared.cacher),
+        }
+    }
+}

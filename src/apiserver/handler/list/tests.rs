@@ -1,0 +1,148 @@
+//! Lists as clients see them.
+use super::*;
+use crate::apiserver::Strategy;
+use crate::apiserver::registry::cacher::CacherConfig;
+use crate::apiserver::registry::cacher::fake::{self, FakeStore};
+use crate::apiserver::request::{Query, User, Verb};
+use http_body_util::BodyExt;
+use serde_json::json;
+
+#[derive(Debug)]
+struct Custom;
+impl Strategy for Custom {
+    fn custom(&self) -> bool {
+        true
+    }
+}
+
+async fn get(
+    store: &FakeStore,
+    resource: Arc<Resource>,
+    query: &[(&str, &str)],
+    accept: &str,
+) -> (u16, u64, usize, Value) {
+    let shared = fake::server(store, CacherConfig::default());
+    let request = ResourceRequest {
+        verb: Verb::List,
+        resource,
+        namespace: "ns".into(),
+        name: String::new(),
+        subresource: None,
+        query: Query(
+            query
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+        ),
+        user: Arc::new(User::default()),
+        user_agent: String::new(),
+        accept: accept.into(),
+        content_type: String::new(),
+        body: Bytes::new(),
+    };
+    let answer = handle(&shared, &request)
+        .await
+        .unwrap_or_else(|status| response::failure(&status));
+    let (code, mut body) = (answer.status().as_u16(), answer.into_body());
+    let size = http_body::Body::size_hint(&body).exact().unwrap();
+    let (mut bytes, mut frames) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        bytes.extend_from_slice(&frame.unwrap().into_data().unwrap());
+        frames += 1;
+    }
+    assert_eq!(bytes.len() as u64, size);
+    (code, size, frames, serde_json::from_slice(&bytes).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn items_of_built_in_kinds_have_no_kind() {
+    let store = FakeStore::default();
+    store.pod("a", "x", "");
+    store.pod("b", "y", "");
+    let (code, _, _, list) = get(&store, fake::pods(), &[("limit", "1")], "").await;
+    assert_eq!(
+        (code, &list["kind"], &list["apiVersion"]),
+        (200, &json!("PodList"), &json!("v1"))
+    );
+    assert_eq!(
+        (
+            &list["metadata"]["resourceVersion"],
+            &list["metadata"]["remainingItemCount"]
+        ),
+        (&json!("2"), &json!(1))
+    );
+    let item = list["items"][0].as_object().unwrap();
+    assert_eq!(item.keys().collect::<Vec<_>>(), ["metadata", "spec"]);
+    assert_eq!(item["metadata"]["resourceVersion"], "1");
+    let empty = get(&store, fake::pods(), &[("labelSelector", "app=z")], "")
+        .await
+        .3;
+    assert_eq!(
+        (&empty["items"], &empty["metadata"]),
+        (&json!([]), &json!({ "resourceVersion": "2" }))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn items_of_custom_resources_keep_theirs() {
+    let store = FakeStore::default();
+    store.pod("a", "x", "");
+    let custom = Arc::new(fake::resource("Pod", "pods", true, Arc::new(Custom)));
+    let (_, _, _, list) = get(&store, custom, &[], "").await;
+    assert_eq!(
+        (&list["items"][0]["kind"], &list["metadata"]["continue"]),
+        (&json!("Pod"), &json!(""))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_lists_come_in_pieces() {
+    let store = FakeStore::default();
+    for number in 0..40 {
+        store.pod(&format!("p{number:02}"), "x", &"n".repeat(10_000));
+    }
+    let (_, _, frames, list) = get(&store, fake::pods(), &[], "").await;
+    assert_eq!((frames, list["items"].as_array().unwrap().len()), (4, 40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_forms() {
+    let store = FakeStore::default();
+    store.pod("a", "x", "");
+    let table = get(
+        &store,
+        fake::pods(),
+        &[],
+        "application/json;as=Table;v=v1;g=meta.k8s.io",
+    )
+    .await
+    .3;
+    assert_eq!(
+        (&table["kind"], &table["rows"][0]["cells"][0]),
+        (&json!("Table"), &json!("a"))
+    );
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    let partial = get(
+        &store,
+        fake::pods(),
+        &[],
+        "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+    )
+    .await
+    .3;
+    assert_eq!(
+        (&partial["kind"], &partial["items"][0]["metadata"]["name"]),
+        (&json!("PartialObjectMetadataList"), &json!("a"))
+    );
+    assert_eq!(
+        get(
+            &store,
+            fake::pods(),
+            &[],
+            "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+        )
+        .await
+        .0,
+        406
+    );
+}

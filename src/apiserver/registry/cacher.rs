@@ -1,4 +1,0 @@
-//! Skeleton.
-/// Skeleton.
-#[derive(Debug)]
-pub(crate) struct Cacher {}

@@ -1,0 +1,191 @@
+//! `meta.k8s.io/v1` tables: the columns and cells that `kubectl get` shows.
+//!
+//! The cells of a kind are made by one function; this file lists them. Kinds without one have a name and an age.
+mod cells;
+mod columns;
+mod core;
+mod format;
+mod pod;
+mod policy;
+mod rbac;
+mod storage;
+mod traffic;
+mod workload;
+
+pub(crate) use self::columns::Column;
+use crate::apiserver::registry::Resource;
+use crate::object::Document;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// Makes the cells of an object.
+type Cells = fn(&Value, Timestamp) -> Vec<Value>;
+
+/// The kinds with cells of their own, by `plural.group`.
+const KINDS: &[(&str, Cells)] = &[
+    ("apiservices.apiregistration.k8s.io", policy::api_service),
+    (
+        "certificatesigningrequests.certificates.k8s.io",
+        rbac::signing_request,
+    ),
+    (
+        "clusterrolebindings.rbac.authorization.k8s.io",
+        rbac::binding,
+    ),
+    ("clusterroles.rbac.authorization.k8s.io", core::created),
+    ("componentstatuses", core::component_status),
+    ("configmaps", core::config_map),
+    ("controllerrevisions.apps", workload::controller_revision),
+    ("cronjobs.batch", workload::cron_job),
+    ("csidrivers.storage.k8s.io", storage::csi_driver),
+    ("csinodes.storage.k8s.io", storage::csi_node),
+    ("csistoragecapacities.storage.k8s.io", core::created),
+    (
+        "customresourcedefinitions.apiextensions.k8s.io",
+        core::created,
+    ),
+    ("daemonsets.apps", workload::daemon_set),
+    ("deployments.apps", workload::deployment),
+    ("endpoints", traffic::endpoints),
+    ("endpointslices.discovery.k8s.io", traffic::endpoint_slice),
+    ("events", core::event),
+    ("events.events.k8s.io", core::event),
+    (
+        "flowschemas.flowcontrol.apiserver.k8s.io",
+        policy::flow_schema,
+    ),
+    ("horizontalpodautoscalers.autoscaling", workload::autoscaler),
+    ("ingressclasses.networking.k8s.io", traffic::ingress_class),
+    ("ingresses.networking.k8s.io", traffic::ingress),
+    ("ipaddresses.networking.k8s.io", traffic::ip_address),
+    ("jobs.batch", workload::job),
+    ("leases.coordination.k8s.io", core::lease),
+    ("limitranges", core::created),
+    (
+        "mutatingadmissionpolicies.admissionregistration.k8s.io",
+        policy::mutating_policy,
+    ),
+    (
+        "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+        policy::policy_binding,
+    ),
+    (
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        policy::webhooks,
+    ),
+    ("namespaces", core::namespace),
+    ("networkpolicies.networking.k8s.io", traffic::network_policy),
+    ("nodes", core::node),
+    ("persistentvolumeclaims", storage::claim),
+    ("persistentvolumes", storage::volume),
+    ("poddisruptionbudgets.policy", workload::disruption_budget),
+    ("pods", pod::cells),
+    ("podtemplates", workload::pod_template),
+    ("priorityclasses.scheduling.k8s.io", policy::priority_class),
+    (
+        "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
+        policy::priority_level,
+    ),
+    ("replicasets.apps", workload::replica_set),
+    ("replicationcontrollers", workload::replication_controller),
+    ("resourceclaims.resource.k8s.io", storage::resource_claim),
+    ("resourcequotas", core::resource_quota),
+    ("resourceslices.resource.k8s.io", storage::resource_slice),
+    ("rolebindings.rbac.authorization.k8s.io", rbac::binding),
+    ("roles.rbac.authorization.k8s.io", core::created),
+    ("runtimeclasses.node.k8s.io", policy::runtime_class),
+    ("scales.autoscaling", workload::scale),
+    ("secrets", core::secret),
+    ("servicecidrs.networking.k8s.io", traffic::service_cidr),
+    ("services", traffic::service),
+    ("statefulsets.apps", workload::stateful_set),
+    ("storageclasses.storage.k8s.io", storage::storage_class),
+    (
+        "validatingadmissionpolicies.admissionregistration.k8s.io",
+        policy::validating_policy,
+    ),
+    (
+        "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+        policy::policy_binding,
+    ),
+    (
+        "validatingwebhookconfigurations.admissionregistration.k8s.io",
+        policy::webhooks,
+    ),
+    ("volumeattachments.storage.k8s.io", storage::attachment),
+    (
+        "volumeattributesclasses.storage.k8s.io",
+        storage::attributes_class,
+    ),
+];
+
+/// What of each object a row carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Include {
+    Metadata,
+    None,
+    Object,
+}
+
+/// The table of one kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Table {
+    pub columns: &'static [Column],
+    cells: Cells,
+}
+
+impl Table {
+    /// The table of objects of `resource`.
+    pub(crate) fn of(resource: &Resource) -> Self {
+        Self::named(&resource.group_resource().to_string())
+    }
+
+    /// The table of one answer of `resource`: a subresource may answer another kind.
+    pub(crate) fn of_answer(resource: &Resource, document: &Value) -> Self {
+        if document.kind() == "Scale" {
+            Self::named("scales.autoscaling")
+        } else {
+            Self::of(resource)
+        }
+    }
+
+    fn named(name: &str) -> Self {
+        let found = KINDS.binary_search_by(|(known, _)| (*known).cmp(name));
+        let cells = found
+            .ok()
+            .and_then(|index| KINDS.get(index))
+            .map_or(core::named_with_age as Cells, |(_, cells)| *cells);
+        Self {
+            columns: columns::of(name),
+            cells,
+        }
+    }
+
+    /// Writes a row: the cells, the object (JSON, or `null`), and for pods that ended a condition by which clients grey them out.
+    pub(crate) fn write_row(
+        self,
+        out: &mut Vec<u8>,
+        document: &Value,
+        object: &[u8],
+        now: Timestamp,
+    ) {
+        out.extend_from_slice(b"{\"cells\":");
+        out.extend_from_slice(
+            Value::Array((self.cells)(document, now))
+                .to_string()
+                .as_bytes(),
+        );
+        if let Some(condition) = (document.kind() == "Pod")
+            .then(|| pod::row_condition(document))
+            .flatten()
+        {
+            out.extend_from_slice(format!(",\"conditions\":{}", json!([condition])).as_bytes());
+        }
+        out.extend_from_slice(b",\"object\":");
+        out.extend_from_slice(object);
+        out.push(b'}');
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! Which paths and methods there are, and the media types.
+use crate::support::{MAPS, api, map};
+use serde_json::json;
+
+#[tokio::test(start_paused = true)]
+async fn health_and_version() {
+    let api = api().await;
+    for path in ["/healthz", "/livez", "/readyz", "/readyz/ping"] {
+        let answer = api.get(path).await;
+        assert_eq!((answer.code, answer.text.as_str()), (200, "ok"), "{path}");
+    }
+    assert!(
+        api.get("/readyz?verbose")
+            .await
+            .text
+            .contains("[+]ping ok\n")
+    );
+    assert!(
+        api.get("/metrics")
+            .await
+            .text
+            .contains("apiserver_current_inflight_requests")
+    );
+    assert_eq!(api.get("/version").await.expect(200)["major"], "1");
+    assert_eq!(api.raw("PATCH /version", "").await.code, 405);
+    api.server.stop().await;
+    assert_eq!(api.get("/livez").await.code, 200);
+    assert_eq!(api.get("/readyz").await.code, 500);
+    let refused = api.get(MAPS).await;
+    assert_eq!(refused.headers["retry-after"], "1");
+    refused.fails(503, "ServiceUnavailable");
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_paths_and_methods() {
+    let api = api().await;
+    for line in ["GET /nope", "GET /apis/nope", "GET /apis//v1", "POST /nope"] {
+        let answer = api.raw(line, "").await;
+        assert_eq!(
+            (answer.code, answer.text.as_str()),
+            (404, "404 page not found\n"),
+            "{line}"
+        );
+    }
+    for line in [
+        "GET /api/v9",
+        "GET /api/v1/nope",
+        "GET /apis/apps/v1/namespaces/x/nope",
+        "GET /api/v1//pods",
+        "GET /apis/apps/v1/deployments/x",
+    ] {
+        let message = api.raw(line, "").await.fails(404, "NotFound");
+        assert_eq!(
+            message, "the server could not find the requested resource",
+            "{line}"
+        );
+    }
+    for line in ["PUT", "PATCH", "OPTIONS", "TRACE", "FOO"] {
+        let message = api
+            .raw(&format!("{line} {MAPS}"), "")
+            .await
+            .fails(405, "MethodNotAllowed");
+        assert_eq!(
+            message, "the server does not allow this method on the requested resource",
+            "{line}"
+        );
+    }
+    let head = api.raw(&format!("HEAD {MAPS}"), "").await;
+    assert_eq!((head.code, head.text.as_str()), (405, ""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn media_types() {
+    let api = api().await;
+    let accepted = "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf";
+    for media_type in [
+        "text/plain",
+        "application/cbor",
+        "bogus",
+        "*/*",
+        "application/json-patch+json",
+    ] {
+        let line = format!("POST {MAPS}\nContent-Type: {media_type}");
+        assert_eq!(
+            api.raw(&line, map("x").to_string())
+                .await
+                .fails(415, "UnsupportedMediaType"),
+            accepted,
+            "{media_type}"
+        );
+    }
+    let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: yam\ndata:\n  a: b\n";
+    let made = api
+        .raw(
+            &format!("POST {MAPS}\nContent-Type: application/yaml"),
+            yaml,
+        )
+        .await
+        .expect(201);
+    assert_eq!(made["data"], json!({"a": "b"}));
+    let shown = api
+        .raw(&format!("GET {MAPS}/yam\nAccept: application/yaml"), "")
+        .await;
+    assert_eq!(shown.headers["content-type"], "application/yaml");
+    assert!(shown.text.contains("name: yam"), "{}", shown.text);
+    for accept in [
+        "text/html",
+        "application/cbor",
+        "application/vnd.kubernetes.protobuf",
+        "application/json;as=Bogus",
+    ] {
+        api.raw(&format!("GET {MAPS}/yam\nAccept: {accept}"), "")
+            .await
+            .fails(406, "NotAcceptable");
+        // A write is refused before it is done.
+        api.raw(&format!("DELETE {MAPS}/yam\nAccept: {accept}"), "")
+            .await
+            .fails(406, "NotAcceptable");
+    }
+    api.get(&format!("{MAPS}/yam")).await.expect(200);
+    let partial = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+    let partial = api
+        .raw(
+            &format!("PUT {MAPS}/yam\nAccept: {partial}"),
+            map("yam").to_string(),
+        )
+        .await
+        .expect(200);
+    assert_eq!(partial["kind"], "PartialObjectMetadata");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_have_a_limit() {
+    let api = crate::support::Api::start(crate::support::builder().body_limit(100)).await;
+    let message = api
+        .raw(&format!("POST {MAPS}"), "x".repeat(101))
+        .await
+        .fails(413, "RequestEntityTooLarge");
+    assert_eq!(message, "Request entity too large: limit is 100");
+}
+
+#[tokio::test(start_paused = true)]
+async fn overload_is_answered() {
+    let api = crate::support::Api::start(crate::support::builder().max_in_flight(0, 1)).await;
+    let answer = api.get(MAPS).await;
+    assert_eq!(answer.headers["retry-after"], "1");
+    answer.fails(429, "TooManyRequests");
+    api.post(MAPS, &map("x")).await.expect(201);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_carry_an_audit_id() {
+    let api = api().await;
+    let answer = api.raw("GET /healthz\nAudit-ID: mine", "").await;
+    assert_eq!(answer.headers["audit-id"], "mine");
+    assert!(api.get("/healthz").await.headers.contains_key("audit-id"));
+}
