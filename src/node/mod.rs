@@ -1,1 +1,28 @@
-//! Skeleton.
+//! Node agents: what makes a node run the pods that are bound to it.
+//!
+//! A [`Kubelet`] runs pods on a [`ContainerRuntime`](crate::cri::ContainerRuntime); [`Hollow`] pretends to, for thousands of
+//! nodes in one task. Both register their nodes and keep their leases through `driver`.
+
+mod driver;
+mod hollow;
+mod kubelet;
+
+use async_trait::async_trait;
+
+pub use self::driver::NodeSpec;
+pub use self::hollow::Hollow;
+pub use self::kubelet::Kubelet;
+use crate::reconcile::Error;
+
+/// Makes a node (or several) run the pods that are bound to it.
+#[async_trait]
+pub trait NodeAgent: std::fmt::Debug + Send + Sync + 'static {
+    /// Registers the node and begins to run its pods. May be called again after [`NodeAgent::stop`].
+    ///
+    /// # Errors
+    /// When the node cannot be registered.
+    async fn start(&self) -> Result<(), Error>;
+
+    /// Ends the agent, as when its process is killed: nothing is reported any more, and containers go on.
+    async fn stop(&self);
+}

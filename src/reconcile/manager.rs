@@ -87,7 +87,12 @@ impl Manager {
     /// A manager that reads and writes through `client`. Nothing runs until [`Manager::start`].
     #[must_use]
     pub fn new(client: kube::Client, clock: Clock) -> Self {
-        let activity = Activity::default();
+        Self::with_activity(client, clock, Activity::default())
+    }
+
+    /// A manager that notes its work in `activity`, beside others.
+    #[must_use]
+    pub fn with_activity(client: kube::Client, clock: Clock, activity: Activity) -> Self {
         let events = Arc::new(Sink::new(clock.fork("events"), activity.clone()));
         Self {
             inner: Arc::new(Inner {

@@ -1,0 +1,196 @@
+//! How a cluster is set up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Cluster, Node};
+use crate::apiserver::{ApiServer, WriteObserver};
+use crate::clock::Clock;
+use crate::controllers;
+use crate::controllers::nodelifecycle::NodeLifecycleConfig;
+use crate::cri::FakeRuntime;
+use crate::node::{Hollow, Kubelet, NodeAgent, NodeSpec};
+use crate::reconcile::{Error, Manager};
+use crate::scheduler::{self, SchedulerConfig};
+use crate::store::{MemoryStore, Store};
+
+/// Why a cluster does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The API server does not start.
+    #[error("the API server does not start")]
+    Server(#[from] crate::apiserver::StartError),
+    /// The scheduler's configuration is wrong.
+    #[error("the scheduler is not configured right")]
+    Scheduler(#[from] scheduler::Error),
+    /// Controllers or nodes do not start.
+    #[error("{what} do not start: {source}")]
+    Parts {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        source: Error,
+    },
+    /// Two nodes have one name.
+    #[error("two nodes are named {0:?}")]
+    DuplicateNode(String),
+}
+
+/// What a cluster is made of. All parts have defaults.
+#[derive(Debug, Default)]
+pub struct ClusterBuilder {
+    clock: Option<Clock>,
+    store: Option<Arc<dyn Store>>,
+    nodes: Vec<NodeSpec>,
+    hollow: Vec<NodeSpec>,
+    observer: Option<Arc<dyn WriteObserver>>,
+    scheduler: SchedulerConfig,
+    lifecycle: NodeLifecycleConfig,
+    only_api: bool,
+}
+
+impl ClusterBuilder {
+    /// Adds `count` nodes, named `node-1` and on, each with a kubelet over a fake runtime. Default = none.
+    #[must_use]
+    pub fn nodes(mut self, count: usize) -> Self {
+        let from = self.nodes.len() + 1;
+        let spec = |number| {
+            NodeSpec::new(format!("node-{number}")).address(format!("192.168.1.{}", number % 256))
+        };
+        self.nodes.extend((from..from + count).map(spec));
+        self
+    }
+
+    /// Adds a node with a kubelet over a fake runtime.
+    #[must_use]
+    pub fn node(mut self, spec: NodeSpec) -> Self {
+        self.nodes.push(spec);
+        self
+    }
+
+    /// Adds `count` hollow nodes, named `hollow-1` and on: they only pretend to run pods, all in one task. Default = none.
+    #[must_use]
+    pub fn hollow_nodes(mut self, count: usize) -> Self {
+        self.hollow
+            .extend((1..=count).map(|number| NodeSpec::new(format!("hollow-{number}"))));
+        self
+    }
+
+    /// Keeps its state here. Default = a new `MemoryStore`.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Takes time and chance from here. Default = the machine's.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Is told of every write.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn WriteObserver>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// How pods are scheduled. Default = `default-scheduler` with the default plugins.
+    #[must_use]
+    pub fn scheduler(mut self, config: SchedulerConfig) -> Self {
+        self.scheduler = config;
+        self
+    }
+
+    /// How long nodes may be silent. Default = as `kube-controller-manager`.
+    #[must_use]
+    pub fn node_lifecycle(mut self, config: NodeLifecycleConfig) -> Self {
+        self.lifecycle = config;
+        self
+    }
+
+    /// Runs the API server alone, without controllers and scheduler, as envtest does.
+    #[must_use]
+    pub fn only_api(mut self) -> Self {
+        self.only_api = true;
+        self
+    }
+
+    /// Starts everything: server, controllers and scheduler, nodes. Returns when the nodes are registered. Must be called
+    /// within a tokio runtime.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub async fn start(self) -> Result<Cluster, StartError> {
+        let clock = self.clock.unwrap_or_else(Clock::system);
+        let store = self
+            .store
+            .unwrap_or_else(|| Arc::new(MemoryStore::default()));
+        let mut server = ApiServer::builder(store).clock(clock.fork("apiserver"));
+        if let Some(observer) = self.observer {
+            server = server.observer(observer);
+        }
+        let server = server.start().await?;
+        let manager = Manager::new(server.client(), clock.clone());
+        if !self.only_api {
+            install_controllers(&manager, self.lifecycle);
+            scheduler::install(&manager, self.scheduler)?;
+        }
+        let mut nodes = BTreeMap::new();
+        let mut agents: Vec<Arc<dyn NodeAgent>> = Vec::new();
+        for (index, spec) in self.nodes.into_iter().enumerate() {
+            let node = kubelet(&manager, index, spec, &clock);
+            agents.push(node.kubelet.clone());
+            if let Some(twin) = nodes.insert(node.name.clone(), node) {
+                return Err(StartError::DuplicateNode(twin.name));
+            }
+        }
+        if !self.hollow.is_empty() {
+            agents.push(Arc::new(Hollow::new(&manager, self.hollow)));
+        }
+        manager.start().await.map_err(|source| StartError::Parts {
+            what: "controllers",
+            source,
+        })?;
+        for agent in &agents {
+            agent.start().await.map_err(|source| StartError::Parts {
+                what: "nodes",
+                source,
+            })?;
+        }
+        Ok(Cluster {
+            server,
+            manager,
+            clock,
+            nodes,
+            agents,
+        })
+    }
+}
+
+/// Every controller, with as many workers as upstream gives it.
+fn install_controllers(manager: &Manager, lifecycle: NodeLifecycleConfig) {
+    controllers::deployment::install(manager, 5);
+    controllers::replicaset::install(manager, 5);
+    controllers::namespace::install(manager, 10);
+    controllers::nodelifecycle::install(manager, lifecycle);
+    controllers::tainteviction::install(manager, 8);
+    controllers::podgc::install(manager, 12_500);
+    controllers::gc::install(manager, 20);
+}
+
+/// The node number `index`, whose pods have addresses of a subnet of their own.
+fn kubelet(manager: &Manager, index: usize, spec: NodeSpec, clock: &Clock) -> Node {
+    let name = spec.name().to_owned();
+    let subnet = format!("10.{}.{}", 244 + index / 256 % 8, index % 256);
+    let runtime = FakeRuntime::new(clock.fork(&name), subnet);
+    let kubelet = Arc::new(Kubelet::new(manager, spec, Arc::new(runtime.clone())));
+    Node {
+        name,
+        kubelet,
+        runtime,
+    }
+}

@@ -1,0 +1,218 @@
+//! Startup, liveness and readiness probes of a running container.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container as Spec, Probe};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use tokio::time::Instant;
+
+use super::plan::Health;
+use crate::cri::{Check, ContainerRuntime};
+
+/// The probes of one container and how they stand.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Probes {
+    /// The container they are of; another one starts anew.
+    id: String,
+    begun: Option<Instant>,
+    startup: State,
+    liveness: State,
+    readiness: State,
+}
+
+#[derive(Debug, Default, Clone)]
+struct State {
+    successes: u32,
+    failures: u32,
+    /// `None`: no threshold reached yet.
+    verdict: Option<bool>,
+    next: Option<Instant>,
+}
+
+/// What a round of probing found.
+pub(super) struct Round {
+    pub health: Health,
+    /// When to probe again.
+    pub again: Option<Duration>,
+    /// What to tell of failed probes: `Readiness probe failed: …`.
+    pub failures: Vec<String>,
+}
+
+impl Probes {
+    /// Runs the probes that are due.
+    pub(super) async fn round(
+        &mut self,
+        runtime: &dyn ContainerRuntime,
+        spec: &Spec,
+        id: &str,
+    ) -> Round {
+        if self.id != id {
+            *self = Self {
+                id: id.to_owned(),
+                begun: Some(Instant::now()),
+                ..Self::default()
+            };
+        }
+        let begun = self.begun.unwrap_or_else(Instant::now);
+        let mut failures = Vec::new();
+        let started = match &spec.startup_probe {
+            None => true,
+            Some(probe) => {
+                self.startup
+                    .run(runtime, spec, id, probe, begun, ("Startup", &mut failures))
+                    .await;
+                self.startup.verdict == Some(true)
+            }
+        };
+        let (mut ready, mut alive) = (false, true);
+        if started {
+            if let Some(probe) = &spec.liveness_probe {
+                self.liveness
+                    .run(runtime, spec, id, probe, begun, ("Liveness", &mut failures))
+                    .await;
+                alive = self.liveness.verdict != Some(false);
+            }
+            ready = match &spec.readiness_probe {
+                None => true,
+                Some(probe) => {
+                    self.readiness
+                        .run(
+                            runtime,
+                            spec,
+                            id,
+                            probe,
+                            begun,
+                            ("Readiness", &mut failures),
+                        )
+                        .await;
+                    self.readiness.verdict == Some(true)
+                }
+            };
+        }
+        let failed = !alive || self.startup.verdict == Some(false);
+        let states = [&self.startup, &self.liveness, &self.readiness];
+        // A startup probe that has succeeded is over.
+        let due = states
+            .iter()
+            .skip(usize::from(started))
+            .filter_map(|state| state.next)
+            .min();
+        let again = due.map(|due| due.saturating_duration_since(Instant::now()));
+        Round {
+            health: Health {
+                id: id.to_owned(),
+                started,
+                ready,
+                failed,
+            },
+            again,
+            failures,
+        }
+    }
+}
+
+impl State {
+    async fn run(
+        &mut self,
+        runtime: &dyn ContainerRuntime,
+        spec: &Spec,
+        id: &str,
+        probe: &Probe,
+        begun: Instant,
+        (kind, told): (&str, &mut Vec<String>),
+    ) {
+        let seconds = |value: Option<i32>, default: u64| {
+            Duration::from_secs(
+                value
+                    .and_then(|value| u64::try_from(value).ok())
+                    .unwrap_or(default),
+            )
+        };
+        let count = |value: Option<i32>, default: u32| {
+            value
+                .and_then(|value| u32::try_from(value).ok())
+                .unwrap_or(default)
+                .max(1)
+        };
+        let due = *self
+            .next
+            .get_or_insert(begun + seconds(probe.initial_delay_seconds, 0));
+        if due > Instant::now() {
+            return;
+        }
+        let Some(check) = check(spec, probe) else {
+            return;
+        };
+        let healthy = runtime
+            .check(id, &check, seconds(probe.timeout_seconds, 1))
+            .await
+            .unwrap_or(false);
+        if healthy {
+            (self.successes, self.failures) = (self.successes + 1, 0);
+            if self.successes >= count(probe.success_threshold, 1) {
+                self.verdict = Some(true);
+            }
+        } else {
+            (self.successes, self.failures) = (0, self.failures + 1);
+            told.push(format!("{kind} probe failed: {}", describe(&check)));
+            if self.failures >= count(probe.failure_threshold, 3) {
+                self.verdict = Some(false);
+            }
+        }
+        self.next =
+            Some(Instant::now() + seconds(probe.period_seconds, 10).max(Duration::from_secs(1)));
+    }
+}
+
+fn describe(check: &Check) -> String {
+    match check {
+        Check::Exec(command) => format!("command {command:?} failed"),
+        Check::Http { port, path, .. } => format!("HTTP probe of :{port}{path} failed"),
+        Check::Tcp { port, .. } => format!("dial tcp :{port} failed"),
+        Check::Grpc { port, .. } => format!("gRPC probe of :{port} failed"),
+    }
+}
+
+/// The check of a probe.
+fn check(spec: &Spec, probe: &Probe) -> Option<Check> {
+    if let Some(exec) = &probe.exec {
+        return Some(Check::Exec(exec.command.clone().unwrap_or_default()));
+    }
+    if let Some(get) = &probe.http_get {
+        return Some(Check::Http {
+            scheme: get
+                .scheme
+                .clone()
+                .unwrap_or_else(|| "HTTP".to_owned())
+                .to_lowercase(),
+            host: get.host.clone().unwrap_or_default(),
+            port: port(spec, &get.port)?,
+            path: get.path.clone().unwrap_or_else(|| "/".to_owned()),
+        });
+    }
+    if let Some(tcp) = &probe.tcp_socket {
+        return Some(Check::Tcp {
+            host: tcp.host.clone().unwrap_or_default(),
+            port: port(spec, &tcp.port)?,
+        });
+    }
+    let grpc = probe.grpc.as_ref()?;
+    Some(Check::Grpc {
+        port: u16::try_from(grpc.port).ok()?,
+        service: grpc.service.clone().unwrap_or_default(),
+    })
+}
+
+/// A port by number, or by its name in the container.
+fn port(spec: &Spec, port: &IntOrString) -> Option<u16> {
+    let number = match port {
+        IntOrString::Int(number) => *number,
+        IntOrString::String(name) => {
+            let mut ports = spec.ports.iter().flatten();
+            ports
+                .find(|port| port.name.as_ref() == Some(name))?
+                .container_port
+        }
+    };
+    u16::try_from(number).ok()
+}
