@@ -1,0 +1,11 @@
+//! Whole clusters on virtual time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "tests say what they expect"
+)]
+
+mod determinism;
+mod nodes;
+mod rollout;
