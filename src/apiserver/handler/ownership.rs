@@ -96,10 +96,14 @@ fn schema_of(call: &Call<'_>) -> Option<Arc<Schema>> {
 /// What a write of this part of the object does not change whatever it says.
 fn reset_fields(call: &Call<'_>, object: &Value, live: Option<&Value>) -> Option<Set> {
     match call.subresource {
-        None if call.resource.subresource("status").is_some() => Some(Set::of_paths(&[&["status"]])),
+        None if call.resource.subresource("status").is_some() => {
+            Some(Set::of_paths(&[&["status"]]))
+        }
         Some("status") => {
             let names = [Some(object), live].into_iter().flatten();
-            let names = names.filter_map(Value::as_object).flat_map(serde_json::Map::keys);
+            let names = names
+                .filter_map(Value::as_object)
+                .flat_map(serde_json::Map::keys);
             let desired: Vec<&str> = names
                 .map(String::as_str)
                 .filter(|name| !matches!(*name, "apiVersion" | "kind" | "metadata" | "status"))

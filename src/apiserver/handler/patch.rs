@@ -72,7 +72,9 @@ pub(crate) async fn patch(
         });
         let mut object = match (kind, base) {
             (Kind::Apply, base) => ownership::applied(call, base.as_ref())?,
-            (kind, Some(base)) => patched(call, kind, base, resource.schema.as_deref(), &resource.gvk)?,
+            (kind, Some(base)) => {
+                patched(call, kind, base, resource.schema.as_deref(), &resource.gvk)?
+            }
             (_, None) => return Err(call.not_found(&call.request.name)),
         };
         metadata::check_name(&object, &call.request.name)?;

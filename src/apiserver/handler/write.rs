@@ -3,8 +3,8 @@
 //! An update reads, changes, checks and writes on condition that nothing was written meanwhile; otherwise it starts again.
 use super::call::{Call, Current, Written, store_failure};
 use super::{admit, metadata, ownership};
-use crate::apiserver::patch::managed;
 use crate::apiserver::kinds::meta;
+use crate::apiserver::patch::managed;
 use crate::apiserver::registry::encoding;
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, GroupKind, Reason, Status};

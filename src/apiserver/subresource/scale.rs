@@ -89,7 +89,10 @@ fn applied(call: &mut Call<'_>, object: &Value) -> Result<Value, Status> {
     });
     if let Some(replicas) = scale.at(&["spec", "replicas"]) {
         let path = paths(call)?.spec_replicas;
-        configuration.set_at(&path.iter().map(String::as_str).collect::<Vec<_>>(), replicas.clone());
+        configuration.set_at(
+            &path.iter().map(String::as_str).collect::<Vec<_>>(),
+            replicas.clone(),
+        );
     }
     ownership::apply_to(call, Some(object), &configuration)
 }
