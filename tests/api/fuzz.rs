@@ -137,6 +137,23 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
                 .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
         ]
     });
+    let pointer = prop::sample::select(vec![
+        "",
+        "/metadata",
+        "/metadata/labels/a",
+        "/data/a",
+        "/spec",
+        "/spec/ports/-",
+        "/spec/containers/0",
+        "/metadata/finalizers/-1",
+        "/kind",
+        "x",
+        "/~2",
+    ]);
+    let operation = (prop::sample::select(vec!["add", "remove", "replace", "move", "copy", "test", "nope"]), pointer.clone(), pointer, json.clone())
+        .prop_map(|(op, path, from, value)| serde_json::json!({"op": op, "path": path, "from": from, "value": value}));
+    let patch = prop::collection::vec(operation, 0..5)
+        .prop_map(|operations| serde_json::Value::from(operations).to_string().into_bytes());
     let kinds = prop::sample::select(vec![
         ("v1", "ConfigMap"),
         ("v1", "Pod"),
@@ -148,6 +165,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
     ]);
     prop_oneof![
         1 => prop::collection::vec(any::<u8>(), 0..64),
+        1 => patch,
         2 => json.clone().prop_map(|json| json.to_string().into_bytes()),
         4 => (json.clone(), json.clone(), json, kinds).prop_map(|(metadata, spec, status, (version, kind))| {
             let mut metadata = if metadata.is_object() { metadata } else { serde_json::json!({}) };
@@ -255,8 +273,8 @@ fn any_request_is_answered() {
         ),
         1..6,
     );
+    // `PROPTEST_CASES` asks for more than 256.
     let config = ProptestConfig {
-        cases: 256,
         failure_persistence: None,
         ..ProptestConfig::default()
     };

@@ -9,6 +9,7 @@
     reason = "helpers are shared between the modules of this binary"
 )]
 
+mod apply;
 mod clients;
 mod deletion;
 mod fuzz;

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::names;
-use crate::apiserver::registry::strategy::{Context, Scale, Strategy};
+use crate::apiserver::registry::strategy::{Context, Propagation, Scale, Strategy};
+
+/// For compatibility a deleted job leaves its pods behind unless it is asked otherwise.
+const JOBS_ORPHAN: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
 
 /// A kind that is stored as it comes, its status apart.
 #[derive(Debug)]
@@ -11,6 +14,10 @@ pub(super) struct Generic {
     has_status: bool,
     has_generation: bool,
     allow_create_on_update: bool,
+    allow_unconditional_update: bool,
+    returns_deleted_object: bool,
+    propagation: Propagation,
+    propagation_warning: Option<&'static str>,
     has_path_names: bool,
     scale: Option<Scale>,
 }
@@ -53,6 +60,38 @@ impl Generic {
                     | ("", "endpoints" | "limitranges" | "podtemplates")
                     | ("rbac.authorization.k8s.io", _)
             ),
+            allow_unconditional_update: !matches!(
+                (group, plural),
+                (
+                    "admissionregistration.k8s.io"
+                        | "apiextensions.k8s.io"
+                        | "apiregistration.k8s.io"
+                        | "coordination.k8s.io"
+                        | "node.k8s.io"
+                        | "policy",
+                    _
+                ) | (
+                    "storage.k8s.io",
+                    "csidrivers" | "csinodes" | "csistoragecapacities" | "volumeattachments"
+                )
+            ),
+            returns_deleted_object: matches!(
+                (group, plural),
+                (
+                    "",
+                    "persistentvolumeclaims"
+                        | "persistentvolumes"
+                        | "podtemplates"
+                        | "resourcequotas"
+                        | "serviceaccounts"
+                ) | ("resource.k8s.io", _)
+            ) || (group == "storage.k8s.io"
+                && plural != "csistoragecapacities"),
+            propagation: match (group, plural) {
+                ("", "replicationcontrollers") | ("batch", "jobs") => Propagation::Orphan,
+                _ => Propagation::Background,
+            },
+            propagation_warning: ((group, plural) == ("batch", "jobs")).then_some(JOBS_ORPHAN),
             has_path_names: group == "rbac.authorization.k8s.io",
             scale: scalable.then(|| Scale {
                 spec_replicas: path(["spec", "replicas"]),
@@ -95,6 +134,22 @@ impl Strategy for Generic {
 
     fn allow_create_on_update(&self) -> bool {
         self.allow_create_on_update
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        self.allow_unconditional_update
+    }
+
+    fn returns_deleted_object(&self) -> bool {
+        self.returns_deleted_object
+    }
+
+    fn default_propagation(&self) -> Propagation {
+        self.propagation
+    }
+
+    fn default_propagation_warning(&self) -> Option<&'static str> {
+        self.propagation_warning
     }
 
     fn scale(&self) -> Option<Scale> {

@@ -1,5 +1,7 @@
 //! Event, of the core group and of `events.k8s.io`, which are one kind in two dresses.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::apiserver::registry::strategy::{Context, Strategy};
@@ -71,6 +73,10 @@ impl Strategy for Event {
 
     fn has_generation(&self) -> bool {
         false
+    }
+
+    fn ttl(&self) -> Option<Duration> {
+        Some(Duration::from_secs(3600))
     }
 
     fn convert(&self, object: &mut Value, from: &str, to: &str) {

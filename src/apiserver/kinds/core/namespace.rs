@@ -106,4 +106,18 @@ impl Strategy for Namespace {
     fn has_generation(&self) -> bool {
         false
     }
+
+    /// It goes when the namespace controller has emptied it and taken its finalizer away.
+    fn begin_deletion(&self, object: &mut Value) -> bool {
+        object.set_at(&["status", "phase"], "Terminating");
+        true
+    }
+
+    fn is_finalized(&self, object: &Value) -> bool {
+        object.list_at(&["spec", "finalizers"]).is_empty()
+    }
+
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
 }

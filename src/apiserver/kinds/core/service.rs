@@ -176,6 +176,10 @@ impl Strategy for Service {
             .to_owned()
     }
 
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     fn has_generation(&self) -> bool {
         false
     }

@@ -118,6 +118,10 @@ impl Strategy for Pod {
         }
     }
 
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+
     /// A pod that no node has, or that has finished, goes at once.
     fn grace(&self, object: &Value, options: &DeleteOptions) -> Option<i64> {
         let phase = object.str_at(&["status", "phase"]);
