@@ -46,21 +46,60 @@ struct Progress {
 
 struct State<K: Object> {
     objects: BTreeMap<Key, Arc<K>>,
-    by_controller: BTreeMap<String, BTreeSet<Key>>,
+    by_controller: Groups<K>,
     indexes: Vec<Weak<IndexState<K>>>,
     subscribers: Vec<Weak<Dirty<K>>>,
+}
+
+/// Objects by a value of theirs. The objects themselves are kept: a lookup by key would cost more than the pointer.
+struct Groups<K> {
+    by_value: BTreeMap<String, BTreeMap<Key, Arc<K>>>,
+}
+
+impl<K> Default for Groups<K> {
+    fn default() -> Self {
+        Self {
+            by_value: BTreeMap::new(),
+        }
+    }
+}
+
+impl<K> Groups<K> {
+    fn get(&self, value: &str) -> Vec<Arc<K>> {
+        self.by_value
+            .get(value)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .cloned()
+            .collect()
+    }
+
+    fn insert(&mut self, value: String, key: &Key, object: &Arc<K>) {
+        self.by_value
+            .entry(value)
+            .or_default()
+            .insert(key.clone(), object.clone());
+    }
+
+    fn remove(&mut self, value: &str, key: &Key) {
+        if let Some(group) = self.by_value.get_mut(value) {
+            group.remove(key);
+            if group.is_empty() {
+                self.by_value.remove(value);
+            }
+        }
+    }
 }
 
 type Values<K> = Box<dyn Fn(&K) -> Vec<String> + Send + Sync>;
 
 struct IndexState<K: Object> {
     values: Values<K>,
-    keys: RwLock<BTreeMap<String, BTreeSet<Key>>>,
+    groups: RwLock<Groups<K>>,
 }
 
 /// A secondary index of a cache: values of objects to their keys. Clones share it; it goes with its last clone.
 pub struct Index<K: Object> {
-    cache: Arc<Shared<K>>,
     index: Arc<IndexState<K>>,
 }
 
@@ -98,7 +137,7 @@ impl<K: Object> Cache<K> {
     pub(super) fn new() -> Self {
         let state = State {
             objects: BTreeMap::new(),
-            by_controller: BTreeMap::new(),
+            by_controller: Groups::default(),
             indexes: Vec::new(),
             subscribers: Vec::new(),
         };
@@ -157,9 +196,7 @@ impl<K: Object> Cache<K> {
     #[must_use]
     pub fn controlled_by(&self, uid: &str) -> Vec<Arc<K>> {
         let state = self.shared.state.read();
-        let keys = state.by_controller.get(uid).into_iter().flatten();
-        keys.filter_map(|key| state.objects.get(key).cloned())
-            .collect()
+        state.by_controller.get(uid)
     }
 
     /// Adds an index: `values` gives the values under which an object is found. May be added at any time; it covers
@@ -167,7 +204,7 @@ impl<K: Object> Cache<K> {
     pub fn index(&self, values: impl Fn(&K) -> Vec<String> + Send + Sync + 'static) -> Index<K> {
         let index = Arc::new(IndexState {
             values: Box::new(values),
-            keys: RwLock::default(),
+            groups: RwLock::default(),
         });
         let mut state = self.shared.state.write();
         for (key, object) in &state.objects {
@@ -175,10 +212,7 @@ impl<K: Object> Cache<K> {
         }
         state.indexes.retain(|index| index.strong_count() > 0);
         state.indexes.push(Arc::downgrade(&index));
-        Index {
-            cache: self.shared.clone(),
-            index,
-        }
+        Index { index }
     }
 
     /// Subscribes: every object present now and every later change marks its key dirty; keys coalesce until taken, so a
@@ -318,14 +352,11 @@ impl<K: Object> State<K> {
         let controller =
             |object: &Arc<K>| ownership::controller_of(&**object).map(|owner| owner.uid.clone());
         let (before, after) = (old.as_ref().and_then(controller), controller(&object));
-        if before != after {
-            self.leave_controller(before, &key);
-            if let Some(uid) = after {
-                self.by_controller
-                    .entry(uid)
-                    .or_default()
-                    .insert(key.clone());
-            }
+        if let Some(uid) = before.filter(|uid| after.as_ref() != Some(uid)) {
+            self.by_controller.remove(&uid, &key);
+        }
+        if let Some(uid) = after {
+            self.by_controller.insert(uid, &key, &object);
         }
         for index in self.indexes.iter().filter_map(Weak::upgrade) {
             index.change(&key, old.as_deref(), Some(&object));
@@ -337,24 +368,13 @@ impl<K: Object> State<K> {
         let Some(old) = self.objects.remove(key) else {
             return;
         };
-        self.leave_controller(
-            ownership::controller_of(&*old).map(|owner| owner.uid.clone()),
-            key,
-        );
+        if let Some(owner) = ownership::controller_of(&*old) {
+            self.by_controller.remove(&owner.uid, key);
+        }
         for index in self.indexes.iter().filter_map(Weak::upgrade) {
             index.change(key, Some(&old), None);
         }
         self.mark(key, Some(&old));
-    }
-
-    fn leave_controller(&mut self, uid: Option<String>, key: &Key) {
-        let Some(uid) = uid else { return };
-        if let Some(keys) = self.by_controller.get_mut(&uid) {
-            keys.remove(key);
-            if keys.is_empty() {
-                self.by_controller.remove(&uid);
-            }
-        }
     }
 
     /// Marks a key dirty for every subscriber. What a subscriber that has taken everything saw last is the old object.
@@ -376,34 +396,24 @@ impl<K: Object> State<K> {
 }
 
 impl<K: Object> IndexState<K> {
-    fn insert(&self, key: &Key, object: &K) {
-        let mut keys = self.keys.write();
+    fn insert(&self, key: &Key, object: &Arc<K>) {
+        let mut groups = self.groups.write();
         for value in (self.values)(object) {
-            keys.entry(value).or_default().insert(key.clone());
+            groups.insert(value, key, object);
         }
     }
 
-    fn change(&self, key: &Key, old: Option<&K>, new: Option<&K>) {
-        let values = |object: Option<&K>| {
-            object
-                .map(|object| (self.values)(object))
-                .unwrap_or_default()
-        };
-        let (before, after) = (values(old), values(new));
-        if before == after {
-            return;
-        }
-        let mut keys = self.keys.write();
-        for value in before {
-            if let Some(set) = keys.get_mut(&value) {
-                set.remove(key);
-                if set.is_empty() {
-                    keys.remove(&value);
-                }
-            }
+    fn change(&self, key: &Key, old: Option<&K>, new: Option<&Arc<K>>) {
+        let before = old.map(|object| (self.values)(object)).unwrap_or_default();
+        let after = new.map(|object| (self.values)(object)).unwrap_or_default();
+        let mut groups = self.groups.write();
+        for value in before.iter().filter(|value| !after.contains(value)) {
+            groups.remove(value, key);
         }
         for value in after {
-            keys.entry(value).or_default().insert(key.clone());
+            if let Some(object) = new {
+                groups.insert(value, key, object);
+            }
         }
     }
 }
@@ -412,19 +422,18 @@ impl<K: Object> Index<K> {
     /// The objects indexed under `value`, in key order.
     #[must_use]
     pub fn get(&self, value: &str) -> Vec<Arc<K>> {
-        let state = self.cache.state.read();
-        let keys = self.index.keys.read();
-        keys.get(value)
-            .into_iter()
-            .flatten()
-            .filter_map(|key| state.objects.get(key).cloned())
-            .collect()
+        self.index.groups.read().get(value)
     }
 
     /// How many objects are indexed under `value`.
     #[must_use]
     pub fn count(&self, value: &str) -> usize {
-        self.index.keys.read().get(value).map_or(0, BTreeSet::len)
+        self.index
+            .groups
+            .read()
+            .by_value
+            .get(value)
+            .map_or(0, BTreeMap::len)
     }
 }
 
@@ -473,7 +482,6 @@ impl<K: Object> Clone for Cache<K> {
 impl<K: Object> Clone for Index<K> {
     fn clone(&self) -> Self {
         Self {
-            cache: self.cache.clone(),
             index: self.index.clone(),
         }
     }
