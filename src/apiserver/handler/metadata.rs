@@ -230,7 +230,7 @@ fn later(time: Timestamp, seconds: i64) -> Timestamp {
 }
 
 /// Takes out repeated owner references of equal uid and content, with a warning.
-pub(crate) fn dedupe_owners(object: &mut Value, warnings: &mut Warnings) {
+pub(crate) fn dedupe_owners(object: &mut Value, warnings: &Warnings) {
     if object.owner_references().len() < 2 {
         return;
     }

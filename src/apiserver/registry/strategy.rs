@@ -98,6 +98,10 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
         Vec::new()
     }
+    /// What every client of a kind that is on its way out is warned of.
+    fn deprecation(&self) -> Option<&'static str> {
+        None
+    }
     /// The field labels by which lists select, besides `metadata.name` and `metadata.namespace`.
     fn selectable_fields(&self) -> &[&str] {
         &[]

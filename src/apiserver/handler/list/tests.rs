@@ -23,6 +23,7 @@ async fn get(
 ) -> (u16, u64, usize, Value) {
     let shared = fake::server(store, CacherConfig::default());
     let request = ResourceRequest {
+            warnings: Default::default(),
         verb: Verb::List,
         resource,
         namespace: "ns".into(),
