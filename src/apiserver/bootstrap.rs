@@ -97,7 +97,7 @@ async fn ensure(
         return Ok(());
     }
     let request = ResourceRequest {
-            warnings: Warnings::default(),
+        warnings: Warnings::default(),
         verb: Verb::Create,
         namespace: object.namespace().to_owned(),
         name: String::new(),

@@ -62,7 +62,8 @@ pub(crate) fn failure(status: &Status) -> Response {
         .details
         .as_ref()
         .map_or(0, |details| details.retry_after_seconds);
-    if retry > 0 {
+    // The real server suggests waiting for these only, whatever the details say.
+    if retry > 0 && matches!(status.code, 429 | 503 | 504) {
         response
             .headers_mut()
             .insert(RETRY_AFTER, HeaderValue::from(retry));

@@ -95,10 +95,16 @@ where
         Route::Unknown => return Ok(not_found()),
     };
     let watch = routed.verb == Verb::Watch;
-    let permit = if watch { None } else { Some(shared.in_flight.enter(routed.verb.is_write())?) };
+    let permit = if watch {
+        None
+    } else {
+        Some(shared.in_flight.enter(routed.verb.is_write())?)
+    };
     let limits = query.clone();
     let mut request = resource_request(routed, query, user, parts);
-    request.warnings.extend(request.resource.strategy.deprecation().map(str::to_owned));
+    request
+        .warnings
+        .extend(request.resource.strategy.deprecation().map(str::to_owned));
     let answer = if watch {
         handler::handle(shared, &request).await
     } else {

@@ -303,7 +303,13 @@ fn revision_of(call: &Call<'_>, name: &str, text: &str) -> Result<u64, Status> {
 fn prepare(call: &Call<'_>, object: &mut Value, old: &Value) {
     let strategy = &call.resource.strategy;
     match call.subresource {
-        Some("status") => keep_all_but_status(object, old),
+        Some("status") => {
+            keep_all_but_status(object, old);
+            strategy
+                .status_keeps()
+                .iter()
+                .for_each(|path| metadata::keep_at(object, old, path));
+        }
         Some(_) => keep_status(object, old),
         None => {}
     }

@@ -10,6 +10,10 @@ const JOBS_ORPHAN: &str = "child pods are preserved by default when jobs are del
 
 /// A kind that is stored as it comes, its status apart.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one answer of the contract each"
+)]
 pub(super) struct Generic {
     has_status: bool,
     has_generation: bool,

@@ -78,6 +78,10 @@ pub trait Strategy: Debug + Send + Sync + 'static {
             }
         }
     }
+    /// Metadata that a write of the status leaves as it is stored, as paths: `[["metadata", "labels"]]`.
+    fn status_keeps(&self) -> &[&[&str]] {
+        &[]
+    }
     /// Checks a new object.
     fn validate(&self, _context: &Context<'_>, _object: &Value, _errors: &mut Errors) {}
     /// Checks a change.

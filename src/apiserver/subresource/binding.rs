@@ -40,9 +40,7 @@ pub(crate) async fn create(
         bind(call, current, &binding)
     })
     .await?;
-    Ok(response::document(StatusCode::CREATED,
-        &answer::created(),
-    ))
+    Ok(response::document(StatusCode::CREATED, &answer::created()))
 }
 
 /// The real server answers these as bare errors.

@@ -46,9 +46,7 @@ pub(crate) async fn create(
     }
     mark(&mut call, name).await?;
     remove(&mut call, name, &deletion.options).await?;
-    Ok(response::document(StatusCode::CREATED,
-        &answer::created(),
-    ))
+    Ok(response::document(StatusCode::CREATED, &answer::created()))
 }
 
 /// The body, in the present version or the old one, which only differs in name.
