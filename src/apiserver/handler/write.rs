@@ -54,7 +54,7 @@ pub(crate) async fn create(call: &mut Call<'_>, mut object: Value) -> Result<Wri
         metadata::of(&mut named).insert("name".into(), name.into());
         match create_named(call, named).await {
             Err(status) if status.reason == Reason::AlreadyExists && attempt < NAME_ATTEMPTS => {
-                attempt += 1
+                attempt += 1;
             }
             other => return other,
         }

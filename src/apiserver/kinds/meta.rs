@@ -198,7 +198,7 @@ mod tests {
             ),
             (
                 json!({"name": "UP"}),
-                vec!["metadata.name: Invalid value: \"UP\": a lowercase RFC 1123 su"],
+                vec!["metadata.name: Invalid value: \"UP\": a lowercase RFC 1123 sub"],
             ),
             (
                 json!({"generation": -1}),
