@@ -6,6 +6,7 @@ use super::handler::{body, write};
 use super::registry::Resource;
 use super::request::options::WriteOptions;
 use super::request::{Query, ResourceRequest, Verb};
+use super::response::Warnings;
 use super::server::Shared;
 use crate::object::{Document, Reason, Status};
 use crate::store::Range;
@@ -96,6 +97,7 @@ async fn ensure(
         return Ok(());
     }
     let request = ResourceRequest {
+        warnings: Warnings::default(),
         verb: Verb::Create,
         namespace: object.namespace().to_owned(),
         name: String::new(),

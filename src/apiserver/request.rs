@@ -6,6 +6,7 @@ pub(crate) mod query;
 pub(crate) mod route;
 
 use super::registry::Resource;
+use super::response::Warnings;
 use crate::object::{FieldSelector, LabelSelector};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -52,6 +53,8 @@ pub(crate) struct ResourceRequest {
     /// The `Content-Type` header, `""` when absent.
     pub content_type: String,
     pub body: Bytes,
+    /// What the client is to be warned of.
+    pub warnings: Warnings,
 }
 
 /// The query parameters, percent-decoded, in order.

@@ -5,7 +5,9 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_A
 use http::{HeaderMap, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
+use parking_lot::Mutex;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// The body of an answer: whole, or frames as they come (watch).
 pub type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
@@ -60,7 +62,8 @@ pub(crate) fn failure(status: &Status) -> Response {
         .details
         .as_ref()
         .map_or(0, |details| details.retry_after_seconds);
-    if retry > 0 {
+    // The real server suggests waiting for these only, whatever the details say.
+    if retry > 0 && matches!(status.code, 429 | 503 | 504) {
         response
             .headers_mut()
             .insert(RETRY_AFTER, HeaderValue::from(retry));
@@ -68,29 +71,32 @@ pub(crate) fn failure(status: &Status) -> Response {
     response
 }
 
-/// Warnings for the client, in the order they came, each once.
+/// Warnings for the client, in the order they came, each once. Clones share them: the service writes them into the answer,
+/// be it a success or a failure.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Warnings(Vec<String>);
+pub(crate) struct Warnings(Arc<Mutex<Vec<String>>>);
 
 impl Warnings {
     /// Adds one.
-    pub(crate) fn add(&mut self, text: impl Into<String>) {
+    pub(crate) fn add(&self, text: impl Into<String>) {
         let text = text.into();
-        if !text.is_empty() && !self.0.contains(&text) {
-            self.0.push(text);
+        let mut texts = self.0.lock();
+        if !text.is_empty() && !texts.contains(&text) {
+            texts.push(text);
         }
     }
     /// Adds all.
-    pub(crate) fn extend(&mut self, texts: impl IntoIterator<Item = String>) {
+    pub(crate) fn extend(&self, texts: impl IntoIterator<Item = String>) {
         texts.into_iter().for_each(|text| self.add(text));
     }
     /// Writes them as `Warning` headers (RFC 7234, code 299). Long ones are cut once there is much of it, as the real server does.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         const MOST: usize = 4096;
         const CUT: usize = 256;
-        let long = self.0.iter().map(String::len).sum::<usize>() > MOST;
+        let texts = self.0.lock();
+        let long = texts.iter().map(String::len).sum::<usize>() > MOST;
         let mut total = 0;
-        for text in &self.0 {
+        for text in texts.iter() {
             let text: String = if long {
                 text.chars().take(CUT).collect()
             } else {
@@ -122,7 +128,7 @@ mod tests {
 
     #[test]
     fn warnings_are_quoted_and_said_once() {
-        let mut warnings = Warnings::default();
+        let warnings = Warnings::default();
         warnings.add("unknown field \"a\\b\"\n");
         warnings.add("unknown field \"a\\b\"\n");
         warnings.add("");

@@ -5,7 +5,7 @@ use super::request::negotiate::{self, Format};
 use super::request::query;
 use super::request::route::{self, Route, Routed};
 use super::request::{Query, ResourceRequest, User, Verb};
-use super::response::{self, Body, Response};
+use super::response::{self, Body, Response, Warnings};
 use super::server::{ApiServer, Shared};
 use super::{handler, health};
 use crate::object::{Reason, Status};
@@ -94,24 +94,32 @@ where
         Route::Path => return plain(shared, parts, &path, &query),
         Route::Unknown => return Ok(not_found()),
     };
-    if routed.verb == Verb::Watch {
-        let request = resource_request(routed, query, user, parts, Bytes::new());
-        return handler::handle(shared, &request).await;
-    }
-    let permit = shared.in_flight.enter(routed.verb.is_write())?;
+    let watch = routed.verb == Verb::Watch;
+    let permit = if watch {
+        None
+    } else {
+        Some(shared.in_flight.enter(routed.verb.is_write())?)
+    };
     let limits = query.clone();
-    let answer = timeout::limit(&limits, async {
-        let bytes = if routed.verb.is_write() {
-            read(body, shared.body_limit).await?
-        } else {
-            Bytes::new()
-        };
-        let request = resource_request(routed, query, user, parts, bytes);
+    let mut request = resource_request(routed, query, user, parts);
+    request
+        .warnings
+        .extend(request.resource.strategy.deprecation().map(str::to_owned));
+    let answer = if watch {
         handler::handle(shared, &request).await
-    });
-    let answer = answer.await;
+    } else {
+        let answer = timeout::limit(&limits, async {
+            if request.verb.is_write() {
+                request.body = read(body, shared.body_limit).await?;
+            }
+            handler::handle(shared, &request).await
+        });
+        answer.await
+    };
     drop(permit);
-    answer
+    let mut answer = answer.unwrap_or_else(|status| response::failure(&status));
+    request.warnings.write(answer.headers_mut());
+    Ok(answer)
 }
 
 fn resource_request(
@@ -119,7 +127,6 @@ fn resource_request(
     query: Query,
     user: Arc<User>,
     parts: &Parts,
-    body: Bytes,
 ) -> ResourceRequest {
     let header = |name: HeaderName| {
         parts
@@ -140,7 +147,8 @@ fn resource_request(
         user_agent: header(USER_AGENT),
         accept: accept(&parts.headers),
         content_type: header(CONTENT_TYPE),
-        body,
+        body: Bytes::new(),
+        warnings: Warnings::default(),
     }
 }
 

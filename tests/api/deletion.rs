@@ -219,7 +219,7 @@ async fn pods_go_with_grace() {
     api.get(&format!("{PODS}/b")).await.fails(404, "NotFound");
     // With a finalizer left it stays, without grace it goes with the finalizer.
     let path = bound(&api, "c", |body| {
-        body["metadata"]["finalizers"] = json!(["example.com/f"])
+        body["metadata"]["finalizers"] = json!(["example.com/f"]);
     })
     .await;
     api.delete_with(&path, &json!({"gracePeriodSeconds": 0}))
@@ -230,7 +230,7 @@ async fn pods_go_with_grace() {
         .expect(200);
     api.get(&path).await.fails(404, "NotFound");
     let path = bound(&api, "d", |body| {
-        body["metadata"]["finalizers"] = json!(["example.com/f"])
+        body["metadata"]["finalizers"] = json!(["example.com/f"]);
     })
     .await;
     api.delete(&path).await.expect(200);

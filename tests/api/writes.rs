@@ -177,7 +177,7 @@ async fn updates_are_optimistic() {
     });
     assert!(unconditional.await.expect(200)["data"].is_null());
     let uid = put(&api, &second, |object| {
-        object["metadata"]["uid"] = "bad".into()
+        object["metadata"]["uid"] = "bad".into();
     })
     .await
     .fails(409, "Conflict");
@@ -186,7 +186,7 @@ async fn updates_are_optimistic() {
         "{uid}"
     );
     let name = put(&api, &second, |object| {
-        object["metadata"]["name"] = "y".into()
+        object["metadata"]["name"] = "y".into();
     })
     .await
     .fails(400, "BadRequest");
@@ -366,10 +366,7 @@ async fn generation_and_status_are_apart() {
     assert_eq!(reported["metadata"]["generation"], 2);
     assert_eq!(reported["spec"]["replicas"], 3);
     assert_eq!(reported["status"]["replicas"], 3);
-    assert_eq!(
-        reported["metadata"]["labels"],
-        json!({"a": "b", "via": "status"})
-    );
+    assert_eq!(reported["metadata"]["labels"], json!({"a": "b"}));
     let stale = api
         .put(&format!("{path}/status"), &made)
         .await

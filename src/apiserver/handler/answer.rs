@@ -59,16 +59,7 @@ pub(crate) fn object(
 fn transformed(call: &Call<'_>, code: StatusCode, bytes: &Bytes) -> Result<Response, Status> {
     let form = negotiate(call.request)?;
     let body = transform::object(form, call.resource, bytes, call.shared.clock.now())?;
-    let mut answer = response::json(code, body);
-    call.warnings.write(answer.headers_mut());
-    Ok(answer)
-}
-
-/// Any other document.
-pub(crate) fn document(call: &Call<'_>, code: StatusCode, document: &Value) -> Response {
-    let mut answer = response::document(code, document);
-    call.warnings.write(answer.headers_mut());
-    answer
+    Ok(response::json(code, body))
 }
 
 /// `Status` that something was done to an object.

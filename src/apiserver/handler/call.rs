@@ -85,7 +85,7 @@ impl<'a> Call<'a> {
             options,
             applies: false,
             now: timestamp(shared.clock.now()),
-            warnings: Warnings::default(),
+            warnings: request.warnings.clone(),
         }
     }
 

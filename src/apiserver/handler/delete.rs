@@ -4,7 +4,7 @@ use super::{admit, answer, metadata};
 use crate::apiserver::registry::encoding;
 use crate::apiserver::request::ResourceRequest;
 use crate::apiserver::request::options::{Deletion, WriteOptions};
-use crate::apiserver::response::Response;
+use crate::apiserver::response::{self, Response};
 use crate::apiserver::server::Shared;
 use crate::apiserver::{DeleteOptions, Propagation};
 use crate::object::{Document, GroupResource, Status};
@@ -44,7 +44,7 @@ pub(crate) async fn delete(
     };
     if removed.gone && !call.resource.strategy.returns_deleted_object() {
         let status = answer::success(&call.resource.group_resource(), &request.name, &removed.uid);
-        return Ok(answer::document(&call, code, &status));
+        return Ok(response::document(code, &status));
     }
     answer::object(&call, code, &removed.bytes, Some(removed.revision))
 }

@@ -29,7 +29,5 @@ pub(crate) async fn deletecollection(
     }
     let meta = list::metadata(&request.resource, &listing);
     let body = list::assemble(&request.resource, &meta, listing.items);
-    let mut answer = response::content(StatusCode::OK, response::JSON, body);
-    call.warnings.write(answer.headers_mut());
-    Ok(answer)
+    Ok(response::content(StatusCode::OK, response::JSON, body))
 }

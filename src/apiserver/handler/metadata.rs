@@ -145,6 +145,16 @@ pub(crate) fn keep(object: &mut Value, old: &Value) {
     metadata.remove("selfLink");
 }
 
+/// Sets what is at `path` to what is stored.
+pub(crate) fn keep_at(object: &mut Value, old: &Value, path: &[&str]) {
+    match old.at(path) {
+        Some(value) => object.set_at(path, value.clone()),
+        None => {
+            object.remove_at(path);
+        }
+    }
+}
+
 /// Sets the generation to the stored one: clients cannot change it.
 pub(crate) fn keep_generation(object: &mut Value, old: &Value) {
     let old = old.at(&["metadata", "generation"]).cloned();
@@ -230,7 +240,7 @@ fn later(time: Timestamp, seconds: i64) -> Timestamp {
 }
 
 /// Takes out repeated owner references of equal uid and content, with a warning.
-pub(crate) fn dedupe_owners(object: &mut Value, warnings: &mut Warnings) {
+pub(crate) fn dedupe_owners(object: &mut Value, warnings: &Warnings) {
     if object.owner_references().len() < 2 {
         return;
     }

@@ -46,6 +46,8 @@ pub(crate) async fn handle(
         {
             subresource::binding::create(shared, request).await
         }
+        // Kinds that can only be created are questions (reviews): nothing of them is stored.
+        Verb::Create if request.resource.verbs == ["create"] => Err(Status::method_not_allowed()),
         Verb::Create => create::create(shared, request).await,
         Verb::Update => update::update(shared, request).await,
         Verb::Patch => patch::patch(shared, request).await,

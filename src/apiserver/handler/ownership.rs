@@ -108,8 +108,9 @@ fn reset_fields(call: &Call<'_>, object: &Value, live: Option<&Value>) -> Option
                 .map(String::as_str)
                 .filter(|name| !matches!(*name, "apiVersion" | "kind" | "metadata" | "status"))
                 .collect();
-            let paths: Vec<[&str; 1]> = desired.into_iter().map(|name| [name]).collect();
-            let paths: Vec<&[&str]> = paths.iter().map(<[&str; 1]>::as_slice).collect();
+            let desired: Vec<[&str; 1]> = desired.into_iter().map(|name| [name]).collect();
+            let mut paths: Vec<&[&str]> = desired.iter().map(<[&str; 1]>::as_slice).collect();
+            paths.extend(call.resource.strategy.status_keeps());
             Some(Set::of_paths(&paths))
         }
         _ => None,

@@ -38,11 +38,11 @@ pub(crate) type Change<'c> =
 pub(crate) async fn create(call: &mut Call<'_>, mut object: Value) -> Result<Written, Status> {
     metadata::place(call.resource, call.namespace, &mut object)?;
     metadata::wipe(&mut object);
-    metadata::dedupe_owners(&mut object, &mut call.warnings);
+    metadata::dedupe_owners(&mut object, &call.warnings);
     ownership::track(call, None, &mut object);
     let name = object.name().to_owned();
     admit::mutate(call, &name, &mut object, None).await?;
-    metadata::dedupe_owners(&mut object, &mut call.warnings);
+    metadata::dedupe_owners(&mut object, &call.warnings);
     let base = object.str_at(&["metadata", "generateName"]).to_owned();
     if !object.name().is_empty() || base.is_empty() {
         return create_named(call, object).await;
@@ -54,7 +54,7 @@ pub(crate) async fn create(call: &mut Call<'_>, mut object: Value) -> Result<Wri
         metadata::of(&mut named).insert("name".into(), name.into());
         match create_named(call, named).await {
             Err(status) if status.reason == Reason::AlreadyExists && attempt < NAME_ATTEMPTS => {
-                attempt += 1
+                attempt += 1;
             }
             other => return other,
         }
@@ -171,7 +171,7 @@ pub(crate) async fn update(
         let mut object = change(call, Some(&current))?;
         metadata::place(call.resource, call.namespace, &mut object)?;
         metadata::check_name(&object, name)?;
-        metadata::dedupe_owners(&mut object, &mut call.warnings);
+        metadata::dedupe_owners(&mut object, &call.warnings);
         ownership::track(call, Some(&current.object), &mut object);
         admit::mutate(call, name, &mut object, Some(&current.object)).await?;
         check_version(call, name, &object, &current)?;
@@ -303,7 +303,13 @@ fn revision_of(call: &Call<'_>, name: &str, text: &str) -> Result<u64, Status> {
 fn prepare(call: &Call<'_>, object: &mut Value, old: &Value) {
     let strategy = &call.resource.strategy;
     match call.subresource {
-        Some("status") => keep_all_but_status(object, old),
+        Some("status") => {
+            keep_all_but_status(object, old);
+            strategy
+                .status_keeps()
+                .iter()
+                .for_each(|path| metadata::keep_at(object, old, path));
+        }
         Some(_) => keep_status(object, old),
         None => {}
     }

@@ -10,6 +10,10 @@ const JOBS_ORPHAN: &str = "child pods are preserved by default when jobs are del
 
 /// A kind that is stored as it comes, its status apart.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one answer of the contract each"
+)]
 pub(super) struct Generic {
     has_status: bool,
     has_generation: bool,
@@ -19,6 +23,7 @@ pub(super) struct Generic {
     propagation: Propagation,
     propagation_warning: Option<&'static str>,
     has_path_names: bool,
+    deprecation: Option<&'static str>,
     scale: Option<Scale>,
 }
 
@@ -93,6 +98,13 @@ impl Generic {
             },
             propagation_warning: ((group, plural) == ("batch", "jobs")).then_some(JOBS_ORPHAN),
             has_path_names: group == "rbac.authorization.k8s.io",
+            deprecation: match (group, plural) {
+                ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+                ("", "endpoints") => Some(
+                    "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+                ),
+                _ => None,
+            },
             scale: scalable.then(|| Scale {
                 spec_replicas: path(["spec", "replicas"]),
                 status_replicas: path(["status", "replicas"]),
@@ -150,6 +162,10 @@ impl Strategy for Generic {
 
     fn default_propagation_warning(&self) -> Option<&'static str> {
         self.propagation_warning
+    }
+
+    fn deprecation(&self) -> Option<&'static str> {
+        self.deprecation
     }
 
     fn scale(&self) -> Option<Scale> {

@@ -198,7 +198,7 @@ mod tests {
             ),
             (
                 json!({"name": "UP"}),
-                vec!["metadata.name: Invalid value: \"UP\": a lowercase RFC 1123 su"],
+                vec!["metadata.name: Invalid value: \"UP\": a lowercase RFC 1123 sub"],
             ),
             (
                 json!({"generation": -1}),
@@ -210,7 +210,7 @@ mod tests {
             ),
             (
                 json!({"labels": {"a": "b c"}}),
-                vec!["metadata.labels: Invalid value: \"b c\": a valid label must be "],
+                vec!["metadata.labels: Invalid value: \"b c\": a valid label must be"],
             ),
             (
                 json!({"finalizers": ["plain"]}),
@@ -222,7 +222,7 @@ mod tests {
             ),
             (
                 json!({"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p"}]}),
-                vec!["metadata.ownerReferences.uid: Invalid value: \"\": must not be "],
+                vec!["metadata.ownerReferences.uid: Invalid value: \"\": must not be"],
             ),
         ] {
             let mut meta = json!({"name": "a", "namespace": "ns"});

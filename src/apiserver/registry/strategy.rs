@@ -78,6 +78,10 @@ pub trait Strategy: Debug + Send + Sync + 'static {
             }
         }
     }
+    /// Metadata that a write of the status leaves as it is stored, as paths: `[["metadata", "labels"]]`.
+    fn status_keeps(&self) -> &[&[&str]] {
+        &[]
+    }
     /// Checks a new object.
     fn validate(&self, _context: &Context<'_>, _object: &Value, _errors: &mut Errors) {}
     /// Checks a change.
@@ -97,6 +101,10 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     /// Warnings for the client.
     fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
         Vec::new()
+    }
+    /// What every client of a kind that is on its way out is warned of.
+    fn deprecation(&self) -> Option<&'static str> {
+        None
     }
     /// The field labels by which lists select, besides `metadata.name` and `metadata.namespace`.
     fn selectable_fields(&self) -> &[&str] {

@@ -2,6 +2,7 @@
 //! (`k8s.io/apimachinery/pkg/apis/meta/v1/validation`).
 use super::negotiate::{self, Format};
 use super::{Query, ResourceRequest};
+use crate::apiserver::patch::managed::manager_of_user_agent;
 use crate::apiserver::{DeleteOptions, Propagation};
 use crate::object::field::{Errors, Path};
 use crate::object::{GroupKind, Status};
@@ -78,7 +79,7 @@ impl WriteOptions {
     /// Who manages the fields that are written: the option, or the user agent up to the first slash.
     pub(crate) fn manager<'a>(&'a self, user_agent: &'a str) -> &'a str {
         if self.field_manager.is_empty() {
-            user_agent.split('/').next().unwrap_or_default()
+            manager_of_user_agent(user_agent)
         } else {
             &self.field_manager
         }

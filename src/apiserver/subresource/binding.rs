@@ -3,7 +3,7 @@ use crate::apiserver::handler::call::{Call, Current};
 use crate::apiserver::handler::{answer, body, metadata, write};
 use crate::apiserver::request::ResourceRequest;
 use crate::apiserver::request::options::WriteOptions;
-use crate::apiserver::response::Response;
+use crate::apiserver::response::{self, Response};
 use crate::apiserver::server::Shared;
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, GroupResource, GroupVersionKind, Reason, Status};
@@ -40,11 +40,7 @@ pub(crate) async fn create(
         bind(call, current, &binding)
     })
     .await?;
-    Ok(answer::document(
-        &call,
-        StatusCode::CREATED,
-        &answer::created(),
-    ))
+    Ok(response::document(StatusCode::CREATED, &answer::created()))
 }
 
 /// The real server answers these as bare errors.

@@ -6,7 +6,7 @@ use crate::apiserver::handler::{answer, body, metadata, write};
 use crate::apiserver::registry::Resource;
 use crate::apiserver::request::ResourceRequest;
 use crate::apiserver::request::options::{DeleteBody, Deletion, WriteOptions};
-use crate::apiserver::response::Response;
+use crate::apiserver::response::{self, Response};
 use crate::apiserver::server::Shared;
 use crate::object::status::Cause;
 use crate::object::{Document, GroupResource, GroupVersionKind, LabelSelector, Status, condition};
@@ -46,11 +46,7 @@ pub(crate) async fn create(
     }
     mark(&mut call, name).await?;
     remove(&mut call, name, &deletion.options).await?;
-    Ok(answer::document(
-        &call,
-        StatusCode::CREATED,
-        &answer::created(),
-    ))
+    Ok(response::document(StatusCode::CREATED, &answer::created()))
 }
 
 /// The body, in the present version or the old one, which only differs in name.

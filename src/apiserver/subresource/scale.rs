@@ -122,9 +122,7 @@ fn respond(call: &Call<'_>, code: StatusCode, object: &Value) -> Result<Response
     let form = answer::negotiate(call.request)?;
     let bytes = scale.to_string().into();
     let body = transform::object(form, call.resource, &bytes, call.shared.clock.now())?;
-    let mut answer = response::json(code, body);
-    call.warnings.write(answer.headers_mut());
-    Ok(answer)
+    Ok(response::json(code, body))
 }
 
 /// The object with the replicas that `scale` wants, on condition of its resource version.

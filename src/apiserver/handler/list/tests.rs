@@ -23,6 +23,7 @@ async fn get(
 ) -> (u16, u64, usize, Value) {
     let shared = fake::server(store, CacherConfig::default());
     let request = ResourceRequest {
+        warnings: crate::apiserver::response::Warnings::default(),
         verb: Verb::List,
         resource,
         namespace: "ns".into(),

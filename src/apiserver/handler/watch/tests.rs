@@ -30,6 +30,7 @@ impl Server {
     fn request(&self, namespace: &str, query: &str, accept: &str) -> ResourceRequest {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         ResourceRequest {
+            warnings: crate::apiserver::response::Warnings::default(),
             verb: Verb::Watch,
             resource: self.pods.clone(),
             namespace: namespace.into(),

@@ -33,6 +33,21 @@ impl Strategy for Deployment {
         object["status"] = json!({});
     }
 
+    fn prepare_update(&self, context: &Context<'_>, object: &mut Value, old: &Value) {
+        if context.subresource.is_none() {
+            object["status"] = old["status"].clone();
+            // Annotations carry the change cause of a rollout, so they count as well.
+            let annotations = ["metadata", "annotations"];
+            if object.at(&annotations) != old.at(&annotations) {
+                object.set_at(&["metadata", "generation"], old.generation() + 1);
+            }
+        }
+    }
+
+    fn status_keeps(&self) -> &[&[&str]] {
+        &[&["metadata", "labels"]]
+    }
+
     fn validate(&self, _context: &Context<'_>, object: &Value, errors: &mut Errors) {
         let path = Path::new("spec");
         let Some(spec) = object.get("spec") else {

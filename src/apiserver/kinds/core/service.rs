@@ -45,7 +45,7 @@ impl Strategy for Service {
         if type_ != "ExternalName" {
             object.default_at(&["spec", "internalTrafficPolicy"], "Cluster");
         }
-        if type_ == "NodePort" || type_ == "LoadBalancer" {
+        if has_outside(object) {
             object.default_at(&["spec", "externalTrafficPolicy"], "Cluster");
         }
         if type_ == "LoadBalancer" {
@@ -55,6 +55,13 @@ impl Strategy for Service {
 
     fn prepare_create(&self, _context: &Context<'_>, object: &mut Value) {
         object["status"] = json!({"loadBalancer": {}});
+    }
+
+    fn prepare_update(&self, context: &Context<'_>, object: &mut Value, old: &Value) {
+        if context.subresource.is_none() {
+            object["status"] = old["status"].clone();
+            drop_what_the_type_had(object, old);
+        }
     }
 
     fn validate(&self, _context: &Context<'_>, object: &Value, errors: &mut Errors) {
@@ -122,6 +129,19 @@ impl Strategy for Service {
                 );
             }
         }
+        let listed = spec.list_at(&["clusterIPs"]);
+        let (first, one) = (
+            listed.first().and_then(Value::as_str),
+            spec.str_at(&["clusterIP"]),
+        );
+        if first.is_some_and(|first| first != one) {
+            let why = if one.is_empty() {
+                "must be empty when `clusterIP` is not specified"
+            } else {
+                "first value must match `clusterIP`"
+            };
+            errors.invalid(path.child("clusterIPs"), listed.to_vec(), why);
+        }
         if type_ == "LoadBalancer" && headless {
             errors.invalid(
                 path.child("clusterIPs").index(0),
@@ -161,6 +181,27 @@ impl Strategy for Service {
         }
     }
 
+    fn warnings(&self, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !object.list_at(&["spec", "externalIPs"]).is_empty() {
+            warnings.push(
+                "spec.externalIPs is deprecated and may no longer be implemented in some clusters"
+                    .to_owned(),
+            );
+        }
+        let external = object.str_at(&["spec", "externalName"]);
+        if !external.is_empty() && object.str_at(&["spec", "type"]) != "ExternalName" {
+            warnings.push(
+                "spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned(),
+            );
+        }
+        warnings
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+
     /// Since 1.34 a service may be named as any DNS label.
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         names::dns_label(name, prefix)
@@ -182,5 +223,75 @@ impl Strategy for Service {
 
     fn has_generation(&self) -> bool {
         false
+    }
+}
+/// Whether traffic from outside the cluster reaches the service.
+fn has_outside(service: &Value) -> bool {
+    matches!(
+        service.str_at(&["spec", "type"]),
+        "NodePort" | "LoadBalancer"
+    ) || !service.list_at(&["spec", "externalIPs"]).is_empty()
+}
+
+/// A change of type takes along what only the old type had, unless the client changed it.
+fn drop_what_the_type_had(service: &mut Value, old: &Value) {
+    fn inside(service: &Value) -> bool {
+        service.str_at(&["spec", "type"]) != "ExternalName"
+    }
+    fn is_balanced(service: &Value) -> bool {
+        service.str_at(&["spec", "type"]) == "LoadBalancer"
+    }
+    fn has_node_ports(service: &Value) -> bool {
+        matches!(
+            service.str_at(&["spec", "type"]),
+            "NodePort" | "LoadBalancer"
+        )
+    }
+    fn has_health_port(service: &Value) -> bool {
+        is_balanced(service) && service.str_at(&["spec", "externalTrafficPolicy"]) == "Local"
+    }
+    /// What a service must be, and the fields that only such services have.
+    type Rule = (fn(&Value) -> bool, &'static [&'static str]);
+    let rules: [Rule; 4] = [
+        (
+            inside,
+            &[
+                "clusterIP",
+                "clusterIPs",
+                "ipFamilies",
+                "ipFamilyPolicy",
+                "internalTrafficPolicy",
+            ],
+        ),
+        (has_health_port, &["healthCheckNodePort"]),
+        (
+            is_balanced,
+            &["allocateLoadBalancerNodePorts", "loadBalancerClass"],
+        ),
+        (has_outside, &["externalTrafficPolicy"]),
+    ];
+    let dropped: Vec<&str> = rules
+        .iter()
+        .filter(|(has, _)| has(old) && !has(service))
+        .flat_map(|(_, fields)| fields.iter().copied())
+        .filter(|field| service.at(&["spec", field]) == old.at(&["spec", field]))
+        .collect();
+    let numbers = |service: &Value| -> Vec<Option<i64>> {
+        service
+            .list_at(&["spec", "ports"])
+            .iter()
+            .map(|port| port.i64_at(&["nodePort"]))
+            .collect()
+    };
+    if has_node_ports(old) && !has_node_ports(service) && numbers(service) == numbers(old) {
+        let ports = service
+            .at_mut(&["spec", "ports"])
+            .and_then(Value::as_array_mut);
+        for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {
+            port.remove("nodePort");
+        }
+    }
+    for field in dropped {
+        service.remove_at(&["spec", field]);
     }
 }
