@@ -23,7 +23,7 @@ fn boot(criterion: &mut Criterion) {
         bencher.iter(|| {
             runtime().block_on(async {
                 Cluster::builder()
-                    .with(|cluster| cluster.only_api())
+                    .with(homeostat::cluster::ClusterBuilder::only_api)
                     .start()
                     .await
                     .unwrap();

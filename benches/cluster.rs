@@ -14,7 +14,7 @@ use homeostat::testing::Cluster;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::PostParams;
 use serde_json::json;
 
 fn main() {
@@ -50,19 +50,14 @@ fn main() {
                 },
             }))
             .unwrap();
-            deployments.create(&Default::default(), &deployment).await.unwrap();
+            deployments.create(&PostParams::default(), &deployment).await.unwrap();
         }
-        let all: Api<Pod> = Api::all(cluster.client());
-        let running = ListParams::default().fields("status.phase=Running").limit(1);
         loop {
-            let list = all.list(&running).await.unwrap();
-            let count = list.items.len() + usize::try_from(list.metadata.remaining_item_count.unwrap_or(0)).unwrap();
             let cached = cluster.manager().cache::<Pod>();
             let ready = cached.list().iter().filter(|pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")).count();
             if ready >= pods {
                 break;
             }
-            let _ = count;
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
         println!("{pods} pods Running: {:.2?} of real time; {} writes", begun.elapsed(), cluster.log().count());

@@ -2,6 +2,12 @@
 //!
 //! `cargo run --features testing --example quickstart [-- MANIFEST...]`
 
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a program that shows what happens, and how long it takes"
+)]
+
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};

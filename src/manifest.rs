@@ -145,15 +145,14 @@ impl Manifest {
     pub async fn apply(&self, client: &Client) -> Result<(), Error> {
         let mut resources = discover(client).await?;
         for object in &self.objects {
-            let resource = match find(&resources, object) {
-                Some(resource) => resource.clone(),
-                None => {
-                    // A custom resource of this very manifest may be served by now.
-                    resources = discover(client).await?;
-                    find(&resources, object)
-                        .cloned()
-                        .ok_or_else(|| unknown(object))?
-                }
+            let resource = if let Some(resource) = find(&resources, object) {
+                resource.clone()
+            } else {
+                // A custom resource of this very manifest may be served by now.
+                resources = discover(client).await?;
+                find(&resources, object)
+                    .cloned()
+                    .ok_or_else(|| unknown(object))?
             };
             apply(client, &resource, object).await?;
         }

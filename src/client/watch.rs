@@ -132,7 +132,7 @@ impl Watch {
             // The common case in process: one frame, one line, nothing copied.
             if self.buffer.is_empty()
                 && data.last() == Some(&b'\n')
-                && data.iter().filter(|byte| **byte == b'\n').count() == 1
+                && data.iter().position(|byte| *byte == b'\n') == Some(data.len() - 1)
             {
                 data.truncate(data.len() - 1);
                 return Ok(Some(data));

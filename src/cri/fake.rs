@@ -352,10 +352,10 @@ impl ContainerRuntime for FakeRuntime {
 
     async fn remove_sandbox(&self, id: &str) -> Result<()> {
         let mut state = self.inner.state.lock();
-        if let Some(sandbox) = state.sandboxes.remove(id) {
-            if let Some(address) = sandbox.address {
-                state.addresses.remove(&address);
-            }
+        if let Some(sandbox) = state.sandboxes.remove(id)
+            && let Some(address) = sandbox.address
+        {
+            state.addresses.remove(&address);
         }
         Ok(())
     }
@@ -423,11 +423,11 @@ impl ContainerRuntime for FakeRuntime {
             .sandboxes
             .values_mut()
             .flat_map(|sandbox| &mut sandbox.containers);
-        if let Some(container) = containers.find(|container| container.id == id) {
-            if container.exit.as_ref().is_none_or(|(at, ..)| *at > now) {
-                let reason = if code == 0 { "Completed" } else { "Error" };
-                container.exit = Some((now, code, reason.to_owned()));
-            }
+        if let Some(container) = containers.find(|container| container.id == id)
+            && container.exit.as_ref().is_none_or(|(at, ..)| *at > now)
+        {
+            let reason = if code == 0 { "Completed" } else { "Error" };
+            container.exit = Some((now, code, reason.to_owned()));
         }
         drop(state);
         self.inner.changed.notify_waiters();

@@ -88,24 +88,24 @@ impl Document for Value {
             .try_fold(self, |value, key| value.as_object_mut()?.get_mut(*key))
     }
     fn str_at(&self, path: &[&str]) -> &str {
-        self.at(path).and_then(Value::as_str).unwrap_or_default()
+        self.at(path).and_then(Self::as_str).unwrap_or_default()
     }
     fn i64_at(&self, path: &[&str]) -> Option<i64> {
-        self.at(path).and_then(Value::as_i64)
+        self.at(path).and_then(Self::as_i64)
     }
     fn bool_at(&self, path: &[&str]) -> Option<bool> {
-        self.at(path).and_then(Value::as_bool)
+        self.at(path).and_then(Self::as_bool)
     }
     fn list_at(&self, path: &[&str]) -> &[Value] {
         self.at(path)
-            .and_then(Value::as_array)
+            .and_then(Self::as_array)
             .map(Vec::as_slice)
             .unwrap_or_default()
     }
-    fn set_at(&mut self, path: &[&str], value: impl Into<Value>) {
+    fn set_at(&mut self, path: &[&str], value: impl Into<Self>) {
         *slot(self, path) = value.into();
     }
-    fn default_at(&mut self, path: &[&str], value: impl Into<Value>) {
+    fn default_at(&mut self, path: &[&str], value: impl Into<Self>) {
         let slot = slot(self, path);
         if slot.is_null() {
             *slot = value.into();

@@ -211,14 +211,14 @@ impl Sink {
             let event = self.event(&record, &namespace, message.clone());
             match events.create(&PostParams::default(), &event).await {
                 Ok(created) => {
-                    correlator.recorded(key, &message, created.metadata.name.unwrap_or_default())
+                    correlator.recorded(key, &message, created.metadata.name.unwrap_or_default());
                 }
                 // Nothing can be told of a namespace that is going.
                 Err(error)
                     if client::is_namespace_terminating(&error) || client::is_not_found(&error) => {
                 }
                 Err(error) => {
-                    tracing::warn!(%error, reason = %record.reason, "an event could not be recorded")
+                    tracing::warn!(%error, reason = %record.reason, "an event could not be recorded");
                 }
             }
         }

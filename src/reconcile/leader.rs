@@ -111,7 +111,7 @@ impl Elector {
                     match self.attempt().await {
                         Ok(leads) => return leads,
                         Err(error) => {
-                            tracing::warn!(%error, "the lease could not be renewed; trying again")
+                            tracing::warn!(%error, "the lease could not be renewed; trying again");
                         }
                     }
                     sleep(retry).await;

@@ -365,10 +365,10 @@ async fn keep((name, task): Task) {
         {
             Ok(Ok(())) => return,
             Ok(Err(error)) => {
-                tracing::error!(task = %name, %error, "a task failed; it is started again")
+                tracing::error!(task = %name, %error, "a task failed; it is started again");
             }
             Err(panic) => {
-                tracing::error!(task = %name, panic = panic_text(&*panic), "a task panicked; it is started again")
+                tracing::error!(task = %name, panic = panic_text(&*panic), "a task panicked; it is started again");
             }
         }
         sleep(pause).await;

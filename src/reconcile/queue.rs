@@ -176,9 +176,9 @@ impl Queue {
         }
         state.metrics.adds += 1;
         if background {
-            state.background.push_back(key)
+            state.background.push_back(key);
         } else {
-            state.ready.push_back(key)
+            state.ready.push_back(key);
         }
     }
 
@@ -197,12 +197,11 @@ impl Queue {
                 ..
             }) => {
                 *later = Some(later.map_or(due, |have| have.min(due)));
-                return;
             }
             Some(Entry {
                 place: Place::Ready,
                 ..
-            }) => return,
+            }) => (),
             Some(entry) => {
                 let Place::Delayed(have, number) = entry.place else {
                     return;
@@ -279,9 +278,9 @@ impl Queue {
             entry.place = Place::Ready;
             state.metrics.adds += 1;
             if background {
-                state.background.push_back(key)
+                state.background.push_back(key);
             } else {
-                state.ready.push_back(key)
+                state.ready.push_back(key);
             }
         }
         let key = state
@@ -342,13 +341,13 @@ impl Queue {
             }
             Outcome::Done(Action::Done) => {}
             Outcome::Done(Action::After(pause)) if pause.is_zero() => {
-                self.ready(&mut state, key.clone(), cause, false)
+                self.ready(&mut state, key.clone(), cause, false);
             }
             Outcome::Done(Action::After(pause)) => {
-                self.delay(&mut state, key.clone(), now + pause, cause, true)
+                self.delay(&mut state, key.clone(), now + pause, cause, true);
             }
             Outcome::Done(Action::Background(pause)) => {
-                self.delay(&mut state, key.clone(), now + pause, cause, false)
+                self.delay(&mut state, key.clone(), now + pause, cause, false);
             }
         }
         if let Some(entry) = state.entries.get_mut(&key) {

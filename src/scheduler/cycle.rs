@@ -211,7 +211,7 @@ impl Decider {
         let lot = usize::try_from(self.clock.below(winners.len() as u64)).unwrap_or(0);
         winners
             .get(lot)
-            .or(winners.first())
+            .or_else(|| winners.first())
             .map_or_else(String::new, |node| node.name.to_string())
     }
 }

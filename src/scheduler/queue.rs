@@ -120,8 +120,7 @@ impl Queue {
         });
         match known {
             // It is on its way; the new state counts when it comes back.
-            Some((_, false)) => return Ok(()),
-            Some((false, true)) => return Ok(()),
+            Some((_, false) | (false, true)) => return Ok(()),
             Some((true, true)) => {
                 let rejection = gated(&info, profile);
                 if let Some(rejection) = rejection {

@@ -144,10 +144,10 @@ impl Scheduler {
             self.queue.remove(&key);
         } else if self.places.contains_key(&key) {
             // Assumed: its binding is on the way.
-        } else if let Some(profile) = self.profile(&info) {
-            if let Err(rejection) = self.queue.put(info.clone(), &profile) {
-                self.report(&info, "SchedulingGated", rejection.reasons.join(", "));
-            }
+        } else if let Some(profile) = self.profile(&info)
+            && let Err(rejection) = self.queue.put(info.clone(), &profile)
+        {
+            self.report(&info, "SchedulingGated", rejection.reasons.join(", "));
         }
     }
 

@@ -210,7 +210,7 @@ impl Cluster {
                 return Err(self.busy(start.elapsed(), pending));
             }
             if pending.is_empty() {
-                sleep(self.quiet - calm_for).await;
+                sleep(self.quiet.saturating_sub(calm_for)).await;
             } else {
                 let due = pending.iter().map(|work| work.due).min().flatten();
                 let until = due.map_or(Duration::from_millis(10), |due| {

@@ -7,7 +7,7 @@ use homeostat::node::NodeSpec;
 use homeostat::testing::Cluster;
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, PatchParams};
 
 const GUESTBOOK: &str = include_str!("../../examples/manifests/guestbook.yaml");
 
@@ -22,7 +22,6 @@ fn node_of(pod: &Pod) -> &str {
 
 #[tokio::test(start_paused = true)]
 async fn heals_after_node_loss() {
-    let wall = std::time::SystemTime::now();
     let cluster = Cluster::builder().nodes(3).seed(7).start().await.unwrap();
     cluster.apply(GUESTBOOK).await.unwrap();
     cluster.settle().await.unwrap();
@@ -52,7 +51,6 @@ async fn heals_after_node_loss() {
         (ready.status.as_str(), ready.reason.as_deref()),
         ("Unknown", Some("NodeStatusUnknown"))
     );
-    println!("wall: {:?}", wall.elapsed());
 
     cluster.node(&lost).start().await.unwrap();
     cluster.settle().await.unwrap();
@@ -114,7 +112,7 @@ spec: {containers: [{name: c, image: 'registry.example/big:v1', resources: {requ
     nodes
         .patch_status(
             "node-1",
-            &Default::default(),
+            &PatchParams::default(),
             &kube::api::Patch::Merge(patch),
         )
         .await

@@ -46,10 +46,11 @@ impl Generic {
                         | "rbac.authorization.k8s.io"
                         | "storage.k8s.io"
                         | "coordination.k8s.io"
-                        | "node.k8s.io",
+                        | "node.k8s.io"
+                        | "scheduling.k8s.io"
+                        | "certificates.k8s.io",
                     _
                 )
-                | ("scheduling.k8s.io" | "certificates.k8s.io", _)
         ) && !matches!((group, plural), ("batch", _));
         let scalable = matches!(
             (group, plural),
@@ -61,9 +62,8 @@ impl Generic {
             has_generation: !plain,
             allow_create_on_update: matches!(
                 (group, plural),
-                ("coordination.k8s.io", _)
+                ("coordination.k8s.io" | "rbac.authorization.k8s.io", _)
                     | ("", "endpoints" | "limitranges" | "podtemplates")
-                    | ("rbac.authorization.k8s.io", _)
             ),
             allow_unconditional_update: !matches!(
                 (group, plural),

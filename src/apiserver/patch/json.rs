@@ -34,6 +34,7 @@ struct Refused;
 ///
 /// # Errors
 /// 400 when it is no JSON patch, 413 when it is too long, 422 when it does not apply.
+#[cfg(test)]
 pub(crate) fn apply(object: Value, patch: &[u8]) -> Result<Value, Status> {
     Patch::parse(patch)?.apply(object)
 }

@@ -1,7 +1,9 @@
 //! Decoding of request bodies as the real server does it: one parse and one pass over the document, in place; only when
 //! something is out of order is it decoded again the slow way, to find Go's words.
+#[cfg(test)]
+use super::gojson;
 use super::scan::{self, Tree};
-use super::{Schema, builtin, diagnose, gojson, normal, yaml};
+use super::{Schema, builtin, diagnose, normal, yaml};
 use crate::object::{GroupVersion, GroupVersionKind, Status};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -83,6 +85,7 @@ pub(crate) fn decode(
 ///
 /// # Errors
 /// 422 on the field `patch`, as the real server answers patches; [`check_text`] gives the bare message.
+#[cfg(test)]
 pub(crate) fn check(
     object: Value,
     schema: Option<&Schema>,

@@ -165,7 +165,7 @@ fn share(view: View<'_>, set: &ReplicaSet) -> i32 {
     let max = view.replicas().saturating_add(view.max_surge());
     let before = view::annotated::<i32>(set, MAX)
         .filter(|before| *before > 0)
-        .or(view.status().replicas)
+        .or_else(|| view.status().replicas)
         .unwrap_or(0);
     if before == 0 {
         return 0;

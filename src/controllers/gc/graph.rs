@@ -35,7 +35,7 @@ pub(super) struct Node {
 
 impl Node {
     /// Whether it is being deleted and waits for its dependents.
-    pub fn waits_for_dependents(&self) -> bool {
+    pub(super) fn waits_for_dependents(&self) -> bool {
         self.deleting && self.foreground
     }
 }
@@ -47,17 +47,17 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    pub fn get(&self, uid: &str) -> Option<&Node> {
+    pub(super) fn get(&self, uid: &str) -> Option<&Node> {
         self.nodes.get(uid)
     }
 
-    /// How many objects and named owners there are.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.nodes.len()
     }
 
     /// The dependents that keep `uid` from going: those that say so.
-    pub fn blocking(&self, uid: &str) -> Vec<&str> {
+    pub(super) fn blocking(&self, uid: &str) -> Vec<&str> {
         let Some(node) = self.nodes.get(uid) else {
             return Vec::new();
         };
@@ -79,7 +79,7 @@ impl Graph {
     }
 
     /// Notes an object as it is now; the uids to look at because of it.
-    pub fn upsert(&mut self, identity: Identity, meta: &ObjectMeta) -> BTreeSet<String> {
+    pub(super) fn upsert(&mut self, identity: Identity, meta: &ObjectMeta) -> BTreeSet<String> {
         let mut wake = BTreeSet::new();
         let Some(uid) = meta.uid.clone() else {
             return wake;
@@ -148,7 +148,7 @@ impl Graph {
     }
 
     /// Notes that an object is gone; the uids to look at because of it.
-    pub fn remove(&mut self, uid: &str) -> BTreeSet<String> {
+    pub(super) fn remove(&mut self, uid: &str) -> BTreeSet<String> {
         let mut wake = BTreeSet::new();
         let Some(mut node) = self.nodes.remove(uid) else {
             return wake;

@@ -126,7 +126,7 @@ impl Collector {
         match decision {
             Decision::Keep => {}
             Decision::RemoveFinalizer(finalizer) => {
-                self.remove_finalizer(path, live, finalizer).await?
+                self.remove_finalizer(path, live, finalizer).await?;
             }
             Decision::Wake(dependents) => {
                 for dependent in dependents {
@@ -210,9 +210,9 @@ impl Collector {
     /// Makes an object stop blocking its owners' deletion.
     async fn unblock(&self, path: &str, live: &ObjectMeta) -> Result<(), Error> {
         let mut owners = live.owner_references.clone().unwrap_or_default();
-        owners
-            .iter_mut()
-            .for_each(|owner| owner.block_owner_deletion = Some(false));
+        for owner in &mut owners {
+            owner.block_owner_deletion = Some(false);
+        }
         self.patch(path, live, json!({"ownerReferences": owners}))
             .await
     }

@@ -85,10 +85,10 @@ pub(super) fn health(
         None => (created.unwrap_or(now), grace.starting),
     };
     let silent_for = Duration::try_from(now.duration_since(since)).unwrap_or(Duration::ZERO);
-    if silent_for < allowed {
-        return Health::Alive(allowed - silent_for);
+    match allowed.checked_sub(silent_for) {
+        Some(left) if !left.is_zero() => Health::Alive(left),
+        _ => Health::Silent(silenced(node, now)),
     }
-    Health::Silent(silenced(node, now))
 }
 
 /// The conditions of a node nobody hears of: all those its agent reports become Unknown.
@@ -113,7 +113,7 @@ fn silenced(node: &Node, now: Timestamp) -> Vec<NodeCondition> {
                 last_transition_time: Some(Time(now)),
             }),
             Some(condition) if condition.status != "Unknown" => {
-                condition.status = "Unknown".to_owned();
+                "Unknown".clone_into(&mut condition.status);
                 condition.reason = Some("NodeStatusUnknown".to_owned());
                 condition.message = Some("Kubelet stopped posting node status.".to_owned());
                 condition.last_transition_time = Some(Time(now));

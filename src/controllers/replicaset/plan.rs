@@ -216,7 +216,7 @@ fn conditions(
                 reason: Some(failure.reason.to_owned()),
                 message: Some(failure.message.clone()),
                 last_transition_time: Some(Time(now)),
-            })
+            });
         }
         Some(_) => {}
         None => conditions.retain(|condition| !is_failure(condition)),

@@ -46,6 +46,10 @@ pub(super) fn verdict(pod: &Pod, taints: &[Taint], now: Timestamp) -> Verdict {
 }
 
 /// For how many seconds a taint is tolerated: `None` not at all, `Some(None)` for ever.
+#[expect(
+    clippy::option_option,
+    reason = "not at all, for ever, or for a while: the caller tells the three apart at once"
+)]
 fn tolerated_for(tolerations: &[Toleration], taint: &Taint) -> Option<Option<i64>> {
     let mut shortest = None;
     let mut tolerated = false;

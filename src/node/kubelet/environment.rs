@@ -31,8 +31,9 @@ pub(super) async fn of(
         if let Some(wanted) = &source.secret_ref {
             data.extend(secret(&secrets, &wanted.name, wanted.optional).await?);
         }
-        data.into_iter()
-            .for_each(|(key, value)| set(&mut env, format!("{prefix}{key}"), value));
+        for (key, value) in data {
+            set(&mut env, format!("{prefix}{key}"), value);
+        }
     }
     for variable in container.env.iter().flatten() {
         let value = match &variable.value_from {
@@ -167,19 +168,16 @@ fn expand(text: &str, env: &[(String, String)]) -> String {
         let name = rest
             .strip_prefix("$(")
             .and_then(|inner| inner.find(')').map(|end| &inner[..end]));
-        match name.and_then(|name| {
+        if let Some((name, value)) = name.and_then(|name| {
             env.iter()
                 .find(|(have, _)| have == name)
                 .map(|(_, value)| (name, value))
         }) {
-            Some((name, value)) => {
-                out.push_str(value);
-                rest = &rest[name.len() + 3..];
-            }
-            None => {
-                out.push('$');
-                rest = &rest[1..];
-            }
+            out.push_str(value);
+            rest = &rest[name.len() + 3..];
+        } else {
+            out.push('$');
+            rest = &rest[1..];
         }
     }
     out + rest

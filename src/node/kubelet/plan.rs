@@ -348,7 +348,7 @@ mod tests {
             .collect();
         Sandbox {
             id: "s".into(),
-            config: Default::default(),
+            config: crate::cri::SandboxConfig::default(),
             ready: true,
             ip: String::new(),
             containers,

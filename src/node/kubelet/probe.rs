@@ -136,7 +136,7 @@ impl State {
         };
         let due = *self
             .next
-            .get_or_insert(begun + seconds(probe.initial_delay_seconds, 0));
+            .get_or_insert_with(|| begun + seconds(probe.initial_delay_seconds, 0));
         if due > Instant::now() {
             return;
         }

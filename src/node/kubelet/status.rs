@@ -142,7 +142,7 @@ impl Observed<'_> {
         let names = |unready: bool| {
             let containers = spec.containers.iter();
             let named = containers.filter(|container| {
-                unready == !self.health(newest(self.sandbox, &container.name)).1
+                unready != self.health(newest(self.sandbox, &container.name)).1
             });
             named
                 .map(|container| container.name.clone())

@@ -188,14 +188,13 @@ impl Snapshot {
 
     /// The node of this name, made when it is not known.
     pub(crate) fn entry(&mut self, name: &str) -> &mut NodeInfo {
-        let index = match self.by_name.get(name) {
-            Some(index) => *index,
-            None => {
-                let node = NodeInfo::new(name);
-                self.by_name.insert(node.name.clone(), self.nodes.len());
-                self.nodes.push(node);
-                self.nodes.len() - 1
-            }
+        let index = if let Some(index) = self.by_name.get(name) {
+            *index
+        } else {
+            let node = NodeInfo::new(name);
+            self.by_name.insert(node.name.clone(), self.nodes.len());
+            self.nodes.push(node);
+            self.nodes.len() - 1
         };
         &mut self.nodes[index]
     }

@@ -1,6 +1,6 @@
 //! Keys in order, each with its present version and those of the past that history still needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -139,7 +139,7 @@ impl Index {
 #[derive(Debug, Default)]
 pub(super) struct Expiry {
     by_key: BTreeMap<Arc<str>, Instant>,
-    by_time: BTreeMap<(Instant, Arc<str>), ()>,
+    by_time: BTreeSet<(Instant, Arc<str>)>,
 }
 
 impl Expiry {
@@ -147,7 +147,7 @@ impl Expiry {
         self.clear(key);
         if let Some(at) = at {
             self.by_key.insert(key.clone(), at);
-            self.by_time.insert((at, key.clone()), ());
+            self.by_time.insert((at, key.clone()));
         }
     }
 
@@ -163,7 +163,7 @@ impl Expiry {
 
     /// The next time at which a key goes.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.by_time.first_key_value().map(|((at, _), ())| *at)
+        self.by_time.first().map(|(at, _)| *at)
     }
 
     /// Takes a key whose time has come.
@@ -171,7 +171,7 @@ impl Expiry {
         if self.next()? > now {
             return None;
         }
-        let ((_, key), ()) = self.by_time.pop_first()?;
+        let (_, key) = self.by_time.pop_first()?;
         self.by_key.remove(&key);
         Some(key)
     }

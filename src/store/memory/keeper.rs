@@ -16,10 +16,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn start(shared: &Arc<Shared>) -> Self {
         let shared = Arc::downgrade(shared);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the store's own task; aborted when the store is dropped"
-        )]
+        // The store's own task; aborted when the store is dropped.
         let task = tokio::spawn(async move { keep(shared).await });
         Self { task }
     }

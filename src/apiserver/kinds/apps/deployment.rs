@@ -64,14 +64,14 @@ impl Strategy for Deployment {
         ] {
             check::not_negative(spec, field, &path, errors);
         }
-        if let Some(deadline) = spec.i64_at(&["progressDeadlineSeconds"]) {
-            if deadline <= spec.i64_at(&["minReadySeconds"]).unwrap_or(0) {
-                errors.invalid(
-                    path.child("progressDeadlineSeconds"),
-                    deadline,
-                    "must be greater than minReadySeconds",
-                );
-            }
+        if let Some(deadline) = spec.i64_at(&["progressDeadlineSeconds"])
+            && deadline <= spec.i64_at(&["minReadySeconds"]).unwrap_or(0)
+        {
+            errors.invalid(
+                path.child("progressDeadlineSeconds"),
+                deadline,
+                "must be greater than minReadySeconds",
+            );
         }
     }
 
@@ -131,7 +131,7 @@ fn strategy(spec: &Value, path: &Path, errors: &mut Errors) {
                 errors.required(path, "this should be defaulted and never be nil");
                 return;
             };
-            let value = |field: &str| rolling.get(field).cloned().unwrap_or(json!(0));
+            let value = |field: &str| rolling.get(field).cloned().unwrap_or_else(|| json!(0));
             let (unavailable, surge) = (value("maxUnavailable"), value("maxSurge"));
             check::int_or_percent(&unavailable, &path.child("maxUnavailable"), errors);
             check::int_or_percent(&surge, &path.child("maxSurge"), errors);

@@ -27,18 +27,15 @@ impl Strategy for Event {
     fn validate(&self, _context: &Context<'_>, object: &Value, errors: &mut Errors) {
         let about = ["involvedObject", "namespace"];
         let (namespace, of) = (object.namespace(), object.str_at(&about));
-        if of.is_empty() && namespace != "default" && namespace != "kube-system" {
-            errors.invalid(
-                Path::new("involvedObject").child("namespace"),
-                of,
-                "does not match event.namespace",
-            );
-        } else if !of.is_empty() && of != namespace {
-            errors.invalid(
-                Path::new("involvedObject").child("namespace"),
-                of,
-                "does not match event.namespace",
-            );
+        // Events of cluster-scoped objects are in namespace default (or, of old, kube-system).
+        let fits = if of.is_empty() {
+            matches!(namespace, "default" | "kube-system")
+        } else {
+            of == namespace
+        };
+        if !fits {
+            let path = Path::new("involvedObject").child("namespace");
+            errors.invalid(path, of, "does not match event.namespace");
         }
     }
 

@@ -15,10 +15,10 @@ const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "PreferNoSchedule"];
 impl Strategy for Node {
     fn default(&self, object: &mut Value) {
         // What may be handed out is what there is, unless the agent says otherwise.
-        if object.at(&["status", "allocatable"]).is_none() {
-            if let Some(capacity) = object.at(&["status", "capacity"]).cloned() {
-                object.set_at(&["status", "allocatable"], capacity);
-            }
+        if object.at(&["status", "allocatable"]).is_none()
+            && let Some(capacity) = object.at(&["status", "capacity"]).cloned()
+        {
+            object.set_at(&["status", "allocatable"], capacity);
         }
     }
 

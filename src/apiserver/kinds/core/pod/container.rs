@@ -399,10 +399,8 @@ fn handler(holder: &Value, kinds: &[&str], path: &Path, errors: &mut Errors) {
     }
     let (value, at) = (&holder[*first], path.child(first));
     match *first {
-        "exec" => {
-            if value.list_at(&["command"]).is_empty() {
-                errors.required(at.child("command"), "");
-            }
+        "exec" if value.list_at(&["command"]).is_empty() => {
+            errors.required(at.child("command"), "");
         }
         "httpGet" => {
             if value.str_at(&["path"]).is_empty() {
@@ -424,7 +422,7 @@ fn handler(holder: &Value, kinds: &[&str], path: &Path, errors: &mut Errors) {
 fn port_or_name(value: &Value, path: &Path, errors: &mut Errors) {
     match value.get("port") {
         Some(Value::String(name)) => {
-            check::problems(name, port_name(name), &path.child("port"), errors)
+            check::problems(name, port_name(name), &path.child("port"), errors);
         }
         Some(number) => check::port(number.as_i64(), &path.child("port"), errors),
         None => errors.invalid(

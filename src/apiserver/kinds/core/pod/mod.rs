@@ -51,11 +51,7 @@ impl Strategy for Pod {
     fn validate(&self, _context: &Context<'_>, object: &Value, errors: &mut Errors) {
         let path = Path::new("spec");
         validate_spec(object.get("spec").unwrap_or(&Value::Null), &path, errors);
-        if object
-            .list_at(&["spec", "ephemeralContainers"])
-            .first()
-            .is_some()
-        {
+        if !object.list_at(&["spec", "ephemeralContainers"]).is_empty() {
             errors.forbidden(path.child("ephemeralContainers"), "cannot be set on create");
         }
     }
