@@ -28,7 +28,7 @@ k8s_openapi::k8s_if_1_37! { mod generate; }
 
 use crate::object::GroupVersionKind;
 use std::sync::Arc;
-use types::{Node, Struct, StructRef, Type};
+use types::{Node, StructRef, Type};
 
 /// What an object looks like. Cheap: a handle to definitions that are parsed when first needed.
 #[derive(Clone, Debug)]
@@ -39,10 +39,6 @@ pub(crate) struct Schema {
 }
 
 impl Schema {
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for custom resources, which come next")
-    )]
     fn of_definition(name: &str) -> Option<Node> {
         table::definition(name).map(|slot| Node::new(Type::Struct(StructRef::Builtin(slot))))
     }
