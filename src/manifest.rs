@@ -94,9 +94,11 @@ impl Manifest {
         for (index, document) in documents(text).into_iter().enumerate() {
             let document_number = index + 1;
             let value: Value =
-                serde_saphyr::from_str(&document).map_err(|source| Error::Syntax {
-                    document: document_number,
-                    source: Box::new(source),
+                serde_saphyr::from_str_with_options(&document, options()).map_err(|source| {
+                    Error::Syntax {
+                        document: document_number,
+                        source: Box::new(source),
+                    }
                 })?;
             if value.is_null() {
                 continue;
@@ -225,6 +227,11 @@ async fn apply(client: &Client, resource: &ServedResource, object: &Value) -> Re
         source: Box::new(error),
     };
     sent.map(drop).map_err(refused)
+}
+
+/// Only `true` and `false` are booleans: a thing may be named `n`.
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! { strict_booleans: true }
 }
 
 /// Splits at lines that begin with `---`.

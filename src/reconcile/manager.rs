@@ -324,7 +324,7 @@ impl Inner {
         for source in std::mem::take(&mut controller.sources) {
             let (tell, told) = tokio::sync::oneshot::channel();
             let (wake, name, mut watcher) = (
-                Wake::new(queue.clone()),
+                Wake::new(queue.clone(), source.window),
                 controller.name.clone(),
                 source.watcher,
             );

@@ -17,16 +17,18 @@ use super::{Error, Key, ownership};
 #[derive(Clone, Debug)]
 pub struct Wake {
     queue: Arc<Queue>,
+    window: Duration,
 }
 
 impl Wake {
-    pub(super) fn new(queue: Arc<Queue>) -> Self {
-        Self { queue }
+    pub(super) fn new(queue: Arc<Queue>, window: Duration) -> Self {
+        Self { queue, window }
     }
 
-    /// Reconciles `key` soon. `cause` shows when somebody asks what keeps the controller busy.
+    /// Reconciles `key` soon: at once, or when the source's window has passed. `cause` shows when somebody asks what keeps
+    /// the controller busy.
     pub fn now(&self, key: Key, cause: &str) {
-        self.queue.add(key, cause);
+        self.queue.add_after(key, self.window, cause);
     }
 
     /// Reconciles `key` after `delay`, unless it is reconciled sooner for another reason.
@@ -52,6 +54,7 @@ pub trait Watcher: fmt::Debug + Send + 'static {
 #[derive(Debug)]
 pub struct Source {
     pub(super) watcher: Box<dyn Watcher>,
+    pub(super) window: Duration,
 }
 
 type Map<K> = Box<dyn Fn(Option<&Arc<K>>, Option<&Arc<K>>) -> Vec<Key> + Send + Sync>;
@@ -120,11 +123,20 @@ impl Source {
         Self::watcher(Poll { period, ask })
     }
 
+    /// Collects what happens to a key for this long before it is reconciled: for controllers whose work grows with the
+    /// number of things that change together. Default = zero, at once.
+    #[must_use]
+    pub fn batched(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+
     /// Any other watcher.
     #[must_use]
     pub fn watcher(watcher: impl Watcher) -> Self {
         Self {
             watcher: Box::new(watcher),
+            window: Duration::ZERO,
         }
     }
 }

@@ -6,6 +6,7 @@
     reason = "tests say what they expect"
 )]
 
+mod controllers;
 mod determinism;
 mod nodes;
 mod rollout;

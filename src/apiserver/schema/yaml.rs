@@ -32,6 +32,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
         let options = serde_saphyr::options! {
             duplicate_keys: policy,
             legacy_octal_numbers: true,
+            // `n` is a name, not a boolean.
+            strict_booleans: true,
             with_snippet: false,
         };
         match serde_saphyr::from_slice_with_options::<Any>(bytes, options.clone()) {

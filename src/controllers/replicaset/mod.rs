@@ -8,6 +8,7 @@ mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
@@ -31,6 +32,9 @@ use crate::reconcile::{
 
 /// The name under which the controller runs, writes and records.
 const NAME: &str = "replicaset-controller";
+
+/// How long changes of a set's pods are collected: a look counts all of them, and they come in hundreds.
+const BATCH: Duration = Duration::from_millis(10);
 
 /// Adds the controller to `manager`; `workers` sets are reconciled at once (upstream's default is 5).
 pub fn install(manager: &Manager, workers: usize) {
@@ -57,7 +61,7 @@ pub fn install(manager: &Manager, workers: usize) {
     manager.add(
         Controller::new(NAME, reconciler)
             .source(Source::objects(&sets))
-            .source(Source::owned::<Pod, ReplicaSet>(&pods))
+            .source(Source::owned::<Pod, ReplicaSet>(&pods).batched(BATCH))
             .source(Source::mapped(&pods, adoptable))
             .workers(workers),
     );

@@ -214,3 +214,12 @@ async fn dropping_the_store_ends_its_watches() {
     drop(store);
     assert!(watch.next().await.is_none());
 }
+
+#[cfg(feature = "testing")]
+#[tokio::test(start_paused = true)]
+async fn conforms() {
+    crate::testing::conformance::store::run(|| async {
+        Box::new(MemoryStore::default()) as Box<dyn Store>
+    })
+    .await;
+}

@@ -1,0 +1,3 @@
+//! Public conformance suites: a new backend is one call.
+
+pub mod store;
