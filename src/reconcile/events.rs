@@ -64,7 +64,7 @@ impl Recorder {
         }
     }
 
-    /// Records an event about an object (see [`reference`]). `reason` is one word in `CamelCase`.
+    /// Records an event about an object (see [`reference()`]). `reason` is one word in `CamelCase`.
     pub fn event(
         &self,
         about: ObjectReference,
