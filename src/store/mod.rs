@@ -7,6 +7,7 @@
 //! Architecture invariant: a store holds keys, bytes and revisions; it knows no Kubernetes.
 
 mod error;
+mod faulty;
 mod memory;
 
 use std::fmt::Debug;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 pub use self::error::Error;
+pub use self::faulty::{Faults, FaultyStore};
 pub use self::memory::{MemoryConfig, MemoryStore};
 
 /// A point in the store's history. 0 is before the first write.

@@ -8,5 +8,6 @@
 
 mod controllers;
 mod determinism;
+mod faults;
 mod nodes;
 mod rollout;
