@@ -145,7 +145,7 @@ fn list(criterion: &mut Criterion, runtime: &Runtime) {
         ("page_of_500", "/api/v1/pods?limit=500"),
     ] {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| runtime.block_on(send(&mut server, "GET", path, Vec::new())))
+            bencher.iter(|| runtime.block_on(send(&mut server, "GET", path, Vec::new())));
         });
     }
     group.finish();
