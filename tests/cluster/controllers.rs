@@ -78,8 +78,9 @@ impl Reconciler for Panics {
         else {
             return Ok(Action::Done);
         };
-        if &*key.name == "bad" && self.panics.fetch_add(1, Ordering::SeqCst) < 3 {
-            panic!("cannot bear {:?}", map.metadata.name);
+        if &*key.name == "bad" {
+            let before = self.panics.fetch_add(1, Ordering::SeqCst);
+            assert!(before >= 3, "cannot bear {:?}", map.metadata.name);
         }
         label(self.client.clone(), &key.name).await?;
         Ok(Action::Done)

@@ -300,11 +300,7 @@ async fn one_of_many_writers_wins(store: Arc<dyn Store>) {
     let case = "one of many writers wins";
     let first = create(&store, "/a", "0").await;
     let writes = (0..16).map(|_| store.put("/a", "1".into(), Expect::Modified(first), None));
-    let won = join_all(writes)
-        .await
-        .into_iter()
-        .flatten()
-        .count();
+    let won = join_all(writes).await.into_iter().flatten().count();
     check(case, won == 1, "not exactly one of the writers won");
     let entry = store.get("/a").await.unwrap().unwrap();
     check(
