@@ -4,10 +4,12 @@
 
 #![allow(
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::disallowed_methods,
     reason = "a program that shows what happens, and how long it takes"
 )]
 
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -21,7 +23,17 @@ use serde_json::json;
 const GUESTBOOK: &str = include_str!("manifests/guestbook.yaml");
 
 #[tokio::main(flavor = "current_thread", start_paused = true)]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<()> {
     let mut manifests = Vec::new();
     for path in std::env::args().skip(1) {
         manifests

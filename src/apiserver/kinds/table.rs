@@ -20,14 +20,12 @@ const ALL_VERBS: [&str; 8] = [
 ];
 
 /// Kinds that are kept under another name than their own.
-const KEYS: [(&str, &str); 7] = [
+const KEYS: [(&str, &str); 5] = [
     ("nodes", "minions"),
     ("endpoints", "services/endpoints"),
     ("services", "services/specs"),
     ("ingresses", "ingress"),
     ("replicationcontrollers", "controllers"),
-    ("runtimeclasses", "runtimeclasses"),
-    ("leases", "leases"),
 ];
 
 /// All built-in resources.

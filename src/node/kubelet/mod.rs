@@ -361,7 +361,7 @@ impl Inner {
                 self.runtime.run_sandbox(config).await?;
                 Ok(false)
             }
-            Step::Start { name, init } => {
+            Step::Start { name } => {
                 let Some(sandbox) = sandbox else {
                     return Ok(false);
                 };
@@ -374,7 +374,6 @@ impl Inner {
                 let Some(container) = containers.find(|container| container.name == name) else {
                     return Ok(false);
                 };
-                let _ = init;
                 self.start(pod, sandbox, container, state).await
             }
             Step::Stop { id, name, why } => {

@@ -58,7 +58,7 @@ pub(super) enum Step {
     /// Make the sandbox.
     Sandbox,
     /// Start a container.
-    Start { name: String, init: bool },
+    Start { name: String },
     /// Stop a container; why.
     Stop {
         id: String,
@@ -253,7 +253,7 @@ fn advance(
         let wanted =
             latest.is_none() || code.is_some_and(|code| init_restarts(spec, container, code));
         if wanted {
-            plan.start(container, true, memory, now);
+            plan.start(container, memory, now);
         }
         let health = memory.get(&container.name).map(|memory| &memory.health);
         let started = latest.is_some_and(|latest| {
@@ -267,11 +267,11 @@ fn advance(
     }
     for container in &spec.containers {
         let Some(latest) = newest(sandbox, &container.name) else {
-            plan.start(container, false, memory, now);
+            plan.start(container, memory, now);
             continue;
         };
         if exit_code(latest).is_some_and(|code| restarts(spec, container, code)) {
-            plan.start(container, false, memory, now);
+            plan.start(container, memory, now);
         }
         let health = memory.get(&container.name).map(|memory| &memory.health);
         if is_running(latest)
@@ -292,17 +292,10 @@ fn advance(
 
 impl Plan {
     /// Starts a container, now or when its backoff has passed.
-    fn start(
-        &mut self,
-        container: &Spec,
-        init: bool,
-        memory: &BTreeMap<String, Memory>,
-        now: Instant,
-    ) {
+    fn start(&mut self, container: &Spec, memory: &BTreeMap<String, Memory>, now: Instant) {
         match backoff(memory.get(&container.name), now) {
             None => self.steps.push(Step::Start {
                 name: container.name.clone(),
-                init,
             }),
             Some(wait) => self.again = Some(self.again.map_or(wait, |again| again.min(wait))),
         }
@@ -370,7 +363,7 @@ mod tests {
         )]);
         let plan = plan(pod, Some(&sandbox(containers)), &memory, Instant::now());
         let shown = plan.steps.iter().map(|step| match step {
-            Step::Start { name, .. } => format!("+{name}"),
+            Step::Start { name } => format!("+{name}"),
             Step::Stop { name, .. } => format!("-{name}"),
             other => format!("{other:?}"),
         });

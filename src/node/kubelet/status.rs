@@ -238,7 +238,7 @@ impl Observed<'_> {
         let mut status = json!({
             "name": spec.name, "image": spec.image, "imageID": latest.map_or("", |latest| latest.image_id.as_str()),
             "ready": ready || done, "restartCount": memory.map_or(0, |memory| memory.restarts), "started": started,
-            "state": self.state(latest, memory, init), "lastState": {},
+            "state": self.state(latest, memory), "lastState": {},
         });
         if let Some(latest) = latest {
             status["containerID"] = latest.id.as_str().into();
@@ -257,7 +257,7 @@ impl Observed<'_> {
         status
     }
 
-    fn state(&self, latest: Option<&Container>, memory: Option<&Memory>, init: bool) -> Value {
+    fn state(&self, latest: Option<&Container>, memory: Option<&Memory>) -> Value {
         let waiting = |reason: &str, message: &str| json!({"waiting": {"reason": reason, "message": text(message)}});
         if let Some(failure) = memory.and_then(|memory| memory.failure.as_ref()) {
             return waiting(failure.reason, &failure.message);
@@ -275,7 +275,6 @@ impl Observed<'_> {
             } else {
                 "ContainerCreating"
             };
-            let _ = init;
             return waiting(reason, "");
         };
         match &latest.state {

@@ -43,14 +43,6 @@ pub(in crate::apiserver::kinds) fn default_spec(spec: &mut Value) {
         spec["serviceAccountName"] = account.as_str().into();
         spec["serviceAccount"] = account.into();
     }
-    for constraint in spec
-        .get_mut("topologySpreadConstraints")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
-        let _ = constraint;
-    }
 }
 
 fn default_container(container: &mut Value, ephemeral: bool, host_network: bool) {
