@@ -9,5 +9,6 @@
 mod controllers;
 mod determinism;
 mod faults;
+mod lifecycle;
 mod nodes;
 mod rollout;
