@@ -111,8 +111,7 @@ fn sources() -> Vec<(PathBuf, String)> {
 
 /// The part of a file that is not its unit tests.
 fn code(text: &str) -> &str {
-    text.find("#[cfg(test)]\nmod tests")
-        .map_or(text, |at| &text[..at])
+    text.find("\nmod tests {").map_or(text, |at| &text[..at])
 }
 
 fn is_test_file(path: &Path) -> bool {
