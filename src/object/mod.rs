@@ -12,6 +12,7 @@ pub mod name;
 pub mod quantity;
 pub mod selector;
 pub mod status;
+pub mod taint;
 
 pub use self::document::Document;
 pub use self::gvk::{GroupKind, GroupResource, GroupVersion, GroupVersionKind};

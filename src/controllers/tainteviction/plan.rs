@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, Taint, Toleration};
 
+use crate::object::taint::tolerates;
+
 /// What becomes of a pod on a tainted node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -55,7 +57,7 @@ fn tolerated_for(tolerations: &[Toleration], taint: &Taint) -> Option<Option<i64
     let mut tolerated = false;
     for toleration in tolerations
         .iter()
-        .filter(|toleration| tolerates(toleration, taint))
+        .filter(|toleration| covers(toleration, taint))
     {
         tolerated = true;
         shortest = match (shortest, toleration.toleration_seconds) {
@@ -66,33 +68,13 @@ fn tolerated_for(tolerations: &[Toleration], taint: &Taint) -> Option<Option<i64
     tolerated.then_some(shortest)
 }
 
-/// `v1.Toleration.ToleratesTaint`.
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let text = |value: &Option<String>| value.as_deref().unwrap_or_default().to_owned();
-    let (key, effect) = (text(&toleration.key), text(&toleration.effect));
-    if !effect.is_empty() && effect != taint.effect || !key.is_empty() && key != taint.key {
-        return false;
-    }
-    let value = taint.value.as_deref().unwrap_or_default();
-    match toleration.operator.as_deref().unwrap_or_default() {
-        "" | "Equal" => text(&toleration.value) == value,
-        "Exists" => true,
-        // Numeric comparison (KEP-5471).
-        operator @ ("Lt" | "Gt") => {
-            let numbers = value
-                .parse::<i64>()
-                .ok()
-                .zip(text(&toleration.value).parse::<i64>().ok());
-            numbers.is_some_and(|(taint, bound)| {
-                if operator == "Lt" {
-                    taint < bound
-                } else {
-                    taint > bound
-                }
-            })
-        }
-        _ => false,
-    }
+fn covers(toleration: &Toleration, taint: &Taint) -> bool {
+    tolerates(
+        toleration,
+        &taint.key,
+        taint.value.as_deref().unwrap_or_default(),
+        &taint.effect,
+    )
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::taints::tolerates;
+use crate::object::taint::tolerates;
 use crate::scheduler::framework::{
     ClusterEvent, CycleState, Filter, NodeInfo, Plugin, PodInfo, PreEnqueue, QueueSort, Status,
 };

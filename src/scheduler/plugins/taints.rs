@@ -1,7 +1,6 @@
 //! TaintToleration: nodes may push pods away, hard or soft.
 
-use k8s_openapi::api::core::v1::Toleration;
-
+use crate::object::taint::tolerates;
 use crate::scheduler::framework::{
     ClusterEvent, CycleState, Filter, MAX_SCORE, NodeInfo, Plugin, PodInfo, Score, Status,
 };
@@ -76,32 +75,5 @@ pub(super) fn normalize(scores: &mut [i64], reverse: bool) {
             *score * MAX_SCORE / most
         };
         *score = if reverse { MAX_SCORE - part } else { part };
-    }
-}
-
-/// Whether a toleration covers a taint.
-pub(super) fn tolerates(toleration: &Toleration, key: &str, value: &str, effect: &str) -> bool {
-    let text = |text: &Option<String>| text.as_deref().unwrap_or_default().to_owned();
-    let (own_key, own_effect) = (text(&toleration.key), text(&toleration.effect));
-    if !own_effect.is_empty() && own_effect != effect || !own_key.is_empty() && own_key != key {
-        return false;
-    }
-    match toleration.operator.as_deref().unwrap_or_default() {
-        "" | "Equal" => text(&toleration.value) == value,
-        "Exists" => true,
-        operator @ ("Lt" | "Gt") => {
-            let numbers = value
-                .parse::<i64>()
-                .ok()
-                .zip(text(&toleration.value).parse::<i64>().ok());
-            numbers.is_some_and(|(taint, bound)| {
-                if operator == "Lt" {
-                    taint < bound
-                } else {
-                    taint > bound
-                }
-            })
-        }
-        _ => false,
     }
 }
