@@ -6,6 +6,7 @@ mod apps;
 mod check;
 mod core;
 mod generic;
+mod lease;
 pub(crate) mod meta;
 pub(crate) mod names;
 mod table;
@@ -32,6 +33,7 @@ fn strategy(group: &str, plural: &str, has_status: bool) -> Arc<dyn Strategy> {
         ("" | "events.k8s.io", "events") => Arc::new(core::Event),
         ("apps", "deployments") => Arc::new(apps::Deployment),
         ("apps", "replicasets") => Arc::new(apps::ReplicaSet),
+        ("coordination.k8s.io", "leases") => Arc::new(lease::Lease),
         _ => Arc::new(Generic::of(group, plural, has_status)),
     }
 }

@@ -33,3 +33,6 @@ pub(super) fn default_profile(name: &str) -> Profile {
         .score(BalancedAllocation, 1)
         .bind(DefaultBinder)
 }
+
+#[cfg(test)]
+mod tests;
