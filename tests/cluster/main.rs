@@ -12,3 +12,4 @@ mod faults;
 mod lifecycle;
 mod nodes;
 mod rollout;
+mod scheduling;
