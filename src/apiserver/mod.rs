@@ -29,6 +29,8 @@ pub(crate) mod continue_token;
 pub(crate) mod discovery;
 pub(crate) mod health;
 pub(crate) mod inprocess;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub(crate) mod server;
 pub(crate) mod table;
 pub(crate) mod transform;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Cluster, Node};
-use crate::apiserver::{ApiServer, WriteObserver};
+use crate::apiserver::{ApiServer, ApiServerBuilder, WriteObserver};
 use crate::clock::Clock;
 use crate::controllers;
 use crate::controllers::nodelifecycle::NodeLifecycleConfig;
@@ -42,6 +42,7 @@ pub enum StartError {
 pub struct ClusterBuilder {
     clock: Option<Clock>,
     store: Option<Arc<dyn Store>>,
+    server: Option<ApiServerBuilder>,
     nodes: Vec<NodeSpec>,
     hollow: Vec<NodeSpec>,
     observer: Option<Arc<dyn WriteObserver>>,
@@ -81,6 +82,14 @@ impl ClusterBuilder {
     #[must_use]
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
+        self
+    }
+
+    /// The API server, with settings and a store of its own: [`ClusterBuilder::store`] has no effect then. It takes the
+    /// cluster's clock. Default = one with default settings.
+    #[must_use]
+    pub fn server(mut self, server: ApiServerBuilder) -> Self {
+        self.server = Some(server);
         self
     }
 
@@ -126,10 +135,11 @@ impl ClusterBuilder {
     /// When a part does not start.
     pub async fn start(self) -> Result<Cluster, StartError> {
         let clock = self.clock.unwrap_or_else(Clock::system);
-        let store = self
-            .store
-            .unwrap_or_else(|| Arc::new(MemoryStore::default()));
-        let mut server = ApiServer::builder(store).clock(clock.fork("apiserver"));
+        let server = self.server.unwrap_or_else(|| {
+            let store = self.store;
+            ApiServer::builder(store.unwrap_or_else(|| Arc::new(MemoryStore::default())))
+        });
+        let mut server = server.clock(clock.fork("apiserver"));
         if let Some(observer) = self.observer {
             server = server.observer(observer);
         }

@@ -94,11 +94,16 @@ impl Cluster {
 
     /// Stops everything in the order opposite to the start: nodes, controllers, server.
     pub async fn stop(&self) {
+        self.stop_parts().await;
+        self.server.stop().await;
+    }
+
+    /// Stops everything but the API server, for a server on the wire, which ends with its connections.
+    pub async fn stop_parts(&self) {
         for agent in &self.agents {
             agent.stop().await;
         }
         self.manager.stop().await;
-        self.server.stop().await;
     }
 }
 

@@ -1,0 +1,101 @@
+//! What a TLS server shows and whom it trusts.
+
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::apiserver::ClientCertificate;
+
+/// The TLS side of a served server. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct TlsConfig(pub(super) Arc<ServerConfig>);
+
+/// Why certificates or keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A PEM text does not hold what it should.
+    #[error("no {what} in PEM form: {source}")]
+    Pem {
+        /// What was looked for.
+        what: &'static str,
+        /// What is wrong.
+        #[source]
+        source: rustls::pki_types::pem::Error,
+    },
+    /// Certificate and key do not fit, or are of an unknown kind.
+    #[error("the serving certificate cannot be used")]
+    Certificate(#[source] rustls::Error),
+    /// The authority of client certificates cannot be used.
+    #[error("the authority of client certificates cannot be used")]
+    ClientAuthority(#[source] rustls::server::VerifierBuilderError),
+}
+
+impl TlsConfig {
+    /// Serves with this certificate chain and private key, both in PEM. Clients may show a certificate that one of
+    /// `client_authorities` (PEM) has signed; those that show none are anonymous until they bring a token.
+    ///
+    /// # Errors
+    /// When a text is not what it should be; see [`TlsError`].
+    pub fn from_pem(
+        certificate: &[u8],
+        key: &[u8],
+        client_authorities: Option<&[u8]>,
+    ) -> Result<Self, TlsError> {
+        let pem = |what| move |source| TlsError::Pem { what, source };
+        let chain = certificates(certificate).map_err(pem("serving certificate"))?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(pem("private key"))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Certificate)?;
+        let builder = match client_authorities {
+            None => builder.with_no_client_auth(),
+            Some(authorities) => {
+                let mut roots = RootCertStore::empty();
+                let authorities = certificates(authorities).map_err(pem("client authority"))?;
+                for authority in authorities {
+                    roots.add(authority).map_err(TlsError::Certificate)?;
+                }
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                        .allow_unauthenticated()
+                        .build()
+                        .map_err(TlsError::ClientAuthority)?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut config = builder
+            .with_single_cert(chain, key)
+            .map_err(TlsError::Certificate)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self(Arc::new(config)))
+    }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error> {
+    let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
+    if found.is_empty() {
+        return Err(rustls::pki_types::pem::Error::NoItemsFound);
+    }
+    Ok(found)
+}
+
+/// The subject of a verified certificate; `None` when it cannot be read.
+pub(super) fn subject(certificate: &CertificateDer<'_>) -> Option<ClientCertificate> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let subject = certificate.subject();
+    let common_name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+    let organizations = subject
+        .iter_organization()
+        .filter_map(|organization| organization.as_str().ok().map(str::to_owned))
+        .collect();
+    Some(ClientCertificate {
+        common_name,
+        organizations,
+    })
+}
