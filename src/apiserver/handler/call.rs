@@ -6,8 +6,9 @@ use crate::apiserver::registry::{Resource, encoding};
 use crate::apiserver::request::ResourceRequest;
 use crate::apiserver::request::options::WriteOptions;
 use crate::apiserver::response::Warnings;
+use crate::apiserver::schema::{self, Schema};
 use crate::apiserver::server::Shared;
-use crate::object::{GroupVersion, Reason, Status};
+use crate::object::{GroupVersion, GroupVersionKind, Reason, Status};
 use crate::store::{self, Entry, Revision};
 use bytes::Bytes;
 use serde_json::Value;
@@ -96,6 +97,16 @@ impl<'a> Call<'a> {
             subresource: self.subresource,
             user: &self.request.user.name,
         }
+    }
+
+    /// The schema of stored documents.
+    pub(crate) fn stored_schema(&self) -> Option<Arc<Schema>> {
+        let resource = self.resource;
+        if is_converted(resource) {
+            let (group, version) = (&*resource.storage_group, &*resource.storage_version);
+            return schema::builtin(&GroupVersionKind::new(group, version, &*resource.gvk.kind));
+        }
+        resource.schema.clone()
     }
 
     /// Brings a document of the request's version into the storage version and fills in the defaults.

@@ -1,15 +1,13 @@
 //! Who owns which field: where writes meet `patch/managed.rs` and `patch/apply.rs`.
 //!
 //! Ownership is told on documents of the storage version; the entries name the version of the request.
-use super::call::{Call, is_converted};
+use super::call::Call;
 use crate::apiserver::patch::apply;
 use crate::apiserver::patch::fieldset::Set;
 use crate::apiserver::patch::managed::{self, Writer};
 use crate::apiserver::request::options::FieldValidation;
-use crate::apiserver::schema::{self, Schema};
-use crate::object::{GroupVersionKind, Status};
+use crate::object::Status;
 use serde_json::Value;
-use std::sync::Arc;
 
 /// Brings the managed fields of `object` up to date with what it changes from `live` (`None`: it is made). An apply has done
 /// so itself.
@@ -17,7 +15,7 @@ pub(crate) fn track(call: &Call<'_>, live: Option<&Value>, object: &mut Value) {
     if call.applies {
         return;
     }
-    let Some(schema) = schema_of(call) else {
+    let Some(schema) = call.stored_schema() else {
         return;
     };
     let reset = reset_fields(call, object, live);
@@ -81,16 +79,6 @@ pub(crate) fn apply_to(
     };
     let force = call.options.force.unwrap_or(false);
     apply::apply(live, configuration, &schema, gvk, &writer, force)
-}
-
-/// The schema of stored documents.
-fn schema_of(call: &Call<'_>) -> Option<Arc<Schema>> {
-    let resource = call.resource;
-    if is_converted(resource) {
-        let (group, version) = (&*resource.storage_group, &*resource.storage_version);
-        return schema::builtin(&GroupVersionKind::new(group, version, &*resource.gvk.kind));
-    }
-    resource.schema.clone()
 }
 
 /// What a write of this part of the object does not change whatever it says.

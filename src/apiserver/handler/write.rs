@@ -67,6 +67,7 @@ async fn create_named(call: &mut Call<'_>, mut object: Value) -> Result<Written,
     let allocation = shared.allocators.create(resource, &mut object)?;
     let strategy = &resource.strategy;
     strategy.prepare_create(&call.context(), &mut object);
+    fill_status(call, &mut object);
     if strategy.has_generation() {
         metadata::of(&mut object).insert("generation".into(), 1.into());
     }
@@ -315,10 +316,18 @@ fn prepare(call: &Call<'_>, object: &mut Value, old: &Value) {
     }
     metadata::keep_generation(object, old);
     strategy.prepare_update(&call.context(), object, old);
+    fill_status(call, object);
     if strategy.has_generation() && call.subresource != Some("status") {
         metadata::count_generation(object, old);
     }
     metadata::keep(object, old);
+}
+
+/// Gives the status, which the strategy may have reset, what is always written of it.
+fn fill_status(call: &Call<'_>, object: &mut Value) {
+    if let Some(schema) = call.stored_schema() {
+        schema.fill_status(object);
+    }
 }
 
 /// Replaces everything but the status and the metadata by what is stored.

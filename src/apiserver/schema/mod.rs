@@ -26,7 +26,8 @@ mod tests;
 #[cfg(test)]
 k8s_openapi::k8s_if_1_37! { mod generate; }
 
-use crate::object::GroupVersionKind;
+use crate::object::{GroupVersion, GroupVersionKind};
+use serde_json::Value;
 use std::sync::Arc;
 use types::{Node, StructRef, Type};
 
@@ -42,9 +43,35 @@ impl Schema {
     fn of_definition(name: &str) -> Option<Node> {
         table::definition(name).map(|slot| Node::new(Type::Struct(StructRef::Builtin(slot))))
     }
+    /// Gives the status what a Go server always writes of it, so that one that was reset, in whole or in part, looks as
+    /// one that came from a client.
+    pub(crate) fn fill_status(&self, object: &mut Value) {
+        let (Some(root), Some(object)) = (self.root.as_struct(), object.as_object_mut()) else {
+            return;
+        };
+        let Some(field) = root.field("status") else {
+            return;
+        };
+        if !object.contains_key("status") && field.always() {
+            object.insert("status".into(), field.zero());
+        }
+        if let (Some(Value::Object(status)), Some(def)) =
+            (object.get_mut("status"), field.node.as_struct())
+        {
+            def.fill(status);
+        }
+    }
 }
 
 /// The schema of a built-in kind; `None` when there is no such kind.
 pub(crate) fn builtin(gvk: &GroupVersionKind) -> Option<Arc<Schema>> {
     table::kind(&gvk.group, &gvk.version, &gvk.kind).map(table::Slot::schema)
+}
+
+/// Brings a document that was converted rather than decoded into the form that a Go server gives this version of the kind.
+pub(crate) fn normalise(api_version: &str, kind: &str, object: &mut Value) {
+    let version = GroupVersion::parse(api_version).unwrap_or_default();
+    if let Some(schema) = builtin(&GroupVersionKind::new(version.group, version.version, kind)) {
+        normal::normalise(&schema.root, object);
+    }
 }

@@ -79,14 +79,7 @@ fn object(def: &Struct, map: &mut Map<String, Value>) -> bool {
         }
         keep(field, value)
     });
-    for index in &def.always {
-        let Some(field) = def.fields.get(usize::from(*index)) else {
-            continue;
-        };
-        if !map.contains_key(&*field.name) {
-            map.insert(field.name.to_string(), field.zero());
-        }
-    }
+    def.fill(map);
     clean
 }
 

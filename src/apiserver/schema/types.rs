@@ -1,6 +1,6 @@
 //! The type tree of a schema: what a document may hold, how its lists and maps merge, and what Go calls it in messages.
 use super::table::Slot;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::fmt;
 use std::sync::Arc;
 
@@ -237,6 +237,17 @@ impl Struct {
     pub(crate) fn short_name(&self) -> &str {
         self.go.rsplit('.').next().unwrap_or_default()
     }
+    /// Adds the fields that are always written and are missing, with their zero values.
+    pub(crate) fn fill(&self, map: &mut Map<String, Value>) {
+        for index in &self.always {
+            let Some(field) = self.fields.get(usize::from(*index)) else {
+                continue;
+            };
+            if !map.contains_key(&*field.name) {
+                map.insert(field.name.to_string(), field.zero());
+            }
+        }
+    }
     /// Sorts the fields and notes those that are always written.
     pub(crate) fn finish(mut self) -> Self {
         self.fields.sort_by(|a, b| a.name.cmp(&b.name));
@@ -251,7 +262,7 @@ impl Struct {
 
 impl Field {
     /// Whether a Go server writes it even when nothing was given.
-    fn always(&self) -> bool {
+    pub(super) fn always(&self) -> bool {
         match self.presence {
             Presence::Always | Presence::Nullable => true,
             Presence::NotZero | Presence::Set => false,
@@ -283,13 +294,8 @@ pub(crate) fn zero(ty: &Type) -> Value {
     match ty {
         Type::Map(_) | Type::List(_) | Type::Or(..) => Value::Null,
         Type::Struct(def) => {
-            let def = def.get();
-            let mut map = serde_json::Map::new();
-            for index in &def.always {
-                if let Some(field) = def.fields.get(usize::from(*index)) {
-                    map.insert(field.name.to_string(), field.zero());
-                }
-            }
+            let mut map = Map::new();
+            def.get().fill(&mut map);
             Value::Object(map)
         }
         Type::Scalar(scalar) => match scalar {

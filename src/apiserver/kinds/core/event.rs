@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::apiserver::registry::strategy::{Context, Strategy};
+use crate::apiserver::schema;
 use crate::object::Document;
 use crate::object::field::{Errors, Path};
 
@@ -90,5 +91,6 @@ impl Strategy for Event {
                 map.insert(new.to_owned(), value);
             }
         }
+        schema::normalise(to, "Event", object);
     }
 }
