@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use flags::{Flag, Flags};
-use homeostat::apiserver::ApiServer;
 use homeostat::apiserver::serve::{Certificates, ServeConfig};
+use homeostat::apiserver::{ApiServer, StaticTokens};
 use homeostat::clock::Clock;
 use homeostat::cluster::Cluster;
 use homeostat::store::{MemoryStore, Store};
@@ -106,6 +106,9 @@ async fn run() -> Result<()> {
         .get("service-cluster-ip-range")
         .unwrap_or("10.0.0.0/16");
     let mut server = ApiServer::builder(store(&flags).await?).cluster_ip_range(range);
+    if let Some(path) = flags.get("token-auth-file") {
+        server = server.tokens(tokens(path)?);
+    }
     for plugin in flags.list("disable-admission-plugins") {
         server = server.without_admission(plugin);
     }
@@ -139,6 +142,11 @@ async fn run() -> Result<()> {
     cluster.stop_parts().await;
     serving.stop().await;
     Ok(())
+}
+
+fn tokens(path: &str) -> Result<StaticTokens> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    StaticTokens::from_csv(&text).with_context(|| path.to_owned())
 }
 
 /// Where the state is kept.

@@ -3,7 +3,8 @@
 //! The retries are kube's own (`kube::client::retry::RetryPolicy::server_retry`): 429, 503 and 504, up to 15 times, waits of
 //! 5 ms doubling up to 1000 s, lengthened by chance, `Retry-After` heeded. They are written anew because kube draws that
 //! chance from a source without a seed, so no run could be repeated.
-use super::filter::identity::{Identity, in_process};
+use super::filter::identity::Identity;
+use super::request::User;
 use super::response::Body;
 use super::server::ApiServer;
 use crate::clock::Clock;
@@ -13,6 +14,7 @@ use kube::client::Body as KubeBody;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::Service;
@@ -22,13 +24,13 @@ const FIRST: Duration = Duration::from_millis(5);
 const LONGEST: Duration = Duration::from_secs(1000);
 
 /// A client that asks as `user` and says it is `user_agent`.
-pub(crate) fn client(server: ApiServer, user_agent: &str, user: &str) -> kube::Client {
+pub(crate) fn client(server: ApiServer, user_agent: &str, user: Arc<User>) -> kube::Client {
     let clock = server.shared().clock.fork(&format!("client/{user_agent}"));
     let user_agent =
         HeaderValue::from_str(user_agent).unwrap_or_else(|_| HeaderValue::from_static("homeostat"));
     let caller = Caller {
         server,
-        identity: Identity(in_process(user)),
+        identity: Identity(user),
         user_agent,
         clock,
     };

@@ -9,6 +9,7 @@ use super::registry::Resource;
 use super::response::Warnings;
 use crate::object::{FieldSelector, LabelSelector};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What is asked of a resource.
@@ -31,6 +32,8 @@ pub(crate) struct User {
     pub name: String,
     pub uid: String,
     pub groups: Vec<String>,
+    /// What the one who knows the user says besides, e.g. the id of the token.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 /// A request for a resource, after routing and before decoding its body.

@@ -2,10 +2,13 @@
 use super::admission::{self, Admission};
 use super::alloc::{Allocators, Cidr};
 use super::audit::WriteObserver;
+use super::filter::identity::{authenticated, in_process};
 use super::filter::limit::InFlight;
+use super::filter::static_token::StaticTokens;
 use super::inprocess;
 use super::registry::Registry;
 use super::registry::cacher::{Cacher, CacherConfig};
+use super::request::User;
 use super::{bootstrap, kinds};
 use crate::clock::Clock;
 use crate::object::Status;
@@ -34,6 +37,10 @@ pub(crate) struct Shared {
     pub allocators: Allocators,
     /// Is told of every write.
     pub observer: Option<Arc<dyn WriteObserver>>,
+    /// Tokens that are known from the start.
+    pub tokens: StaticTokens,
+    /// Whether callers from outside who show nothing are served.
+    pub anonymous: bool,
     /// Requests in flight.
     pub in_flight: InFlight,
     /// The largest body taken, in bytes.
@@ -81,6 +88,8 @@ pub struct ApiServerBuilder {
     most_writing: usize,
     cacher: CacherConfig,
     observer: Option<Arc<dyn WriteObserver>>,
+    tokens: StaticTokens,
+    anonymous: bool,
 }
 
 impl ApiServerBuilder {
@@ -131,6 +140,16 @@ impl ApiServerBuilder {
         self.cacher.wait = wait;
         self
     }
+    /// The tokens by which callers from outside are known. Default = none.
+    pub fn tokens(mut self, tokens: StaticTokens) -> Self {
+        self.tokens = tokens;
+        self
+    }
+    /// Refuses callers from outside who show neither a certificate nor a token. Default = they are `system:anonymous`.
+    pub fn without_anonymous(mut self) -> Self {
+        self.anonymous = false;
+        self
+    }
     /// Is told of every committed write. Default = nobody.
     pub fn observer(mut self, observer: Arc<dyn WriteObserver>) -> Self {
         self.observer = Some(observer);
@@ -156,6 +175,8 @@ impl ApiServerBuilder {
             admission: self.admission,
             allocators: Allocators::new(cidr, self.node_ports, &clock),
             observer: self.observer,
+            tokens: self.tokens,
+            anonymous: self.anonymous,
             in_flight: InFlight::new(self.most_reading, self.most_writing),
             body_limit: self.body_limit,
             stopping: watch::Sender::new(false),
@@ -211,6 +232,8 @@ impl ApiServer {
             most_writing: 4096,
             cacher: CacherConfig::default(),
             observer: None,
+            tokens: StaticTokens::default(),
+            anonymous: true,
         }
     }
 
@@ -231,7 +254,22 @@ impl ApiServer {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn client_as(&self, user_agent: &str, user: &str) -> kube::Client {
-        inprocess::client(self.clone(), user_agent, user)
+        inprocess::client(self.clone(), user_agent, in_process(user))
+    }
+
+    /// A client without sockets for a user who may do only what the authorizer allows: one of these groups and of
+    /// `system:authenticated`.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn client_of(&self, user: &str, groups: &[&str]) -> kube::Client {
+        let user = User {
+            name: user.to_owned(),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            ..User::default()
+        };
+        inprocess::client(self.clone(), "homeostat", Arc::new(authenticated(user)))
     }
 
     /// Stops taking requests and ends the watches once those in flight are answered. Everybody's later requests are answered 503.

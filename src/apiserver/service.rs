@@ -81,7 +81,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let user = identity::of(&parts.extensions);
+    let user = identity::authenticate(shared, parts).await?;
     let path = query::decode(parts.uri.path(), false)
         .ok_or_else(|| Status::bad_request("invalid URL escape in the path"))?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());

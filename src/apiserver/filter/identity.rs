@@ -1,14 +1,24 @@
-//! Who asks, and whether they may.
+//! Who asks.
 //!
-//! A caller in this process is what its request extension says, and all-powerful: whoever can call the service owns the
-//! process. Authentication of callers from outside and authorization take their place here, in front of the handlers.
+//! A caller in this process is what its request extension says, and all-powerful without one: whoever can call the service
+//! owns the process. A caller from outside shows a client certificate or a bearer token, or is anonymous. Each method is a
+//! file; the first that knows the caller decides, and a token that nobody knows is refused whatever else would be allowed.
+use super::bearer;
 use crate::apiserver::request::User;
-use http::Extensions;
+use crate::apiserver::server::Shared;
+use crate::object::{Reason, Status};
+use http::request::Parts;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
 /// The group that may do everything.
 pub(crate) const MASTERS: &str = "system:masters";
+/// The group of everybody who is known.
+pub(crate) const AUTHENTICATED: &str = "system:authenticated";
+/// The group of everybody else.
+pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// The user that everybody else is.
+pub(crate) const ANONYMOUS: &str = "system:anonymous";
 
 static ADMIN: LazyLock<Arc<User>> = LazyLock::new(|| in_process("kubernetes-admin"));
 
@@ -39,33 +49,77 @@ pub struct ClientCertificate {
 pub(crate) fn in_process(name: &str) -> Arc<User> {
     Arc::new(User {
         name: name.to_owned(),
-        uid: String::new(),
-        groups: vec![MASTERS.to_owned(), "system:authenticated".to_owned()],
+        groups: vec![MASTERS.to_owned(), AUTHENTICATED.to_owned()],
+        ..User::default()
     })
 }
 
 /// Who asks.
-pub(crate) fn of(extensions: &Extensions) -> Arc<User> {
-    if let Some(identity) = extensions.get::<Identity>() {
-        return identity.0.clone();
+///
+/// # Errors
+/// 401 for a token that nobody knows, and for callers who show nothing when those are not served.
+pub(crate) async fn authenticate(shared: &Arc<Shared>, parts: &Parts) -> Result<Arc<User>, Status> {
+    if let Some(identity) = parts.extensions.get::<Identity>() {
+        return Ok(identity.0.clone());
     }
-    match extensions.get::<Remote>() {
-        None => ADMIN.clone(),
-        Some(remote) => Arc::new(match &remote.certificate {
-            Some(certificate) => User {
-                name: certificate.common_name.clone(),
-                uid: String::new(),
-                groups: [
-                    &certificate.organizations[..],
-                    &["system:authenticated".to_owned()],
-                ]
-                .concat(),
-            },
-            None => User {
-                name: "system:anonymous".to_owned(),
-                uid: String::new(),
-                groups: vec!["system:unauthenticated".to_owned()],
-            },
-        }),
+    let Some(remote) = parts.extensions.get::<Remote>() else {
+        return Ok(ADMIN.clone());
+    };
+    if let Some(certificate) = &remote.certificate {
+        return Ok(Arc::new(authenticated(User {
+            name: certificate.common_name.clone(),
+            groups: certificate.organizations.clone(),
+            ..User::default()
+        })));
+    }
+    match bearer::token(&parts.headers) {
+        Some(token) => match shared.tokens.user(token) {
+            Some(user) => Ok(Arc::new(authenticated(user))),
+            None => Err(unauthorized()),
+        },
+        None if shared.anonymous => Ok(Arc::new(User {
+            name: ANONYMOUS.to_owned(),
+            groups: vec![UNAUTHENTICATED.to_owned()],
+            ..User::default()
+        })),
+        None => Err(unauthorized()),
+    }
+}
+
+/// The user, in the group of those who are known.
+pub(crate) fn authenticated(mut user: User) -> User {
+    let special = user.name == ANONYMOUS
+        || user
+            .groups
+            .iter()
+            .any(|group| group == AUTHENTICATED || group == UNAUTHENTICATED);
+    if !special {
+        user.groups.push(AUTHENTICATED.to_owned());
+    }
+    user
+}
+
+fn unauthorized() -> Status {
+    Status::new(401, Reason::Unauthorized, "Unauthorized")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_known_are_in_a_group() {
+        let groups = |name: &str, groups: &[&str]| {
+            authenticated(User {
+                name: name.into(),
+                groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+                ..User::default()
+            })
+            .groups
+        };
+        assert_eq!(groups("a", &["g"]), ["g", AUTHENTICATED]);
+        assert_eq!(groups("a", &[AUTHENTICATED]), [AUTHENTICATED]);
+        assert_eq!(groups("a", &[UNAUTHENTICATED]), [UNAUTHENTICATED]);
+        assert_eq!(groups(ANONYMOUS, &[]), Vec::<String>::new());
     }
 }
