@@ -4,6 +4,7 @@ use crate::apiserver::Strategy;
 use crate::apiserver::admission::Chain;
 use crate::apiserver::alloc::{Allocators, Cidr};
 use crate::apiserver::filter::limit::InFlight;
+use crate::apiserver::filter::static_token::StaticTokens;
 use crate::apiserver::registry::Registry;
 use crate::apiserver::registry::encoding;
 use crate::apiserver::server::Shared as Server;
@@ -248,6 +249,8 @@ pub(crate) fn server(store: &FakeStore, config: CacherConfig) -> Server {
         admission: Chain::default(),
         allocators: Allocators::new(range, 30000..=32767, &clock),
         observer: None,
+        tokens: StaticTokens::default(),
+        anonymous: true,
         in_flight: InFlight::new(9, 9),
         body_limit: 1024,
         stopping: watch::Sender::new(false),
