@@ -38,7 +38,9 @@ pub(crate) mod transform;
 pub use self::audit::{Write, WriteObserver};
 pub use self::filter::identity::{ClientCertificate, Remote};
 pub use self::filter::static_token::{StaticTokens, TokenFileError};
-pub use self::registry::strategy::{Context, DeleteOptions, Propagation, Scale, Strategy};
+pub use self::registry::strategy::{
+    Context, DeleteOptions, MetadataCheck, Propagation, Scale, Strategy,
+};
 pub use self::response::Body;
 pub use self::server::{ApiServer, ApiServerBuilder, StartError};
 pub use self::service::ResponseFuture;

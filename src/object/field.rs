@@ -142,6 +142,14 @@ impl Errors {
             with_detail(&format!("Invalid value: {}", show(&value.into())), detail),
         );
     }
+    /// As [`Errors::invalid`], of a value that is shown already: an object whose fields have an order.
+    pub fn invalid_text(&mut self, path: Path, shown: &str, detail: &str) {
+        self.push(
+            ErrorKind::Invalid,
+            path,
+            with_detail(&format!("Invalid value: {shown}"), detail),
+        );
+    }
     /// `Unsupported value: "x": supported values: "A", "B"`, in the given order.
     pub fn not_supported(&mut self, path: Path, value: impl Into<Value>, supported: &[&str]) {
         let mut message = format!("Unsupported value: {}", show(&value.into()));

@@ -3,9 +3,10 @@
 //! An update reads, changes, checks and writes on condition that nothing was written meanwhile; otherwise it starts again.
 use super::call::{Call, Current, Written, store_failure};
 use super::{admit, metadata, ownership};
-use crate::apiserver::kinds::meta;
+use crate::apiserver::kinds::{meta, names};
 use crate::apiserver::patch::managed;
 use crate::apiserver::registry::encoding;
+use crate::apiserver::registry::strategy::MetadataCheck;
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, GroupKind, Reason, Status};
 use crate::store::{Error, Expect};
@@ -73,14 +74,13 @@ async fn create_named(call: &mut Call<'_>, mut object: Value) -> Result<Written,
     }
     let mut errors = Errors::new();
     let validate_name = |name: &str, prefix: bool| strategy.validate_name(name, prefix);
+    let rules = meta::Rules {
+        namespaced: resource.namespaced,
+        name: &validate_name,
+        known_finalizers: strategy.has_known_finalizers(),
+    };
     let meta = object.get("metadata").unwrap_or(&Value::Null);
-    meta::validate(
-        meta,
-        call.resource.namespaced,
-        &validate_name,
-        &Path::new("metadata"),
-        &mut errors,
-    );
+    meta::validate(meta, rules, &Path::new("metadata"), &mut errors);
     strategy.validate(&call.context(), &object, &mut errors);
     refuse(call, &object, &errors)?;
     call.warnings.extend(strategy.warnings(&object, None));
@@ -362,19 +362,24 @@ fn check(call: &mut Call<'_>, object: &Value, old: &Value) -> Result<(), Status>
         object.get("metadata").unwrap_or(&Value::Null),
         old.get("metadata").unwrap_or(&Value::Null),
     );
-    // Names that exist are not judged anew; the name cannot change.
-    let any_name = |_: &str, _: bool| Vec::new();
-    meta::validate(
-        new_meta,
-        call.resource.namespaced,
-        &any_name,
-        &path,
-        &mut errors,
-    );
-    meta::validate_update(new_meta, old_meta, &path, &mut errors);
-    // The real server checks metadata once for all kinds and again in nearly every kind's own validation, and reports both.
-    let twice = errors.clone();
-    errors.0.extend(twice.0);
+    // Of a name that exists it only matters that it fits into a path; the kind judges it when it checks the whole.
+    let mut rules = meta::Rules {
+        namespaced: resource.namespaced,
+        name: &names::path_segment,
+        known_finalizers: false,
+    };
+    meta::validate(new_meta, rules, &path, &mut errors);
+    meta::validate_update(new_meta, old_meta, rules, &path, &mut errors);
+    let validate_name = |name: &str, prefix: bool| strategy.validate_name(name, prefix);
+    rules.name = &validate_name;
+    rules.known_finalizers = strategy.has_known_finalizers();
+    let again = strategy.metadata_check(&call.context());
+    if again != MetadataCheck::None {
+        meta::validate_update(new_meta, old_meta, rules, &path, &mut errors);
+    }
+    if again == MetadataCheck::Whole {
+        meta::validate(new_meta, rules, &path, &mut errors);
+    }
     strategy.validate_update(&call.context(), object, old, &mut errors);
     refuse(call, object, &errors)?;
     call.warnings.extend(strategy.warnings(object, Some(old)));

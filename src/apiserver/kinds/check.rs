@@ -196,25 +196,7 @@ pub(super) fn int_or_percent(value: &Value, path: &Path, errors: &mut Errors) {
 
 /// The keys of a config map or secret.
 pub(super) fn config_key(key: &str, path: &Path, errors: &mut Errors) {
-    if key.len() > 253 {
-        errors.invalid(path.clone(), key, "must be no more than 253 bytes");
-    }
-    let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if key.is_empty() || !key.bytes().all(valid) {
-        errors.invalid(
-            path.clone(),
-            key,
-            "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or \
-             'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
-        );
-    } else if key == "." || key.starts_with("..") {
-        let problem = if key == "." {
-            "must not be '.'"
-        } else {
-            "must not start with '..'"
-        };
-        errors.invalid(path.clone(), key, problem);
-    }
+    problems(key, name::config_key(key), path, errors);
 }
 
 /// A port number.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::check;
-use crate::apiserver::registry::strategy::{Context, Strategy};
+use crate::apiserver::registry::strategy::{Context, MetadataCheck, Strategy};
 use crate::object::Document;
 use crate::object::field::{Errors, Path};
 
@@ -12,6 +12,14 @@ pub(super) struct Lease;
 
 impl Strategy for Lease {
     fn prepare_update(&self, _context: &Context<'_>, _object: &mut Value, _old: &Value) {}
+
+    fn metadata_check(&self, _context: &Context<'_>) -> MetadataCheck {
+        MetadataCheck::Change
+    }
+
+    fn has_known_finalizers(&self) -> bool {
+        false
+    }
 
     fn validate(&self, _context: &Context<'_>, object: &Value, errors: &mut Errors) {
         let path = Path::new("spec");

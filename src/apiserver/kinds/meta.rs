@@ -1,5 +1,7 @@
 //! The rules of `metadata`, which all kinds share (`ValidateObjectMeta` and `ValidateObjectMetaUpdate` of Kubernetes).
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::check;
@@ -9,19 +11,24 @@ use crate::object::{Document, GroupVersion, name};
 /// Finalizers that need no domain.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
+/// How the metadata of a kind is checked.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules<'a> {
+    /// Whether its objects are in namespaces.
+    pub namespaced: bool,
+    /// The problems of a name, or of the prefix of one.
+    pub name: &'a dyn Fn(&str, bool) -> Vec<String>,
+    /// Whether a finalizer without a domain must be a standard one.
+    pub known_finalizers: bool,
+}
+
 /// Checks the metadata of an object.
-pub(crate) fn validate(
-    meta: &Value,
-    namespaced: bool,
-    validate_name: &dyn Fn(&str, bool) -> Vec<String>,
-    path: &Path,
-    errors: &mut Errors,
-) {
+pub(crate) fn validate(meta: &Value, rules: Rules<'_>, path: &Path, errors: &mut Errors) {
     let (name, generate_name) = (meta.str_at(&["name"]), meta.str_at(&["generateName"]));
     if !generate_name.is_empty() {
         check::problems(
             generate_name,
-            validate_name(generate_name, true),
+            (rules.name)(generate_name, true),
             &path.child("generateName"),
             errors,
         );
@@ -29,29 +36,33 @@ pub(crate) fn validate(
     if name.is_empty() {
         errors.required(path.child("name"), "name or generateName is required");
     } else {
+        check::problems(name, (rules.name)(name, false), &path.child("name"), errors);
+    }
+    let namespace = meta.str_at(&["namespace"]);
+    if !rules.namespaced {
+        if !namespace.is_empty() {
+            errors.forbidden(path.child("namespace"), "not allowed on this type");
+        }
+    } else if namespace.is_empty() {
+        errors.required(path.child("namespace"), "");
+    } else {
         check::problems(
-            name,
-            validate_name(name, false),
-            &path.child("name"),
+            namespace,
+            name::dns_label(namespace),
+            &path.child("namespace"),
             errors,
         );
     }
-    let namespace = meta.str_at(&["namespace"]);
-    if namespaced {
-        if namespace.is_empty() {
-            errors.required(path.child("namespace"), "");
-        } else {
-            check::problems(
-                namespace,
-                name::dns_label(namespace),
-                &path.child("namespace"),
-                errors,
-            );
-        }
-    } else if !namespace.is_empty() {
-        errors.forbidden(path.child("namespace"), "not allowed on this type");
-    }
     check::not_negative(meta, "generation", path, errors);
+    common(meta, path, errors);
+    finalizers(meta, &path.child("finalizers"), errors);
+    if rules.known_finalizers {
+        known_finalizers(meta, &path.child("finalizers"), errors);
+    }
+}
+
+/// What is checked of new and of changed metadata.
+fn common(meta: &Value, path: &Path, errors: &mut Errors) {
     check::labels(meta.get("labels"), &path.child("labels"), errors);
     check::annotations(meta.get("annotations"), &path.child("annotations"), errors);
     owners(
@@ -59,7 +70,6 @@ pub(crate) fn validate(
         &path.child("ownerReferences"),
         errors,
     );
-    finalizers(meta, &path.child("finalizers"), errors);
 }
 
 fn owners(owners: &[Value], path: &Path, errors: &mut Errors) {
@@ -79,64 +89,84 @@ fn owners(owners: &[Value], path: &Path, errors: &mut Errors) {
                 errors.invalid(path.child(field), "", "must not be empty");
             }
         }
-        if owner.kind() == "Event" && matches!(parsed.group.as_str(), "" | "events.k8s.io") {
-            let why = format!(
-                "{}/{}, Kind=Event is disallowed from being an owner",
-                parsed.group, parsed.version
+        if owner.kind() == "Event" && api_version == "v1" {
+            errors.invalid_text(
+                path.clone(),
+                &shown_owner(owner),
+                "/v1, Kind=Event is disallowed from being an owner",
             );
-            errors.invalid(path.clone(), owner.clone(), &why);
         }
         if owner.bool_at(&["controller"]) == Some(true) {
             if let Some(first) = controller {
-                let shown = |owner: &Value| format!("{}/{}", owner.kind(), owner.str_at(&["name"]));
+                let named = |owner: &Value| format!("{}/{}", owner.kind(), owner.str_at(&["name"]));
                 let why = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in references for {} and {}",
-                    shown(first),
-                    shown(owner)
+                    named(first),
+                    named(owner)
                 );
-                errors.invalid(path.clone(), owners.to_vec(), &why);
+                let shown: Vec<String> = owners.iter().map(shown_owner).collect();
+                errors.invalid_text(path.clone(), &format!("[{}]", shown.join(",")), &why);
             }
             controller = controller.or(Some(owner));
         }
     }
 }
 
-fn finalizers(meta: &Value, path: &Path, errors: &mut Errors) {
-    let finalizers: Vec<&str> = meta
-        .list_at(&["finalizers"])
+/// An owner reference in the order of its fields.
+fn shown_owner(owner: &Value) -> String {
+    let required = ["apiVersion", "kind", "name", "uid"]
         .iter()
-        .filter_map(Value::as_str)
+        .map(|field| (*field, Value::from(owner.str_at(&[field]))));
+    let optional = ["controller", "blockOwnerDeletion"]
+        .iter()
+        .filter_map(|field| Some((*field, Value::from(owner.bool_at(&[field])?))));
+    let fields: Vec<String> = required
+        .chain(optional)
+        .map(|(name, value)| format!("{name:?}:{value}"))
         .collect();
-    for (index, finalizer) in finalizers.iter().enumerate() {
+    format!("{{{}}}", fields.join(","))
+}
+
+fn finalizers(meta: &Value, path: &Path, errors: &mut Errors) {
+    let finalizers: Vec<&str> = texts(meta, "finalizers").collect();
+    for finalizer in &finalizers {
         check::problems(finalizer, name::qualified(finalizer), path, errors);
-        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(finalizer) {
-            let why = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.invalid(path.index(index), *finalizer, why);
-        }
     }
     if finalizers.contains(&"orphan") && finalizers.contains(&"foregroundDeletion") {
         let why = "finalizer orphan and foregroundDeletion cannot be both set";
-        errors.invalid(path.clone(), finalizers.clone(), why);
+        errors.invalid(path.clone(), finalizers, why);
     }
 }
 
+fn known_finalizers(meta: &Value, path: &Path, errors: &mut Errors) {
+    for (index, finalizer) in texts(meta, "finalizers").enumerate() {
+        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.invalid(path.index(index), finalizer, why);
+        }
+    }
+}
+
+fn texts<'a>(meta: &'a Value, field: &str) -> impl Iterator<Item = &'a str> {
+    meta.list_at(&[field]).iter().filter_map(Value::as_str)
+}
+
 /// Checks what an update changes in the metadata of an object.
-pub(crate) fn validate_update(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
-    let has = |meta: &Value, finalizer: &str| {
-        meta.list_at(&["finalizers"])
-            .iter()
-            .any(|have| have == finalizer)
-    };
+pub(crate) fn validate_update(
+    new: &Value,
+    old: &Value,
+    rules: Rules<'_>,
+    path: &Path,
+    errors: &mut Errors,
+) {
     if old
         .get("deletionTimestamp")
         .is_some_and(|time| !time.is_null())
     {
-        let added = new
-            .list_at(&["finalizers"])
-            .iter()
-            .filter_map(Value::as_str)
-            .filter(|finalizer| !has(old, finalizer));
-        let added: Vec<&str> = added.collect();
+        let had: Vec<&str> = texts(old, "finalizers").collect();
+        let added: BTreeSet<&str> = texts(new, "finalizers")
+            .filter(|finalizer| !had.contains(finalizer))
+            .collect();
         if !added.is_empty() {
             let shown: Vec<String> = added
                 .iter()
@@ -149,19 +179,27 @@ pub(crate) fn validate_update(new: &Value, old: &Value, path: &Path, errors: &mu
             errors.forbidden(path.child("finalizers"), &why);
         }
     }
-    if new.i64_at(&["generation"]).unwrap_or(0) < old.i64_at(&["generation"]).unwrap_or(0) {
+    let generation = |meta: &Value| meta.i64_at(&["generation"]).unwrap_or(0);
+    if generation(new) < generation(old) {
         let why = "must not be decremented";
-        errors.invalid(
-            path.child("generation"),
-            new.i64_at(&["generation"]).unwrap_or(0),
-            why,
-        );
+        errors.invalid(path.child("generation"), generation(new), why);
     }
-    for field in ["name", "namespace", "uid", "creationTimestamp"] {
+    for field in ["name", "namespace", "uid"] {
+        let text = new.str_at(&[field]);
+        if text != old.str_at(&[field]) {
+            errors.invalid(path.child(field), text, "field is immutable");
+        }
+    }
+    for field in [
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
         check::immutable(new, old, field, path, errors);
     }
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
-        check::immutable(new, old, field, path, errors);
+    common(new, path, errors);
+    if rules.known_finalizers {
+        known_finalizers(new, &path.child("finalizers"), errors);
     }
 }
 
@@ -172,15 +210,15 @@ mod tests {
     use super::*;
     use crate::apiserver::kinds::names;
 
-    fn check(meta: Value) -> Vec<String> {
+    const RULES: Rules<'_> = Rules {
+        namespaced: true,
+        name: &names::dns_subdomain,
+        known_finalizers: true,
+    };
+
+    fn check(meta: &Value) -> Vec<String> {
         let mut errors = Errors::new();
-        validate(
-            &meta,
-            true,
-            &names::dns_subdomain,
-            &Path::new("metadata"),
-            &mut errors,
-        );
+        validate(meta, RULES, &Path::new("metadata"), &mut errors);
         errors
             .0
             .iter()
@@ -229,7 +267,7 @@ mod tests {
             meta.as_object_mut()
                 .unwrap()
                 .extend(change.as_object().unwrap().clone());
-            assert_eq!(check(meta), expected);
+            assert_eq!(check(&meta), expected);
         }
     }
 
@@ -247,7 +285,7 @@ mod tests {
                 .unwrap()
                 .extend(change.as_object().unwrap().clone());
             let mut errors = Errors::new();
-            validate_update(&new, &old, &Path::new("metadata"), &mut errors);
+            validate_update(&new, &old, RULES, &Path::new("metadata"), &mut errors);
             assert_eq!(errors.0.len(), expected, "{errors:?}");
         }
     }

@@ -16,26 +16,24 @@ pub(crate) fn dns_label(name: &str, prefix: bool) -> Vec<String> {
 }
 
 /// The problems of a name that only has to fit into a path (RBAC).
-pub(crate) fn path_segment(name: &str, _prefix: bool) -> Vec<String> {
-    let mut problems = Vec::new();
+pub(crate) fn path_segment(name: &str, prefix: bool) -> Vec<String> {
     match name {
-        "." => problems.push("may not be '.'".to_owned()),
-        ".." => problems.push("may not be '..'".to_owned()),
-        _ => {
-            for forbidden in ['/', '%'] {
-                if name.contains(forbidden) {
-                    problems.push(format!("may not contain '{forbidden}'"));
-                }
-            }
-        }
+        "." | ".." if !prefix => vec![format!("may not be '{name}'")],
+        _ => ['/', '%']
+            .into_iter()
+            .filter(|forbidden| name.contains(*forbidden))
+            .map(|forbidden| format!("may not contain '{forbidden}'"))
+            .collect(),
     }
-    problems
 }
 
-/// A prefix may end in a dash, since something will follow it.
+/// A prefix may end in a dash, since something will follow it. Upstream looks past the character before the dash as well.
 fn whole(name: &str, prefix: bool) -> Cow<'_, str> {
-    match name.strip_suffix('-') {
-        Some(start) if prefix && !start.is_empty() => format!("{start}a").into(),
-        _ => name.into(),
+    if !prefix || name.len() < 2 || !name.ends_with('-') {
+        return name.into();
+    }
+    match name.get(..name.len() - 2) {
+        Some(start) => format!("{start}a").into(),
+        None => name.into(),
     }
 }

@@ -28,6 +28,18 @@ pub enum Propagation {
     Foreground,
 }
 
+/// What a kind checks of the metadata of an update. The server checks the metadata of every update once for all kinds; most
+/// kinds check it again with the rest of the object, and what is wrong is then reported as often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetadataCheck {
+    /// Nothing: the kind leaves it to the check for all kinds.
+    None,
+    /// What has changed (`ValidateObjectMetaUpdate` of Kubernetes).
+    Change,
+    /// What has changed, and the whole as if it were new (`ValidateObjectMeta` as well).
+    Whole,
+}
+
 /// `metav1.DeleteOptions`, decoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeleteOptions {
@@ -92,6 +104,17 @@ pub trait Strategy: Debug + Send + Sync + 'static {
         _old: &Value,
         _errors: &mut Errors,
     ) {
+    }
+    /// What the kind checks of the metadata of an update. Default: the change of a status, the whole of anything else.
+    fn metadata_check(&self, context: &Context<'_>) -> MetadataCheck {
+        match context.subresource {
+            Some("status") => MetadataCheck::Change,
+            _ => MetadataCheck::Whole,
+        }
+    }
+    /// Whether a finalizer without a domain must be a standard one. Default: for all but custom resources.
+    fn has_known_finalizers(&self) -> bool {
+        !self.custom()
     }
     /// How the object's name is checked: the problems of `name`, as text. `prefix`: it is a `generateName`.
     /// Default: a DNS subdomain.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{default_template, scale, validate_template};
 use crate::apiserver::kinds::check;
-use crate::apiserver::registry::strategy::{Context, Scale, Strategy};
+use crate::apiserver::registry::strategy::{Context, MetadataCheck, Scale, Strategy};
 use crate::object::Document;
 use crate::object::field::{Errors, Path};
 
@@ -46,6 +46,10 @@ impl Strategy for Deployment {
 
     fn status_keeps(&self) -> &[&[&str]] {
         &[&["metadata", "labels"]]
+    }
+
+    fn metadata_check(&self, _context: &Context<'_>) -> MetadataCheck {
+        MetadataCheck::Change
     }
 
     fn validate(&self, _context: &Context<'_>, object: &Value, errors: &mut Errors) {

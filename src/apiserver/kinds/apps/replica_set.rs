@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{default_template, scale, validate_template};
 use crate::apiserver::kinds::check;
-use crate::apiserver::registry::strategy::{Context, Scale, Strategy};
+use crate::apiserver::registry::strategy::{Context, MetadataCheck, Scale, Strategy};
 use crate::object::Document;
 use crate::object::field::{Errors, Path};
 
@@ -19,6 +19,10 @@ impl Strategy for ReplicaSet {
 
     fn prepare_create(&self, _context: &Context<'_>, object: &mut Value) {
         object["status"] = json!({"replicas": 0});
+    }
+
+    fn metadata_check(&self, _context: &Context<'_>) -> MetadataCheck {
+        MetadataCheck::Change
     }
 
     fn validate(&self, _context: &Context<'_>, object: &Value, errors: &mut Errors) {

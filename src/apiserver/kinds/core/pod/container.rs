@@ -139,7 +139,7 @@ fn ports<'a>(
         let at = || path.index(index);
         let name = port.str_at(&["name"]);
         if !name.is_empty() {
-            check::problems(name, port_name(name), &at().child("name"), errors);
+            check::problems(name, name::port(name), &at().child("name"), errors);
             if names.contains(&name) {
                 errors.duplicate(at().child("name"), name);
             }
@@ -161,32 +161,6 @@ fn ports<'a>(
             host_ports.push(taken);
         }
     }
-}
-
-/// The problems of a port's name (IANA service name, RFC 6335).
-fn port_name(name: &str) -> Vec<String> {
-    let mut problems = Vec::new();
-    if name.len() > 15 {
-        problems.push("must be no more than 15 bytes".to_owned());
-    }
-    if !name
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-    {
-        problems.push(
-            "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned(),
-        );
-    }
-    if !name.bytes().any(|byte| byte.is_ascii_lowercase()) {
-        problems.push("must contain at least one letter (a-z)".to_owned());
-    }
-    if name.contains("--") {
-        problems.push("must not contain consecutive hyphens".to_owned());
-    }
-    if name.starts_with('-') || name.ends_with('-') {
-        problems.push("must not begin or end with a hyphen".to_owned());
-    }
-    problems
 }
 
 fn environment(container: &Value, path: &Path, errors: &mut Errors) {
@@ -422,7 +396,7 @@ fn handler(holder: &Value, kinds: &[&str], path: &Path, errors: &mut Errors) {
 fn port_or_name(value: &Value, path: &Path, errors: &mut Errors) {
     match value.get("port") {
         Some(Value::String(name)) => {
-            check::problems(name, port_name(name), &path.child("port"), errors);
+            check::problems(name, name::port(name), &path.child("port"), errors);
         }
         Some(number) => check::port(number.as_i64(), &path.child("port"), errors),
         None => errors.invalid(
