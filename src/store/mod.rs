@@ -6,6 +6,8 @@
 //!
 //! Architecture invariant: a store holds keys, bytes and revisions; it knows no Kubernetes.
 
+#[cfg(feature = "durable")]
+mod durable;
 mod error;
 mod faulty;
 mod memory;
@@ -18,6 +20,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
+#[cfg(feature = "durable")]
+pub use self::durable::{DurableConfig, DurableStore, OpenError};
 pub use self::error::Error;
 pub use self::faulty::{Faults, FaultyStore};
 pub use self::memory::{MemoryConfig, MemoryStore};
@@ -48,6 +52,28 @@ pub enum Expect {
     Absent,
     /// The key was last modified at this revision. Otherwise [`Error::Conflict`], or [`Error::NotFound`] when it is gone.
     Modified(Revision),
+}
+
+impl Expect {
+    /// Whether the present state of `key` is the expected one.
+    ///
+    /// # Errors
+    /// Those named at the variants.
+    pub fn check(self, key: &str, present: Option<&Entry>) -> Result<()> {
+        let key = || key.to_owned();
+        match (self, present) {
+            (Self::Absent, Some(_)) => Err(Error::AlreadyExists { key: key() }),
+            (Self::Modified(_), None) => Err(Error::NotFound { key: key() }),
+            (Self::Modified(expected), Some(entry)) if entry.modified != expected => {
+                Err(Error::Conflict {
+                    key: key(),
+                    expected,
+                    actual: entry.modified,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Which entries to read. Build with [`Range::prefix`].

@@ -25,6 +25,15 @@ fn size(change: &Change) -> usize {
 }
 
 impl History {
+    /// An empty history, for a store that has forgotten what is up to `revision`.
+    #[cfg(feature = "durable")]
+    pub(super) fn beginning_after(revision: Revision) -> Self {
+        Self {
+            compacted: revision,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn push(&mut self, change: Change) {
         self.bytes += size(&change);
         self.changes.push_back(change);

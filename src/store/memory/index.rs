@@ -137,13 +137,13 @@ impl Index {
 
 /// When keys go by themselves.
 #[derive(Debug, Default)]
-pub(super) struct Expiry {
+pub(in crate::store) struct Expiry {
     by_key: BTreeMap<Arc<str>, Instant>,
     by_time: BTreeSet<(Instant, Arc<str>)>,
 }
 
 impl Expiry {
-    pub(super) fn set(&mut self, key: &Arc<str>, at: Option<Instant>) {
+    pub(in crate::store) fn set(&mut self, key: &Arc<str>, at: Option<Instant>) {
         self.clear(key);
         if let Some(at) = at {
             self.by_key.insert(key.clone(), at);
@@ -151,7 +151,7 @@ impl Expiry {
         }
     }
 
-    pub(super) fn clear(&mut self, key: &Arc<str>) {
+    pub(in crate::store) fn clear(&mut self, key: &Arc<str>) {
         // Most keys have no time to live, and most stores no such key.
         if self.by_key.is_empty() {
             return;
@@ -162,12 +162,12 @@ impl Expiry {
     }
 
     /// The next time at which a key goes.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub(in crate::store) fn next(&self) -> Option<Instant> {
         self.by_time.first().map(|(at, _)| *at)
     }
 
     /// Takes a key whose time has come.
-    pub(super) fn due(&mut self, now: Instant) -> Option<Arc<str>> {
+    pub(in crate::store) fn due(&mut self, now: Instant) -> Option<Arc<str>> {
         if self.next()? > now {
             return None;
         }

@@ -3,7 +3,12 @@
 mod history;
 mod index;
 mod keeper;
+#[cfg(feature = "durable")]
+mod mirror;
 mod watch;
+
+#[cfg(feature = "durable")]
+pub(in crate::store) use self::index::Expiry;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +30,7 @@ use super::{Change, Entry, Error, Expect, Page, Range, Result, Revision, Store, 
 pub struct MemoryConfig {
     history_events: usize,
     history_bytes: usize,
-    max_value: usize,
+    pub(in crate::store) max_value: usize,
     progress: Duration,
 }
 
@@ -150,8 +155,14 @@ impl MemoryStore {
 impl Shared {
     /// Makes a change at the next revision and tells the watchers.
     fn commit(&self, state: &mut State, make: impl FnOnce(Revision) -> Change) -> Revision {
-        state.revision += 1;
-        let change = make(state.revision);
+        let change = make(state.revision + 1);
+        self.apply(state, change, &mut |_| {});
+        state.revision
+    }
+
+    /// Makes a change the present and tells the watchers; what history drops for it is given to `forgotten`.
+    fn apply(&self, state: &mut State, change: Change, forgotten: &mut dyn FnMut(Change)) {
+        state.revision = change.revision();
         state.index.apply(&change);
         let key = change.key().clone();
         state.history.push(change);
@@ -159,10 +170,9 @@ impl Shared {
             .history
             .exceeds(self.config.history_events, self.config.history_bytes)
         {
-            state.forget_oldest();
+            state.forget_oldest().map(&mut *forgotten);
         }
         self.watchers.wake(&key);
-        state.revision
     }
 
     fn delete(&self, state: &mut State, entry: Entry) -> Revision {
@@ -186,10 +196,20 @@ impl Shared {
 
 impl State {
     /// Drops the oldest change, and the version that it superseded.
-    fn forget_oldest(&mut self) {
-        if let Some(change) = self.history.pop() {
-            self.index.forget(&change);
+    fn forget_oldest(&mut self) -> Option<Change> {
+        let change = self.history.pop()?;
+        self.index.forget(&change);
+        Some(change)
+    }
+
+    /// Forgets what is before `revision`, and tells what that was.
+    fn forget_until(&mut self, revision: Revision) -> Result<Vec<Change>> {
+        self.check(revision)?;
+        let mut forgotten = Vec::new();
+        while self.history.compacted() < revision {
+            forgotten.extend(self.forget_oldest());
         }
+        Ok(forgotten)
     }
 
     /// Whether a read or watch at `revision` is possible.
@@ -239,31 +259,7 @@ impl Store for MemoryStore {
         }
         let mut state = self.shared.state.write();
         let previous = state.index.get(key);
-        match (expect, &previous) {
-            (Expect::Absent, Some(_)) => {
-                return Err(Error::AlreadyExists {
-                    key: key.to_owned(),
-                });
-            }
-            (Expect::Modified(_), None) => {
-                return Err(Error::NotFound {
-                    key: key.to_owned(),
-                });
-            }
-            (
-                Expect::Modified(expected),
-                Some(Entry {
-                    modified: actual, ..
-                }),
-            ) if *actual != expected => {
-                return Err(Error::Conflict {
-                    key: key.to_owned(),
-                    expected,
-                    actual: *actual,
-                });
-            }
-            _ => {}
-        }
+        expect.check(key, previous.as_ref())?;
         let key: Arc<str> = previous
             .as_ref()
             .map_or_else(|| key.into(), |previous| previous.key.clone());
@@ -297,12 +293,8 @@ impl Store for MemoryStore {
                 key: key.to_owned(),
             });
         };
-        if let Some(expected) = expect.filter(|expected| *expected != entry.modified) {
-            return Err(Error::Conflict {
-                key: key.to_owned(),
-                expected,
-                actual: entry.modified,
-            });
+        if let Some(expected) = expect {
+            Expect::Modified(expected).check(key, Some(&entry))?;
         }
         let revision = self.shared.delete(&mut state, entry.clone());
         Ok((entry, revision))
@@ -315,12 +307,7 @@ impl Store for MemoryStore {
     }
 
     async fn compact(&self, revision: Revision) -> Result<()> {
-        let mut state = self.shared.state.write();
-        state.check(revision)?;
-        while state.history.compacted() < revision {
-            state.forget_oldest();
-        }
-        Ok(())
+        self.shared.state.write().forget_until(revision).map(drop)
     }
 
     async fn revision(&self) -> Result<Revision> {

@@ -1,0 +1,376 @@
+//! The file: one table of records by revision, in redb. Blocking; called on tokio's blocking threads only.
+//!
+//! A record is the change that its revision made. Records stay until nothing needs them: the newest record of each key, and
+//! all within the history. What was compacted is a number in a second table, written with the deletions that it allows.
+
+use std::path::{Path, PathBuf};
+
+use redb::{
+    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    StorageError, TableDefinition, WriteTransaction,
+};
+
+use super::record::Record;
+use super::{OpenError, io};
+use crate::store::Revision;
+
+const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+const FACTS: TableDefinition<'_, &str, u64> = TableDefinition::new("facts");
+const COMPACTED: &str = "compacted";
+/// The newest revision, for when its record is gone with its key.
+const NEWEST: &str = "newest";
+const FORMAT: &str = "format";
+const FORMAT_NOW: u64 = 1;
+/// Values are in memory anyway; the engine needs room for the inner pages only.
+const CACHE: usize = 32 << 20;
+
+/// What is written in one commit.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// The newest revision before it. Records after it are of a batch that failed, and go.
+    pub base: Revision,
+    /// New records, by growing revision.
+    pub records: Vec<(Revision, Vec<u8>)>,
+    /// Records that nothing needs any more.
+    pub obsolete: Vec<Revision>,
+    /// Up to where history was forgotten.
+    pub compacted: Revision,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.obsolete.is_empty()
+    }
+
+    fn newest(&self) -> Option<Revision> {
+        self.records.last().map(|(revision, _)| *revision)
+    }
+}
+
+/// How the file is opened.
+pub(super) type Opener = fn(&Path) -> Result<Database, DatabaseError>;
+
+/// Opens the file of this path, or makes it.
+pub(super) fn from_path(path: &Path) -> Result<Database, DatabaseError> {
+    builder().create(path)
+}
+
+/// The open file.
+#[derive(Debug)]
+pub(super) struct Log {
+    path: PathBuf,
+    open: Opener,
+    durability: Durability,
+    /// `None` after a failure, until it could be opened again.
+    database: Option<Database>,
+}
+
+/// What a log held when it was opened.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub compacted: Revision,
+    pub newest: Revision,
+    /// In the order of their revisions.
+    pub records: Vec<(Revision, Record)>,
+}
+
+/// The failure of a commit.
+#[derive(Debug, thiserror::Error)]
+#[error("the log cannot be written: {0}")]
+pub(super) struct WriteError(#[source] redb::Error);
+
+impl<E: Into<redb::Error>> From<E> for WriteError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl Log {
+    /// Opens the file, or makes it, and reads it whole. Every page's checksum is verified.
+    pub(super) fn open(
+        path: &Path,
+        durability: Durability,
+        open: Opener,
+    ) -> Result<(Self, Contents), OpenError> {
+        let is_new = !path.exists();
+        let database = open(path).map_err(|error| failed(path, error.into()))?;
+        if is_new {
+            // The name of a new file is safe when its directory is.
+            sync_directory(path)?;
+        }
+        let mut log = Self {
+            path: path.to_owned(),
+            open,
+            durability,
+            database: Some(database),
+        };
+        log.begin().map_err(|error| failed(path, error.0))?;
+        let contents = log.read()?;
+        log.shrink();
+        Ok((log, contents))
+    }
+
+    /// Makes the tables of a new file.
+    fn begin(&mut self) -> Result<(), WriteError> {
+        let Some(database) = &self.database else {
+            return Ok(());
+        };
+        let transaction = database.begin_write()?;
+        {
+            transaction.open_table(LOG)?;
+            let mut facts = transaction.open_table(FACTS)?;
+            if facts.is_empty()? {
+                facts.insert(FORMAT, FORMAT_NOW)?;
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn read(&self) -> Result<Contents, OpenError> {
+        let Some(database) = &self.database else {
+            return Ok(Contents::default());
+        };
+        let read = || -> Result<(Contents, Option<Revision>), redb::Error> {
+            let transaction = database.begin_read()?;
+            let (log, facts) = (transaction.open_table(LOG)?, transaction.open_table(FACTS)?);
+            let fact = |name| Ok::<_, redb::Error>(facts.get(name)?.map(|fact| fact.value()));
+            let mut contents = Contents {
+                compacted: fact(COMPACTED)?.unwrap_or(0),
+                newest: fact(NEWEST)?.unwrap_or(0),
+                records: Vec::with_capacity(usize::try_from(log.len()?).unwrap_or(0)),
+            };
+            if fact(FORMAT)? != Some(FORMAT_NOW) {
+                return Ok((contents, Some(0)));
+            }
+            for record in log.iter()? {
+                let (revision, bytes) = record?;
+                let revision = revision.value();
+                let Some(record) = Record::decode(bytes.value()) else {
+                    return Ok((contents, Some(revision)));
+                };
+                contents.newest = contents.newest.max(revision);
+                contents.records.push((revision, record));
+            }
+            Ok((contents, None))
+        };
+        match read().map_err(|error| failed(&self.path, error))? {
+            (contents, None) => Ok(contents),
+            (_, Some(0)) => Err(OpenError::Format {
+                path: self.path.clone(),
+            }),
+            (_, Some(revision)) => Err(OpenError::Damaged {
+                path: self.path.clone(),
+                what: format!("the record of revision {revision} is none"),
+            }),
+        }
+    }
+
+    /// Gives unused space back to the file system when it is most of the file.
+    fn shrink(&mut self) {
+        const WORTH_IT: u64 = 64 << 20;
+        let Some(database) = &mut self.database else {
+            return;
+        };
+        let used = || -> Result<u64, redb::Error> {
+            let transaction = database.begin_write()?;
+            let stats = transaction.stats()?;
+            transaction.abort()?;
+            Ok(stats.stored_bytes() + stats.metadata_bytes())
+        };
+        let size = std::fs::metadata(&self.path).map_or(0, |file| file.len());
+        if size > WORTH_IT && used().is_ok_and(|used| used < size / 2) {
+            // Whether it succeeds matters to the size of the file only.
+            if let Err(error) = database.compact() {
+                tracing::warn!(%error, "the store's file could not be made smaller");
+            }
+        }
+    }
+
+    /// Writes a batch: whole and durable, or not at all.
+    ///
+    /// A failure may come so late that the batch is on disk all the same. So the file is opened again and asked.
+    pub(super) fn commit(&mut self, batch: &Batch) -> Result<(), WriteError> {
+        let error = match self.write(batch) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        // After an error of the file the engine trusts itself no more, and nor do we.
+        self.database = None;
+        let stored = self.reopen()?;
+        match batch.newest() {
+            Some(newest) if stored >= newest => Ok(()),
+            _ => Err(error),
+        }
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), WriteError> {
+        if self.database.is_none() {
+            self.reopen()?;
+        }
+        let Some(database) = &self.database else {
+            return Ok(());
+        };
+        let mut transaction = database.begin_write()?;
+        transaction.set_durability(self.durability)?;
+        write(&transaction, batch)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Opens the file after a failure; the newest revision in it.
+    fn reopen(&mut self) -> Result<Revision, WriteError> {
+        let database = (self.open)(&self.path)?;
+        let newest = {
+            let transaction = database.begin_read()?;
+            let facts = transaction.open_table(FACTS)?;
+            facts.get(NEWEST)?.map_or(0, |newest| newest.value())
+        };
+        self.database = Some(database);
+        Ok(newest)
+    }
+
+    /// Makes what was written so far durable; for a log that does not do so with each commit.
+    pub(super) fn flush(&mut self) -> Result<(), WriteError> {
+        let Some(database) = &self.database else {
+            return Ok(());
+        };
+        let mut transaction = database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// What a copy is made of: the file as it is now, while writes go on.
+    pub(super) fn snapshot(&self) -> Result<Snapshot, WriteError> {
+        let Some(database) = &self.database else {
+            return Err(StorageError::Io(std::io::Error::other("the log is closed")).into());
+        };
+        Ok(Snapshot(database.begin_read()?))
+    }
+}
+
+/// A log as it was at one moment.
+#[derive(Debug)]
+pub(super) struct Snapshot(redb::ReadTransaction);
+
+impl Snapshot {
+    /// Copies it into a file of its own, which is there whole or not at all.
+    pub(super) fn copy(&self, to: &Path) -> Result<(), OpenError> {
+        /// Records in a commit of the copy.
+        const CHUNK: usize = 10_000;
+        let part = to.with_extension("part");
+        match std::fs::remove_file(&part) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io(&part, error));
+            }
+            _ => {}
+        }
+        let copy = || -> Result<(), redb::Error> {
+            let database = builder().create(&part)?;
+            let log = self.0.open_table(LOG)?;
+            let mut records = log.iter()?.peekable();
+            loop {
+                let mut transaction = database.begin_write()?;
+                let last = {
+                    let mut copy = transaction.open_table(LOG)?;
+                    for record in records.by_ref().take(CHUNK) {
+                        let (revision, bytes) = record?;
+                        copy.insert(revision.value(), bytes.value())?;
+                    }
+                    records.peek().is_none()
+                };
+                if last {
+                    let mut facts = transaction.open_table(FACTS)?;
+                    for fact in self.0.open_table(FACTS)?.iter()? {
+                        let (name, value) = fact?;
+                        facts.insert(name.value(), value.value())?;
+                    }
+                } else {
+                    transaction.set_durability(Durability::None)?;
+                }
+                transaction.commit()?;
+                if last {
+                    return Ok(());
+                }
+            }
+        };
+        copy().map_err(|error| failed(&part, error))?;
+        std::fs::rename(&part, to).map_err(|error| io(to, error))?;
+        sync_directory(to)
+    }
+}
+
+fn write(transaction: &WriteTransaction, batch: &Batch) -> Result<(), redb::Error> {
+    let mut log = transaction.open_table(LOG)?;
+    let stray = log
+        .last()?
+        .is_some_and(|(last, _)| last.value() > batch.base);
+    if stray {
+        log.retain_in(batch.base + 1.., |_, _| false)?;
+    }
+    for (revision, record) in &batch.records {
+        log.insert(revision, record.as_slice())?;
+    }
+    for revision in &batch.obsolete {
+        log.remove(revision)?;
+    }
+    let mut facts = transaction.open_table(FACTS)?;
+    if let Some(newest) = batch.newest() {
+        facts.insert(NEWEST, newest)?;
+    }
+    facts.insert(COMPACTED, batch.compacted)?;
+    Ok(())
+}
+
+pub(super) fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder
+        .set_cache_size(CACHE)
+        .set_check_integrity_on_open(true);
+    builder
+}
+
+/// What a failure to open or read means for whoever runs the store.
+fn failed(path: &Path, error: redb::Error) -> OpenError {
+    let path = path.to_owned();
+    match error {
+        redb::Error::DatabaseAlreadyOpen => OpenError::Locked { path },
+        redb::Error::Corrupted(what) => OpenError::Damaged { path, what },
+        redb::Error::UpgradeRequired(_) => OpenError::Format { path },
+        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            OpenError::Damaged {
+                path,
+                what: error.to_string(),
+            }
+        }
+        redb::Error::Io(source) => OpenError::Io { path, source },
+        other => OpenError::Io {
+            path,
+            source: std::io::Error::other(other),
+        },
+    }
+}
+
+fn sync_directory(of: &Path) -> Result<(), OpenError> {
+    let directory = of.parent().unwrap_or(of);
+    let synced = std::fs::File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| io(directory, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_engine_become_ours() {
+        let path = Path::new("/x");
+        let locked = failed(path, redb::Error::DatabaseAlreadyOpen);
+        assert!(matches!(locked, OpenError::Locked { .. }));
+        let damaged = failed(path, redb::Error::Corrupted("page 7".into()));
+        assert_eq!(
+            damaged.to_string(),
+            "/x is damaged: page 7; restore it from a backup"
+        );
+    }
+}

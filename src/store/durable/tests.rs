@@ -1,0 +1,298 @@
+//! What a restart, a crash, a damaged file and a full disk do to a durable store.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::StreamExt;
+
+use super::*;
+use crate::clock::Clock;
+use crate::store::{Change, WatchEvent};
+
+mod disk;
+
+/// A directory that goes with the test.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(name: &str) -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("homeostat-{name}-{}-{number}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+    async fn open(&self) -> DurableStore {
+        DurableStore::open(&self.0, DurableConfig::default())
+            .await
+            .unwrap()
+    }
+    fn file(&self) -> PathBuf {
+        self.0.join(FILE)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What is in a store: key, value, created, modified.
+async fn contents(store: &dyn Store) -> Vec<(String, Bytes, Revision, Revision)> {
+    let page = store.range(Range::prefix("")).await.unwrap();
+    let entries = page.entries.into_iter();
+    entries
+        .map(|entry| {
+            (
+                entry.key.to_string(),
+                entry.value,
+                entry.created,
+                entry.modified,
+            )
+        })
+        .collect()
+}
+
+async fn write(store: &DurableStore, key: &str, value: &str) -> Revision {
+    let expect = store
+        .get(key)
+        .await
+        .unwrap()
+        .map_or(Expect::Absent, |entry| Expect::Modified(entry.modified));
+    store
+        .put(key, value.to_owned().into(), expect, None)
+        .await
+        .unwrap()
+}
+
+#[cfg(feature = "testing")]
+#[tokio::test]
+async fn keeps_the_contract() {
+    let place = Temporary::new("contract");
+    let number = AtomicU64::new(0);
+    crate::testing::conformance::store::run(|| async {
+        let directory = place
+            .0
+            .join(number.fetch_add(1, Ordering::Relaxed).to_string());
+        let store = DurableStore::open(directory, DurableConfig::default()).await;
+        Box::new(store.unwrap()) as Box<dyn Store>
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn goes_on_after_a_restart() {
+    let place = Temporary::new("restart");
+    let store = place.open().await;
+    write(&store, "/a", "1").await;
+    let second = write(&store, "/b", "2").await;
+    write(&store, "/a", "3").await;
+    let (_, newest) = store.delete("/b", None).await.unwrap();
+    let before = contents(&store).await;
+    store.close().await;
+    assert!(
+        store
+            .put("/c", "4".into(), Expect::Absent, None)
+            .await
+            .is_err()
+    );
+
+    let store = place.open().await;
+    assert_eq!(contents(&store).await, before);
+    assert_eq!(store.revision().await.unwrap(), newest);
+    let past = store.range(Range::prefix("/").at(second)).await.unwrap();
+    assert_eq!(past.entries.len(), 2);
+    let mut watch = store.watch("/", second).await.unwrap();
+    let Some(Ok(WatchEvent::Changes(changes))) = watch.next().await else {
+        panic!("no changes")
+    };
+    assert_eq!(changes.len(), 2);
+    assert!(matches!(&changes[0], Change::Put { previous: Some(old), .. } if old.value == "1"));
+    assert_eq!(write(&store, "/c", "4").await, newest + 1);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn compaction_survives_and_reclaims() {
+    let place = Temporary::new("compact");
+    let store = place.open().await;
+    for number in 0..300 {
+        write(&store, "/a", &number.to_string()).await;
+    }
+    let (_, newest) = store.delete("/a", None).await.unwrap();
+    store.compact(newest).await.unwrap();
+    write(&store, "/b", "stays").await;
+    store.close().await;
+    // One record is left, of the key that is left.
+    let (log, contents) = Log::open(&place.file(), Durability::Immediate, log::from_path).unwrap();
+    assert_eq!(contents.records.len(), 1);
+    assert_eq!((contents.compacted, contents.newest), (newest, newest + 1));
+    drop(log);
+    let store = place.open().await;
+    assert_eq!(store.revision().await.unwrap(), newest + 1);
+    let past = store.range(Range::prefix("/").at(newest - 1)).await;
+    assert!(matches!(past, Err(Error::Compacted { oldest }) if oldest == newest));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn the_newest_revision_outlives_its_key() {
+    let place = Temporary::new("newest");
+    let store = place.open().await;
+    write(&store, "/a", "1").await;
+    let (_, newest) = store.delete("/a", None).await.unwrap();
+    store.compact(newest).await.unwrap();
+    store.close().await;
+    let store = place.open().await;
+    assert_eq!(store.revision().await.unwrap(), newest);
+    assert_eq!(write(&store, "/a", "2").await, newest + 1);
+    let mut watch = store.watch("/", newest).await.unwrap();
+    assert!(
+        matches!(watch.next().await, Some(Ok(WatchEvent::Changes(changes))) if changes.len() == 1)
+    );
+    store.close().await;
+}
+
+#[tokio::test]
+async fn history_is_bounded_on_disk() {
+    let place = Temporary::new("bounded");
+    let config = DurableConfig::default().memory(MemoryConfig::default().history_events(10));
+    let store = DurableStore::open(&place.0, config).await.unwrap();
+    for number in 0..500 {
+        write(&store, &format!("/{}", number % 3), "x").await;
+    }
+    store.close().await;
+    let (_, contents) = Log::open(&place.file(), Durability::Immediate, log::from_path).unwrap();
+    assert!(contents.records.len() < 20, "{}", contents.records.len());
+}
+
+#[tokio::test]
+async fn time_to_live_begins_anew() {
+    let place = Temporary::new("ttl");
+    let store = place.open().await;
+    let ttl = Some(Duration::from_millis(300));
+    store
+        .put("/a", "1".into(), Expect::Absent, ttl)
+        .await
+        .unwrap();
+    store.close().await;
+    let store = place.open().await;
+    assert!(store.get("/a").await.unwrap().is_some());
+    let mut watch = store
+        .watch("/", store.revision().await.unwrap())
+        .await
+        .unwrap();
+    let gone = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            if let Some(Ok(WatchEvent::Changes(changes))) = watch.next().await {
+                return changes;
+            }
+        }
+    });
+    assert!(matches!(gone.await.unwrap()[0], Change::Delete { .. }));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_second_opener_is_told() {
+    let place = Temporary::new("lock");
+    let store = place.open().await;
+    let second = DurableStore::open(&place.0, DurableConfig::default())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        second.to_string(),
+        format!("{} is in use by another process", place.file().display())
+    );
+    store.close().await;
+}
+
+#[tokio::test]
+async fn backups_are_whole_while_writes_go_on() {
+    let place = Temporary::new("backup");
+    let store = place.open().await;
+    for number in 0..50 {
+        write(&store, &format!("/{number:03}"), "x").await;
+    }
+    let copy = place.0.join("copy");
+    let writes = async {
+        for number in 50..100 {
+            write(&store, &format!("/{number:03}"), "x").await;
+        }
+    };
+    let (backup, ()) = futures::join!(store.backup(&copy), writes);
+    backup.unwrap();
+    store.close().await;
+    let other = Temporary::new("restored");
+    DurableStore::restore(&copy, &other.0).await.unwrap();
+    let again = DurableStore::restore(&copy, &other.0).await;
+    assert!(matches!(again, Err(OpenError::Exists { .. })));
+    let restored = other.open().await;
+    let found = contents(&restored).await;
+    // A prefix of the writes, by revision.
+    assert!((50..=100).contains(&found.len()));
+    let newest = restored.revision().await.unwrap();
+    assert_eq!(found.len(), usize::try_from(newest).unwrap());
+    restored.close().await;
+    let missing = DurableStore::restore(place.0.join("none"), place.0.join("new")).await;
+    assert!(matches!(missing, Err(OpenError::Io { .. })));
+}
+
+#[tokio::test]
+async fn relaxed_stores_keep_all_when_closed() {
+    let place = Temporary::new("relaxed");
+    let config = DurableConfig::default().relaxed(Duration::from_secs(60));
+    let store = DurableStore::open(&place.0, config).await.unwrap();
+    write(&store, "/a", "1").await;
+    store.close().await;
+    let store = place.open().await;
+    assert!(store.get("/a").await.unwrap().is_some());
+    store.close().await;
+}
+
+/// Damage is told, or it is where nothing is; what is served is what was written.
+#[tokio::test]
+async fn damaged_files_are_not_served() {
+    let place = Temporary::new("damage");
+    let store = place.open().await;
+    for number in 0..200 {
+        write(&store, &format!("/{number}"), &"v".repeat(100)).await;
+    }
+    let expected = contents(&store).await;
+    store.close().await;
+    let whole = std::fs::read(place.file()).unwrap();
+    let clock = Clock::seeded(11);
+    let mut told = 0;
+    for attempt in 0..240 {
+        let mut bytes = whole.clone();
+        // Half of them in the head of the file, which says where everything is.
+        let within = if attempt % 2 == 0 {
+            320
+        } else {
+            bytes.len() as u64
+        };
+        let at = usize::try_from(clock.below(within)).unwrap();
+        if attempt % 8 == 3 {
+            bytes.truncate(at);
+        } else {
+            bytes[at] ^= 1 << (attempt % 8);
+        }
+        std::fs::write(place.file(), &bytes).unwrap();
+        match DurableStore::open(&place.0, DurableConfig::default()).await {
+            Ok(store) => {
+                let found = contents(&store).await;
+                store.close().await;
+                // An empty file is a new store, as a missing one is.
+                assert!(
+                    found == expected || bytes.is_empty(),
+                    "byte {at} of attempt {attempt}"
+                );
+            }
+            Err(OpenError::Damaged { .. } | OpenError::Format { .. } | OpenError::Io { .. }) => {
+                told += 1;
+            }
+            Err(other) => panic!("byte {at}: {other}"),
+        }
+    }
+    assert!(told > 20, "only {told} of 240 were told of");
+}

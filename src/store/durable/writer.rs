@@ -1,0 +1,408 @@
+//! The one task that writes: plans a batch over what is there, commits it to the log, shows it, answers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until};
+
+use super::log::{Batch, Contents, Log, Snapshot, WriteError};
+use super::record;
+use crate::store::memory::Expiry;
+use crate::store::{Change, Entry, Error, Expect, MemoryConfig, MemoryStore, Result, Revision};
+
+/// So many operations share a commit.
+const MOST: usize = 1024;
+/// After a failed commit, expired keys are tried again this much later.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What is asked of the writer.
+#[derive(Debug)]
+pub(super) enum Operation {
+    Put {
+        key: String,
+        value: Bytes,
+        expect: Expect,
+        ttl: Option<Duration>,
+        answer: oneshot::Sender<Result<Revision>>,
+    },
+    Delete {
+        key: String,
+        expect: Option<Revision>,
+        answer: oneshot::Sender<Result<(Entry, Revision)>>,
+    },
+    Compact {
+        revision: Revision,
+        answer: oneshot::Sender<Result<()>>,
+    },
+    Snapshot(oneshot::Sender<std::io::Result<Snapshot>>),
+    Close,
+}
+
+/// What is to be told once the batch is on disk, or is not.
+#[derive(Debug)]
+enum Answer {
+    Put(oneshot::Sender<Result<Revision>>, Result<Revision>),
+    Delete(
+        oneshot::Sender<Result<(Entry, Revision)>>,
+        Result<(Entry, Revision)>,
+    ),
+    Compact(oneshot::Sender<Result<()>>),
+}
+
+/// A store's contents, read from its log.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub memory: MemoryStore,
+    expiring: Vec<(Arc<str>, Duration)>,
+    obsolete: Vec<Revision>,
+}
+
+/// Replays a log into memory.
+pub(super) fn load(config: MemoryConfig, contents: Contents) -> Loaded {
+    let memory = MemoryStore::mirror(config, contents.compacted);
+    let mut expiring = BTreeMap::new();
+    let mut obsolete = Vec::new();
+    for (revision, record) in contents.records {
+        let change = change(
+            memory.present(&record.key),
+            record.key,
+            record.value,
+            revision,
+        );
+        let Some(change) = change else { continue };
+        match record.ttl {
+            Some(ttl) => expiring.insert(change.key().clone(), ttl),
+            None => expiring.remove(change.key()),
+        };
+        let forgotten = memory.apply(vec![change]);
+        obsolete.extend(forgotten.iter().flat_map(unneeded));
+    }
+    memory.catch_up(contents.newest);
+    Loaded {
+        memory,
+        expiring: expiring.into_iter().collect(),
+        obsolete,
+    }
+}
+
+/// The change that sets `key` to `value` at `revision`; `None` for the deletion of what is not there.
+fn change(
+    previous: Option<Entry>,
+    key: Arc<str>,
+    value: Option<Bytes>,
+    revision: Revision,
+) -> Option<Change> {
+    match (value, previous) {
+        (Some(value), previous) => {
+            let created = previous.as_ref().map_or(revision, |entry| entry.created);
+            Some(Change::Put {
+                entry: Entry {
+                    key: previous.as_ref().map_or(key, |entry| entry.key.clone()),
+                    value,
+                    created,
+                    modified: revision,
+                },
+                previous,
+            })
+        }
+        (None, Some(previous)) => Some(Change::Delete { previous, revision }),
+        (None, None) => None,
+    }
+}
+
+/// The records that nothing needs once `change` is forgotten: those it superseded, and a deletion's own.
+fn unneeded(change: &Change) -> impl Iterator<Item = Revision> + use<> {
+    let (superseded, own) = match change {
+        Change::Put { previous, .. } => (previous.as_ref().map(|entry| entry.modified), None),
+        Change::Delete { previous, revision } => (Some(previous.modified), Some(*revision)),
+    };
+    superseded.into_iter().chain(own)
+}
+
+/// Changes that are decided and not yet on disk.
+#[derive(Debug)]
+struct Plan<'a> {
+    memory: &'a MemoryStore,
+    /// The last planned revision.
+    revision: Revision,
+    /// What planned changes make of keys; the others are as in memory.
+    ahead: BTreeMap<Arc<str>, Option<Entry>>,
+    changes: Vec<(Change, Option<Duration>)>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(memory: &'a MemoryStore) -> Self {
+        Self {
+            memory,
+            revision: memory.newest(),
+            ahead: BTreeMap::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    fn present(&self, key: &str) -> Option<Entry> {
+        match self.ahead.get(key) {
+            Some(planned) => planned.clone(),
+            None => self.memory.present(key),
+        }
+    }
+
+    fn make(&mut self, change: Change, ttl: Option<Duration>) -> Revision {
+        self.revision = change.revision();
+        let entry = match &change {
+            Change::Put { entry, .. } => Some(entry.clone()),
+            Change::Delete { .. } => None,
+        };
+        self.ahead.insert(change.key().clone(), entry);
+        self.changes.push((change, ttl));
+        self.revision
+    }
+
+    fn put(
+        &mut self,
+        key: &str,
+        value: Bytes,
+        expect: Expect,
+        ttl: Option<Duration>,
+    ) -> Result<Revision> {
+        let previous = self.present(key);
+        expect.check(key, previous.as_ref())?;
+        let change = change(previous, key.into(), Some(value), self.revision + 1);
+        Ok(change.map_or(self.revision, |change| self.make(change, ttl)))
+    }
+
+    fn delete(&mut self, key: &str, expect: Option<Revision>) -> Result<(Entry, Revision)> {
+        let Some(previous) = self.present(key) else {
+            return Err(Error::NotFound {
+                key: key.to_owned(),
+            });
+        };
+        if let Some(expected) = expect {
+            Expect::Modified(expected).check(key, Some(&previous))?;
+        }
+        let revision = self.revision + 1;
+        let deleted = previous.clone();
+        self.make(Change::Delete { previous, revision }, None);
+        Ok((deleted, revision))
+    }
+}
+
+/// The task's state.
+#[derive(Debug)]
+pub(super) struct Writer {
+    memory: MemoryStore,
+    /// `None` only while a commit has it.
+    log: Option<Log>,
+    expiry: Expiry,
+    /// Records that are to go with the next commit.
+    obsolete: Vec<Revision>,
+    relaxed: Option<Duration>,
+    /// When a relaxed log is to be made durable.
+    flush: Option<Instant>,
+}
+
+impl Writer {
+    pub(super) fn new(log: Log, loaded: Loaded, relaxed: Option<Duration>) -> Self {
+        let mut expiry = Expiry::default();
+        let now = Instant::now();
+        for (key, ttl) in loaded.expiring {
+            expiry.set(&key, Some(now + ttl));
+        }
+        Self {
+            memory: loaded.memory,
+            log: Some(log),
+            expiry,
+            obsolete: loaded.obsolete,
+            relaxed,
+            flush: None,
+        }
+    }
+
+    /// Works until the store is closed or dropped.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Operation>) {
+        let mut operations = Vec::with_capacity(MOST);
+        loop {
+            let next = self.expiry.next().into_iter().chain(self.flush).min();
+            let received = tokio::select! {
+                biased;
+                received = queue.recv_many(&mut operations, MOST) => received,
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => usize::MAX,
+            };
+            let closes = operations
+                .iter()
+                .any(|operation| matches!(operation, Operation::Close));
+            self.work(&mut operations).await;
+            if self.flush.is_some_and(|at| at <= Instant::now()) {
+                self.flush().await;
+            }
+            if received == 0 || closes {
+                break;
+            }
+        }
+        queue.close();
+        // Who came later learns that the store is closed, for its operation is dropped with the queue.
+        if self.relaxed.is_some() {
+            self.flush().await;
+        }
+    }
+
+    async fn work(&mut self, operations: &mut Vec<Operation>) {
+        let memory = self.memory.clone();
+        let mut plan = Plan::new(&memory);
+        let mut answers = Vec::with_capacity(operations.len());
+        let mut expired = Vec::new();
+        while let Some(key) = self.expiry.due(Instant::now()) {
+            if plan.delete(&key, None).is_ok() {
+                expired.push(key);
+            }
+        }
+        for operation in operations.drain(..) {
+            match operation {
+                Operation::Put {
+                    key,
+                    value,
+                    expect,
+                    ttl,
+                    answer,
+                } => answers.push(Answer::Put(answer, plan.put(&key, value, expect, ttl))),
+                Operation::Delete {
+                    key,
+                    expect,
+                    answer,
+                } => answers.push(Answer::Delete(answer, plan.delete(&key, expect))),
+                Operation::Compact { revision, answer } => match memory.forget(revision) {
+                    Ok(forgotten) => {
+                        self.obsolete.extend(forgotten.iter().flat_map(unneeded));
+                        answers.push(Answer::Compact(answer));
+                    }
+                    Err(error) => drop(answer.send(Err(error))),
+                },
+                Operation::Snapshot(answer) => {
+                    let snapshot = self.log.as_ref().map_or_else(
+                        || Err(std::io::Error::other("the log is closed")),
+                        |log| log.snapshot().map_err(std::io::Error::other),
+                    );
+                    drop(answer.send(snapshot));
+                }
+                Operation::Close => {}
+            }
+        }
+        let (base, changes) = (memory.newest(), plan.changes);
+        let committed = self.commit(base, &changes).await;
+        if committed.is_ok() {
+            self.show(changes);
+        } else {
+            for key in expired {
+                self.expiry.set(&key, Some(Instant::now() + AGAIN));
+            }
+        }
+        for answer in answers {
+            answer.give(&committed);
+        }
+    }
+
+    /// Writes the changes, and removes what is obsolete.
+    async fn commit(
+        &mut self,
+        base: Revision,
+        changes: &[(Change, Option<Duration>)],
+    ) -> Result<(), Arc<WriteError>> {
+        let records = changes
+            .iter()
+            .map(|(change, ttl)| (change.revision(), record::encode(change, *ttl)));
+        let batch = Batch {
+            base,
+            records: records.collect(),
+            obsolete: std::mem::take(&mut self.obsolete),
+            compacted: self.memory.compacted(),
+        };
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let (result, batch) = self
+            .with_log(move |log| {
+                let result = log.commit(&batch);
+                (result, batch)
+            })
+            .await;
+        match result {
+            Ok(()) => {
+                if let Some(interval) = self.relaxed {
+                    self.flush.get_or_insert_with(|| Instant::now() + interval);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "a batch of writes failed");
+                self.obsolete = batch.obsolete;
+                Err(Arc::new(error))
+            }
+        }
+    }
+
+    /// Makes committed changes the present.
+    fn show(&mut self, changes: Vec<(Change, Option<Duration>)>) {
+        let now = Instant::now();
+        let mut shown = Vec::with_capacity(changes.len());
+        for (change, ttl) in changes {
+            self.expiry.set(change.key(), ttl.map(|ttl| now + ttl));
+            shown.push(change);
+        }
+        let forgotten = self.memory.apply(shown);
+        self.obsolete.extend(forgotten.iter().flat_map(unneeded));
+    }
+
+    async fn flush(&mut self) {
+        self.flush = None;
+        if let Err(error) = self.with_log(Log::flush).await {
+            tracing::error!(%error, "relaxed writes could not be made durable");
+            self.flush = Some(Instant::now() + AGAIN);
+        }
+    }
+
+    /// Lends the log to a blocking thread.
+    async fn with_log<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Log) -> T + Send + 'static,
+    ) -> T {
+        let log = self.log.take();
+        let done = spawn_blocking(move || {
+            let mut log = log.unwrap_or_else(|| unreachable!("the log is back after each use"));
+            let done = work(&mut log);
+            (log, done)
+        });
+        match done.await {
+            Ok((log, done)) => {
+                self.log = Some(log);
+                done
+            }
+            // A panic of the engine: the store cannot know what is on disk, so it ends, and all its users are told.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+}
+
+impl Answer {
+    /// Tells the caller; whoever no longer waits is not told.
+    fn give(self, committed: &Result<(), Arc<WriteError>>) {
+        let failed = |error: &Arc<WriteError>| Error::Unavailable(Box::new(error.clone()));
+        match self {
+            Self::Put(answer, result) => drop(answer.send(match committed {
+                Ok(()) => result,
+                Err(error) => Err(failed(error)),
+            })),
+            Self::Delete(answer, result) => drop(answer.send(match committed {
+                Ok(()) => result,
+                Err(error) => Err(failed(error)),
+            })),
+            Self::Compact(answer) => drop(answer.send(match committed {
+                Ok(()) => Ok(()),
+                Err(error) => Err(failed(error)),
+            })),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! A memory store that shows what another store keeps: changes come decided, with their revisions.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::history::History;
+use super::watch::Watchers;
+use super::{MemoryConfig, MemoryStore, Shared, State, index};
+use crate::store::{Change, Entry, Result, Revision};
+
+impl MemoryStore {
+    /// An empty mirror of a store whose history begins after `compacted`.
+    pub(in crate::store) fn mirror(config: MemoryConfig, compacted: Revision) -> Self {
+        let state = State {
+            revision: 0,
+            index: index::Index::default(),
+            history: History::beginning_after(compacted),
+            expiry: index::Expiry::default(),
+        };
+        let shared = Shared {
+            config,
+            state: RwLock::new(state),
+            watchers: Watchers::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            keeper: Arc::default(),
+        }
+    }
+
+    /// The entry at `key`.
+    pub(in crate::store) fn present(&self, key: &str) -> Option<Entry> {
+        self.shared.state.read().index.get(key)
+    }
+
+    /// The newest revision.
+    pub(in crate::store) fn newest(&self) -> Revision {
+        self.shared.state.read().revision
+    }
+
+    /// History begins after this revision.
+    pub(in crate::store) fn compacted(&self) -> Revision {
+        self.shared.state.read().history.compacted()
+    }
+
+    /// Shows changes, which follow what is there, and tells what history has dropped for them.
+    pub(in crate::store) fn apply(&self, changes: Vec<Change>) -> Vec<Change> {
+        let mut forgotten = Vec::new();
+        let mut state = self.shared.state.write();
+        for change in changes {
+            if change.revision() <= state.history.compacted() {
+                // What is kept of the time before history: the newest version of its key.
+                state.revision = change.revision();
+                state.index.apply(&change);
+                state.index.forget(&change);
+            } else {
+                self.shared
+                    .apply(&mut state, change, &mut |change| forgotten.push(change));
+            }
+        }
+        forgotten
+    }
+
+    /// The newest revision is at least this: what it wrote may be gone.
+    pub(in crate::store) fn catch_up(&self, revision: Revision) {
+        let mut state = self.shared.state.write();
+        state.revision = state.revision.max(revision);
+    }
+
+    /// Forgets what is before `revision`, and tells what that was.
+    ///
+    /// # Errors
+    /// When the revision was forgotten already, or is still to come.
+    pub(in crate::store) fn forget(&self, revision: Revision) -> Result<Vec<Change>> {
+        self.shared.state.write().forget_until(revision)
+    }
+}
