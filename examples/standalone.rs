@@ -19,10 +19,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use flags::{Flag, Flags};
 use homeostat::apiserver::serve::{Certificates, ServeConfig};
-use homeostat::apiserver::{ApiServer, StaticTokens};
+use homeostat::apiserver::{ApiServer, AuthorizationMode, StaticTokens};
 use homeostat::clock::Clock;
 use homeostat::cluster::Cluster;
 use homeostat::store::{MemoryStore, Store};
@@ -109,6 +109,7 @@ async fn run() -> Result<()> {
     if let Some(path) = flags.get("token-auth-file") {
         server = server.tokens(tokens(path)?);
     }
+    server = server.authorization(modes(&flags)?);
     for plugin in flags.list("disable-admission-plugins") {
         server = server.without_admission(plugin);
     }
@@ -142,6 +143,15 @@ async fn run() -> Result<()> {
     cluster.stop_parts().await;
     serving.stop().await;
     Ok(())
+}
+
+/// Who may do what.
+fn modes(flags: &Flags) -> Result<Vec<AuthorizationMode>> {
+    let names = flags.get("authorization-mode").unwrap_or("RBAC");
+    let modes = names.split(',').map(|name| name.parse());
+    modes
+        .collect::<Result<_, String>>()
+        .map_err(|error| anyhow!("--authorization-mode: {error}"))
 }
 
 fn tokens(path: &str) -> Result<StaticTokens> {

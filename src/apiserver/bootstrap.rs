@@ -1,8 +1,10 @@
 //! What every cluster has from the start: its namespaces, the service `kubernetes`, the system priority classes. What is there
 //! already stays as it is, so a restart changes nothing.
+use super::auth::{AuthorizationMode, rbac};
 use super::filter::identity::in_process;
+use super::handler::body;
 use super::handler::call::{Call, Current, store_failure};
-use super::handler::{body, write};
+use super::handler::write::{self, Missing};
 use super::registry::Resource;
 use super::request::options::WriteOptions;
 use super::request::{Query, ResourceRequest, Verb};
@@ -53,7 +55,11 @@ pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), Status> {
             "ports": [{ "name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443 }],
         },
     });
-    ensure(shared, "", "services", &service).await
+    ensure(shared, "", "services", &service).await?;
+    if shared.authorizer.has(AuthorizationMode::Rbac) {
+        rbac::ensure(shared).await?;
+    }
+    Ok(())
 }
 
 async fn load_allocations(shared: &Arc<Shared>) -> Result<(), Status> {
@@ -78,7 +84,7 @@ async fn load_allocations(shared: &Arc<Shared>) -> Result<(), Status> {
 }
 
 /// Creates the object unless one of its name is there.
-async fn ensure(
+pub(crate) async fn ensure(
     shared: &Arc<Shared>,
     group: &str,
     plural: &str,
@@ -87,18 +93,65 @@ async fn ensure(
     let Some(resource) = shared.registry.get(group, "v1", plural) else {
         return Ok(());
     };
-    if shared
-        .store
-        .get(&key(&resource, object))
-        .await
-        .map_err(|error| store_failure(&error))?
-        .is_some()
-    {
+    if get(shared, group, plural, object).await?.is_some() {
         return Ok(());
     }
-    let request = ResourceRequest {
+    let request = request(resource, Verb::Create, object);
+    let mut call = Call::new(shared, &request, WriteOptions::default());
+    let object = body::object(&mut call)?;
+    match write::create(&mut call, object).await {
+        // Another server over the same store was quicker.
+        Err(status) if status.reason == Reason::AlreadyExists => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// The stored object of the same name.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn get(
+    shared: &Arc<Shared>,
+    group: &str,
+    plural: &str,
+    object: &Value,
+) -> Result<Option<Value>, Status> {
+    let Some(resource) = shared.registry.get(group, "v1", plural) else {
+        return Ok(None);
+    };
+    let key = resource.key(object.namespace(), object.name());
+    let entry = shared.store.get(&key).await;
+    let entry = entry.map_err(|error| store_failure(&error))?;
+    let current = entry.map(Current::decode).transpose()?;
+    Ok(current.map(|current| current.object))
+}
+
+/// Replaces the object, on condition of its resource version.
+///
+/// # Errors
+/// 409 when it has changed; when the store fails.
+pub(crate) async fn replace(
+    shared: &Arc<Shared>,
+    group: &str,
+    plural: &str,
+    object: Value,
+) -> Result<(), Status> {
+    let Some(resource) = shared.registry.get(group, "v1", plural) else {
+        return Ok(());
+    };
+    let request = request(resource, Verb::Update, &object);
+    let mut call = Call::new(shared, &request, WriteOptions::default());
+    let mut change = |_: &mut Call<'_>, _: Option<&Current>| Ok(object.clone());
+    write::update(&mut call, object.name(), Missing::NotFound, &mut change)
+        .await
+        .map(drop)
+}
+
+/// A request of the server itself.
+fn request(resource: Arc<Resource>, verb: Verb, object: &Value) -> ResourceRequest {
+    ResourceRequest {
         warnings: Warnings::default(),
-        verb: Verb::Create,
+        verb,
         namespace: object.namespace().to_owned(),
         name: String::new(),
         subresource: None,
@@ -109,16 +162,5 @@ async fn ensure(
         content_type: String::new(),
         body: object.to_string().into(),
         resource,
-    };
-    let mut call = Call::new(shared, &request, WriteOptions::default());
-    let object = body::object(&mut call)?;
-    match write::create(&mut call, object).await {
-        // Another server over the same store was quicker.
-        Err(status) if status.reason == Reason::AlreadyExists => Ok(()),
-        other => other.map(drop),
     }
-}
-
-fn key(resource: &Resource, object: &Value) -> String {
-    resource.key(object.namespace(), object.name())
 }

@@ -8,6 +8,7 @@ pub(crate) mod request;
 
 pub(crate) mod response;
 
+pub(crate) mod auth;
 pub(crate) mod filter;
 
 pub(crate) mod handler;
@@ -36,6 +37,7 @@ pub(crate) mod table;
 pub(crate) mod transform;
 
 pub use self::audit::{Write, WriteObserver};
+pub use self::auth::AuthorizationMode;
 pub use self::filter::identity::{ClientCertificate, Remote};
 pub use self::filter::static_token::{StaticTokens, TokenFileError};
 pub use self::registry::strategy::{

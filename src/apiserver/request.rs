@@ -5,6 +5,7 @@ pub(crate) mod options;
 pub(crate) mod query;
 pub(crate) mod route;
 
+use super::filter::identity::MASTERS;
 use super::registry::Resource;
 use super::response::Warnings;
 use crate::object::{FieldSelector, LabelSelector};
@@ -34,6 +35,13 @@ pub(crate) struct User {
     pub groups: Vec<String>,
     /// What the one who knows the user says besides, e.g. the id of the token.
     pub extra: BTreeMap<String, Vec<String>>,
+}
+
+impl User {
+    /// Whether the user may do everything.
+    pub(crate) fn is_master(&self) -> bool {
+        self.groups.iter().any(|group| group == MASTERS)
+    }
 }
 
 /// A request for a resource, after routing and before decoding its body.

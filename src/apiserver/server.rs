@@ -2,6 +2,7 @@
 use super::admission::{self, Admission};
 use super::alloc::{Allocators, Cidr};
 use super::audit::WriteObserver;
+use super::auth::{AuthorizationMode, Authorizer};
 use super::filter::identity::{authenticated, in_process};
 use super::filter::limit::InFlight;
 use super::filter::static_token::StaticTokens;
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub tokens: StaticTokens,
     /// Whether callers from outside who show nothing are served.
     pub anonymous: bool,
+    /// Decides who may do what.
+    pub authorizer: Authorizer,
     /// Requests in flight.
     pub in_flight: InFlight,
     /// The largest body taken, in bytes.
@@ -89,7 +92,8 @@ pub struct ApiServerBuilder {
     cacher: CacherConfig,
     observer: Option<Arc<dyn WriteObserver>>,
     tokens: StaticTokens,
-    anonymous: bool,
+    anonymous: Option<bool>,
+    authorization: Vec<AuthorizationMode>,
 }
 
 impl ApiServerBuilder {
@@ -145,9 +149,21 @@ impl ApiServerBuilder {
         self.tokens = tokens;
         self
     }
-    /// Refuses callers from outside who show neither a certificate nor a token. Default = they are `system:anonymous`.
+    /// Refuses callers from outside who show neither a certificate nor a token. Default = they are `system:anonymous`, but for
+    /// [`AuthorizationMode::AlwaysAllow`], which would let them do everything.
     pub fn without_anonymous(mut self) -> Self {
-        self.anonymous = false;
+        self.anonymous = Some(false);
+        self
+    }
+    /// Serves callers from outside who show neither a certificate nor a token as `system:anonymous`, whatever they may do then.
+    pub fn with_anonymous(mut self) -> Self {
+        self.anonymous = Some(true);
+        self
+    }
+    /// Who may do what: the modes are asked in turn. In this process [`ApiServer::client`] and [`ApiServer::client_as`] may do
+    /// everything in any mode. Default = [`AuthorizationMode::AlwaysAllow`].
+    pub fn authorization(mut self, modes: impl IntoIterator<Item = AuthorizationMode>) -> Self {
+        self.authorization = modes.into_iter().collect();
         self
     }
     /// Is told of every committed write. Default = nobody.
@@ -176,7 +192,10 @@ impl ApiServerBuilder {
             allocators: Allocators::new(cidr, self.node_ports, &clock),
             observer: self.observer,
             tokens: self.tokens,
-            anonymous: self.anonymous,
+            anonymous: self
+                .anonymous
+                .unwrap_or_else(|| !self.authorization.contains(&AuthorizationMode::AlwaysAllow)),
+            authorizer: Authorizer::new(self.authorization),
             in_flight: InFlight::new(self.most_reading, self.most_writing),
             body_limit: self.body_limit,
             stopping: watch::Sender::new(false),
@@ -233,7 +252,8 @@ impl ApiServer {
             cacher: CacherConfig::default(),
             observer: None,
             tokens: StaticTokens::default(),
-            anonymous: true,
+            anonymous: None,
+            authorization: vec![AuthorizationMode::AlwaysAllow],
         }
     }
 

@@ -1,6 +1,6 @@
 //! The server as a tower service: a request in, an answer out, never an error and never not ready.
 use super::discovery;
-use super::filter::{identity, panic, timeout};
+use super::filter::{authorization, identity, panic, timeout};
 use super::request::negotiate::{self, Format};
 use super::request::query;
 use super::request::route::{self, Route, Routed};
@@ -81,10 +81,11 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let user = identity::authenticate(shared, parts).await?;
     let path = query::decode(parts.uri.path(), false)
         .ok_or_else(|| Status::bad_request("invalid URL escape in the path"))?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let user = identity::authenticate(shared, parts).await?;
+    authorization::authorize(shared, &user, &parts.method, &path, &query).await?;
     let routed = route::route(&shared.registry, &parts.method, &path, &query);
     if shared.is_stopping() && !health::is_health(&path) {
         return Err(stopping());

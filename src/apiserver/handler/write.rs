@@ -3,6 +3,7 @@
 //! An update reads, changes, checks and writes on condition that nothing was written meanwhile; otherwise it starts again.
 use super::call::{Call, Current, Written, store_failure};
 use super::{admit, metadata, ownership};
+use crate::apiserver::auth::rbac;
 use crate::apiserver::kinds::{meta, names};
 use crate::apiserver::patch::managed;
 use crate::apiserver::registry::encoding;
@@ -43,6 +44,7 @@ pub(crate) async fn create(call: &mut Call<'_>, mut object: Value) -> Result<Wri
     ownership::track(call, None, &mut object);
     let name = object.name().to_owned();
     admit::mutate(call, &name, &mut object, None).await?;
+    rbac::check(call, &object, None).await?;
     metadata::dedupe_owners(&mut object, &call.warnings);
     let base = object.str_at(&["metadata", "generateName"]).to_owned();
     if !object.name().is_empty() || base.is_empty() {
@@ -175,6 +177,7 @@ pub(crate) async fn update(
         metadata::dedupe_owners(&mut object, &call.warnings);
         ownership::track(call, Some(&current.object), &mut object);
         admit::mutate(call, name, &mut object, Some(&current.object)).await?;
+        rbac::check(call, &object, Some(&current.object)).await?;
         check_version(call, name, &object, &current)?;
         let shared = call.shared;
         let allocation = shared

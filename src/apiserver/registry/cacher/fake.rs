@@ -3,6 +3,7 @@ use super::*;
 use crate::apiserver::Strategy;
 use crate::apiserver::admission::Chain;
 use crate::apiserver::alloc::{Allocators, Cidr};
+use crate::apiserver::auth::Authorizer;
 use crate::apiserver::filter::limit::InFlight;
 use crate::apiserver::filter::static_token::StaticTokens;
 use crate::apiserver::registry::Registry;
@@ -251,6 +252,7 @@ pub(crate) fn server(store: &FakeStore, config: CacherConfig) -> Server {
         observer: None,
         tokens: StaticTokens::default(),
         anonymous: true,
+        authorizer: Authorizer::default(),
         in_flight: InFlight::new(9, 9),
         body_limit: 1024,
         stopping: watch::Sender::new(false),
