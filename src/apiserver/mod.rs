@@ -18,6 +18,8 @@ pub(crate) mod subresource;
 pub(crate) mod patch;
 
 pub mod admission;
+#[cfg(feature = "cel")]
+pub(crate) mod cel;
 pub(crate) mod kinds;
 pub(crate) mod schema;
 

@@ -1,0 +1,936 @@
+//! Evaluation, step by step and at a bounded cost.
+use super::check::qualified;
+use super::value::{self, deep_size, map, optional, size, to_optional};
+use super::{PER_CALL, Program, Value, function};
+use kube::core::cel::cel::common::ast::{
+    CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, SelectExpr, operators,
+};
+use kube::core::cel::cel::objects::{Key, KeyRef};
+use kube::core::cel::cel::parser::Expression;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// Larger texts and lists are not made.
+const LARGEST: usize = 4 * 1024 * 1024;
+
+/// Why an expression has no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It went wrong.
+    Error(String),
+    /// It alone cost too much.
+    TooCostly,
+    /// All expressions together cost too much; nothing more is evaluated.
+    OutOfBudget,
+}
+
+impl Failure {
+    pub(super) fn error(why: &str) -> Self {
+        Self::Error(why.to_owned())
+    }
+    /// Whether nothing more is to be evaluated.
+    pub(crate) fn is_final(&self) -> bool {
+        *self == Self::OutOfBudget
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error(why) => why,
+            Self::TooCostly => "operation cancelled: actual cost limit exceeded",
+            Self::OutOfBudget => {
+                "validation failed due to running out of cost budget, no further validation rules will be run"
+            }
+        })
+    }
+}
+
+/// A question to the authorizer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Permission {
+    /// `""`: the user of the request.
+    pub service_account: (String, String),
+    /// A path that is no resource.
+    pub path: Option<String>,
+    pub group: String,
+    pub resource: String,
+    pub subresource: String,
+    pub namespace: String,
+    pub name: String,
+    pub verb: String,
+}
+
+/// Answers what `authorizer` is asked: whether it is allowed, and why (not).
+pub(crate) trait Authorize: Send + Sync {
+    fn check(&self, permission: &Permission) -> (bool, String);
+}
+
+/// What an expression is evaluated over. Values of variables are kept once they are known.
+pub(crate) struct Activation<'a> {
+    names: BTreeMap<&'static str, Value>,
+    variables: Vec<(&'a str, &'a Program)>,
+    known: RefCell<BTreeMap<String, Result<Value, Failure>>>,
+    authorizer: Option<&'a dyn Authorize>,
+    /// What all expressions together may still cost.
+    left: Cell<u64>,
+}
+
+impl fmt::Debug for Activation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Activation")
+            .field("names", &self.names)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Activation<'a> {
+    /// Nothing bound, with a budget for all expressions together.
+    pub(crate) fn new(budget: u64) -> Self {
+        Self {
+            names: BTreeMap::new(),
+            variables: Vec::new(),
+            known: RefCell::default(),
+            authorizer: None,
+            left: Cell::new(budget),
+        }
+    }
+    /// With a value under a name.
+    #[must_use]
+    pub(crate) fn with(mut self, name: &'static str, value: Value) -> Self {
+        self.names.insert(name, value);
+        self
+    }
+    /// With `variables`, which see those before them.
+    #[must_use]
+    pub(crate) fn with_variables(mut self, variables: Vec<(&'a str, &'a Program)>) -> Self {
+        self.variables = variables;
+        self
+    }
+    /// With `authorizer`; `of` is what `authorizer.requestResource` asks about.
+    #[must_use]
+    pub(crate) fn with_authorizer(
+        mut self,
+        authorizer: Option<&'a dyn Authorize>,
+        of: &Permission,
+    ) -> Self {
+        self.authorizer = authorizer;
+        let mut asked = question("Authorizer", &Permission::default());
+        if let Value::Map(fields) = &mut asked {
+            let mut fields_ = (*fields.map).clone();
+            fields_.insert("requestResource".into(), question("ResourceCheck", of));
+            fields.map = Arc::new(fields_);
+        }
+        self.names.insert("authorizer", asked);
+        self
+    }
+
+    /// The value of an expression.
+    ///
+    /// # Errors
+    /// That it has none, or costs too much.
+    pub(crate) fn evaluate(&self, program: &Program) -> Result<Value, Failure> {
+        if self.left.get() == 0 {
+            return Err(Failure::OutOfBudget);
+        }
+        let mut run = Run {
+            activation: self,
+            scope: Vec::new(),
+            left: PER_CALL,
+        };
+        let outcome = run.value(&program.tree);
+        let spent = PER_CALL - run.left;
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(spent));
+        if spent >= left && outcome.is_err() {
+            return Err(Failure::OutOfBudget);
+        }
+        outcome
+    }
+
+    fn variable(&self, name: &str) -> Result<Value, Failure> {
+        if let Some(known) = self.known.borrow().get(name) {
+            return known.clone();
+        }
+        let Some((_, program)) = self.variables.iter().find(|(known, _)| *known == name) else {
+            return Err(Failure::Error(format!("no such key: {name}")));
+        };
+        // A variable that needs itself, in a policy that nobody checked, ends here.
+        let circular = Err(Failure::Error(format!("no such key: {name}")));
+        self.known.borrow_mut().insert(name.to_owned(), circular);
+        let outcome = self.evaluate(program).map_err(|failure| match failure {
+            Failure::Error(why) => Failure::Error(format!(
+                "composited variable \"{name}\" fails to evaluate: {why}"
+            )),
+            other => other,
+        });
+        self.known
+            .borrow_mut()
+            .insert(name.to_owned(), outcome.clone());
+        outcome
+    }
+}
+
+/// One evaluation.
+struct Run<'r> {
+    activation: &'r Activation<'r>,
+    /// The variables of the comprehensions around.
+    scope: Vec<(String, Value)>,
+    left: u64,
+}
+
+impl Run<'_> {
+    fn spend(&mut self, cost: u64) -> Result<(), Failure> {
+        match self.left.checked_sub(cost) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => {
+                self.left = 0;
+                Err(Failure::TooCostly)
+            }
+        }
+    }
+
+    fn value(&mut self, tree: &Expression) -> Result<Value, Failure> {
+        self.spend(1)?;
+        match &tree.expr {
+            Expr::Unspecified => Err(Failure::error("unspecified expression")),
+            Expr::Literal(literal) => Ok(self::literal(literal)),
+            Expr::Ident(name) => self.name(name),
+            Expr::Select(select) => self.select(select),
+            Expr::List(list) => {
+                let mut items = Vec::with_capacity(list.elements.len());
+                for (index, element) in list.elements.iter().enumerate() {
+                    let item = self.value(element)?;
+                    if list.optional_indices.contains(&index) {
+                        items.extend(held(item)?);
+                    } else {
+                        items.push(item);
+                    }
+                }
+                Ok(Value::List(Arc::new(items)))
+            }
+            Expr::Map(entries) => {
+                let mut found: BTreeMap<Key, Value> = BTreeMap::new();
+                for entry in &entries.entries {
+                    let EntryExpr::MapEntry(entry) = &entry.expr else {
+                        continue;
+                    };
+                    let key = key(&self.value(&entry.key)?)?;
+                    let value = self.value(&entry.value)?;
+                    let value = if entry.optional {
+                        held(value)?
+                    } else {
+                        Some(value)
+                    };
+                    if let Some(value) = value {
+                        found.insert(key, value);
+                    }
+                }
+                Ok(map(found))
+            }
+            Expr::Struct(object) => {
+                let mut found: BTreeMap<Key, Value> = BTreeMap::new();
+                for entry in &object.entries {
+                    let EntryExpr::StructField(entry) = &entry.expr else {
+                        continue;
+                    };
+                    let value = self.value(&entry.value)?;
+                    let value = if entry.optional {
+                        held(value)?
+                    } else {
+                        Some(value)
+                    };
+                    if let Some(value) = value {
+                        found.insert(Key::String(Arc::new(entry.field.clone())), value);
+                    }
+                }
+                Ok(map(found))
+            }
+            Expr::Comprehension(comprehension) => self.comprehension(comprehension),
+            Expr::Call(call) => self.call(call),
+        }
+    }
+
+    fn name(&self, name: &str) -> Result<Value, Failure> {
+        let local = self.scope.iter().rev().find(|(known, _)| known == name);
+        if let Some((_, value)) = local {
+            return Ok(value.clone());
+        }
+        let known = self.activation.names.get(name).cloned();
+        known
+            .or_else(|| type_value(name))
+            .ok_or_else(|| Failure::Error(format!("no such attribute(s): {name}")))
+    }
+
+    fn select(&mut self, select: &SelectExpr) -> Result<Value, Failure> {
+        if matches!(&select.operand.expr, Expr::Ident(name) if name == "variables")
+            && !self.scope.iter().any(|(known, _)| known == "variables")
+            && !self.activation.variables.is_empty()
+        {
+            let value = self.activation.variable(&select.field);
+            return if select.test {
+                Ok(Value::Bool(value.is_ok()))
+            } else {
+                value
+            };
+        }
+        if let Some(named) =
+            qualified(&select.operand, &select.field).and_then(|name| type_value(&name))
+        {
+            return Ok(named);
+        }
+        let operand = self.value(&select.operand)?;
+        let is_optional = optional(&operand);
+        let within = match &is_optional {
+            Some(None) => {
+                return Ok(if select.test {
+                    Value::Bool(false)
+                } else {
+                    operand
+                });
+            }
+            Some(Some(held)) => held,
+            None => &operand,
+        };
+        let Value::Map(fields) = within else {
+            return if select.test && matches!(within, Value::Null) {
+                Ok(Value::Bool(false))
+            } else {
+                Err(Failure::Error(format!("no such key: {}", select.field)))
+            };
+        };
+        let found = fields.map.get(&Key::String(Arc::new(select.field.clone())));
+        if select.test {
+            return Ok(Value::Bool(found.is_some()));
+        }
+        match (is_optional.is_some(), found) {
+            (true, found) => Ok(to_optional(found.cloned())),
+            (false, Some(found)) => Ok(found.clone()),
+            (false, None) => Err(Failure::Error(format!("no such key: {}", select.field))),
+        }
+    }
+
+    fn comprehension(&mut self, comprehension: &ComprehensionExpr) -> Result<Value, Failure> {
+        let range = self.value(&comprehension.iter_range)?;
+        let items: Vec<Value> = match &range {
+            Value::List(items) => items.to_vec(),
+            Value::Map(entries) => {
+                let mut keys: Vec<&Key> = entries.map.keys().collect();
+                keys.sort();
+                keys.into_iter().map(Value::from).collect()
+            }
+            other => {
+                return Err(Failure::Error(format!(
+                    "no such overload: cannot iterate over {}",
+                    value::type_name(other)
+                )));
+            }
+        };
+        self.spend(items.len() as u64)?;
+        let start = self.value(&comprehension.accu_init)?;
+        let known = self.scope.len();
+        self.scope.push((comprehension.accu_var.clone(), start));
+        self.scope
+            .push((comprehension.iter_var.clone(), Value::Null));
+        let outcome = self.iterate(comprehension, items, known);
+        self.scope.truncate(known);
+        outcome
+    }
+
+    fn iterate(
+        &mut self,
+        comprehension: &ComprehensionExpr,
+        items: Vec<Value>,
+        at: usize,
+    ) -> Result<Value, Failure> {
+        // An error is forgotten when a later item settles the outcome, as `all` and `exists` do.
+        let mut pending: Option<Failure> = None;
+        for item in items {
+            if !matches!(
+                self.value(&comprehension.loop_cond),
+                Ok(Value::Bool(true)) | Err(Failure::Error(_))
+            ) {
+                if self.left == 0 {
+                    return Err(Failure::TooCostly);
+                }
+                break;
+            }
+            if let Some((_, bound)) = self.scope.get_mut(at + 1) {
+                *bound = item;
+            }
+            match self.step(comprehension, at) {
+                Ok(value) => {
+                    let settled = matches!(value, Value::Bool(_))
+                        && !matches!(self.scope.get(at), Some((_, old)) if *old == value);
+                    if settled {
+                        pending = None;
+                    }
+                    if let Some((_, accumulated)) = self.scope.get_mut(at) {
+                        *accumulated = value;
+                    }
+                }
+                Err(Failure::Error(why)) if is_logical(&comprehension.loop_step) => {
+                    pending.get_or_insert(Failure::Error(why));
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        if let Some(failure) = pending {
+            return Err(failure);
+        }
+        // What `map` and `filter` add goes to the end of one list, so that the cost does not grow with the square.
+        self.value(&comprehension.result)
+    }
+
+    /// The next state. Lists that grow are taken out of the scope first: appended to, not copied.
+    fn step(&mut self, comprehension: &ComprehensionExpr, at: usize) -> Result<Value, Failure> {
+        if let Expr::Call(call) = &comprehension.loop_step.expr {
+            match (call.func_name.as_str(), &call.args[..]) {
+                (operators::ADD, [accumulated, added]) => {
+                    if self.is_accumulator(accumulated, comprehension) {
+                        return self.append(added, at);
+                    }
+                }
+                (operators::CONDITIONAL, [condition, yes, no])
+                    if self.is_accumulator(no, comprehension) =>
+                {
+                    if let Expr::Call(inner) = &yes.expr
+                        && let (operators::ADD, [accumulated, added]) =
+                            (inner.func_name.as_str(), &inner.args[..])
+                        && self.is_accumulator(accumulated, comprehension)
+                    {
+                        return match self.value(condition)? {
+                            Value::Bool(true) => self.append(added, at),
+                            Value::Bool(false) => self.take(at),
+                            _ => Err(Failure::error("no such overload")),
+                        };
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.value(&comprehension.loop_step)
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as a question about the run")]
+    fn is_accumulator(&self, tree: &Expression, comprehension: &ComprehensionExpr) -> bool {
+        matches!(&tree.expr, Expr::Ident(name) if *name == comprehension.accu_var)
+    }
+
+    fn take(&mut self, at: usize) -> Result<Value, Failure> {
+        let slot = self.scope.get_mut(at);
+        slot.map(|(_, value)| std::mem::replace(value, Value::Null))
+            .ok_or_else(|| Failure::error("no such overload"))
+    }
+
+    fn append(&mut self, added: &Expression, at: usize) -> Result<Value, Failure> {
+        let added = self.value(added)?;
+        let grown = self.take(at)?;
+        add(grown, added)
+    }
+
+    fn call(&mut self, call: &CallExpr) -> Result<Value, Failure> {
+        let name = call.func_name.as_str();
+        if let Some(target) = &call.target {
+            return self.member(name, target, &call.args);
+        }
+        match (name, &call.args[..]) {
+            (operators::CONDITIONAL, [condition, yes, no]) => match self.value(condition)? {
+                Value::Bool(true) => self.value(yes),
+                Value::Bool(false) => self.value(no),
+                _ => Err(Failure::error("no such overload")),
+            },
+            (operators::LOGICAL_AND, [left, right]) => self.logical(false, left, right),
+            (operators::LOGICAL_OR, [left, right]) => self.logical(true, left, right),
+            (operators::NOT_STRICTLY_FALSE, [one]) => match self.value(one) {
+                Ok(value) => Ok(Value::Bool(value != Value::Bool(false))),
+                Err(Failure::Error(_)) => Ok(Value::Bool(true)),
+                Err(failure) => Err(failure),
+            },
+            (operators::OPT_SELECT, [operand, field]) => {
+                let (operand, field) = (self.value(operand)?, self.value(field)?);
+                optional_index(&operand, &field)
+            }
+            (operators::OPT_INDEX, [operand, index]) => {
+                let (operand, index) = (self.value(operand)?, self.value(index)?);
+                optional_index(&operand, &index)
+            }
+            (name, trees) => {
+                let arguments = self.all(trees)?;
+                if let [left, right] = &arguments[..] {
+                    if matches!(
+                        name,
+                        operators::EQUALS | operators::NOT_EQUALS | operators::IN
+                    ) {
+                        let left_size = deep_size(left, self.left);
+                        self.spend(left_size.min(deep_size(right, self.left)))?;
+                    }
+                    if let Some(outcome) = binary(name, left, right) {
+                        return outcome;
+                    }
+                }
+                if let [one] = &arguments[..]
+                    && let Some(outcome) = unary(name, one)
+                {
+                    return outcome;
+                }
+                self.invoke(name, None, &arguments)
+            }
+        }
+    }
+
+    fn all(&mut self, trees: &[Expression]) -> Result<Vec<Value>, Failure> {
+        trees.iter().map(|tree| self.value(tree)).collect()
+    }
+
+    fn member(
+        &mut self,
+        name: &str,
+        target: &Expression,
+        trees: &[Expression],
+    ) -> Result<Value, Failure> {
+        if let Some(whole) = qualified(target, name).filter(|whole| function::is_qualified(whole)) {
+            let arguments = self.all(trees)?;
+            return self.invoke(&whole, None, &arguments);
+        }
+        if let Some(outcome) = self.optional_macro(name, target, trees) {
+            return outcome;
+        }
+        let receiver = self.value(target)?;
+        let arguments = self.all(trees)?;
+        if let Some(outcome) = self.authorize(name, &receiver, &arguments) {
+            return outcome;
+        }
+        self.invoke(name, Some(&receiver), &arguments)
+    }
+
+    /// `optMap` and `optFlatMap`, which the parser leaves as calls.
+    fn optional_macro(
+        &mut self,
+        name: &str,
+        target: &Expression,
+        trees: &[Expression],
+    ) -> Option<Result<Value, Failure>> {
+        let ("optMap" | "optFlatMap", [variable, body]) = (name, trees) else {
+            return None;
+        };
+        let Expr::Ident(variable) = &variable.expr else {
+            return None;
+        };
+        let held = match self.value(target) {
+            Ok(value) => match optional(&value) {
+                Some(Some(held)) => held,
+                Some(None) => return Some(Ok(value)),
+                None => return Some(Err(Failure::error("no such overload"))),
+            },
+            Err(failure) => return Some(Err(failure)),
+        };
+        self.scope.push((variable.clone(), held));
+        let outcome = self.value(body);
+        self.scope.pop();
+        Some(outcome.map(|value| {
+            if name == "optMap" {
+                to_optional(Some(value))
+            } else {
+                value
+            }
+        }))
+    }
+
+    fn invoke(
+        &mut self,
+        name: &str,
+        receiver: Option<&Value>,
+        arguments: &[Value],
+    ) -> Result<Value, Failure> {
+        let mut cost = 1;
+        for value in receiver.into_iter().chain(arguments) {
+            cost += deep_size(value, self.left);
+        }
+        // Libraries copy what they are given, and some look at every pair.
+        if matches!(
+            name,
+            "distinct" | "sort" | "sets.contains" | "sets.equivalent" | "sets.intersects"
+        ) {
+            cost = cost.saturating_mul(cost.min(1_000));
+        }
+        self.spend(cost)?;
+        check_growth(name, receiver, arguments)?;
+        let found = function::call(name, receiver, arguments)?;
+        self.spend(size(&found))?;
+        Ok(found)
+    }
+
+    /// `&&` and `||`: an error on one side is forgotten when the other side settles it.
+    fn logical(
+        &mut self,
+        settles: bool,
+        left: &Expression,
+        right: &Expression,
+    ) -> Result<Value, Failure> {
+        let first = match self.value(left) {
+            Ok(Value::Bool(value)) if value == settles => return Ok(Value::Bool(settles)),
+            Ok(Value::Bool(_)) => None,
+            Ok(_) => Some(Failure::error("no such overload")),
+            Err(Failure::Error(why)) => Some(Failure::Error(why)),
+            Err(failure) => return Err(failure),
+        };
+        match (self.value(right)?, first) {
+            (Value::Bool(value), None) => Ok(Value::Bool(value)),
+            (Value::Bool(value), Some(_)) if value == settles => Ok(Value::Bool(settles)),
+            (_, first) => Err(first.unwrap_or_else(|| Failure::error("no such overload"))),
+        }
+    }
+
+    /// What is asked of `authorizer`: `authorizer.group('apps').resource('deployments').check('create').allowed()`.
+    fn authorize(
+        &self,
+        name: &str,
+        receiver: &Value,
+        arguments: &[Value],
+    ) -> Option<Result<Value, Failure>> {
+        let (kind, mut asked) = questioned(receiver)?;
+        let text = |index: usize| match arguments.get(index) {
+            Some(Value::String(text)) => text.to_string(),
+            _ => String::new(),
+        };
+        let next = match (kind.as_str(), name) {
+            ("Decision", "allowed") => return field_of(receiver, "allowed"),
+            ("Decision", "reason") => return field_of(receiver, "reason"),
+            ("Decision", "errored") => return Some(Ok(Value::Bool(false))),
+            ("Decision", "error") => return Some(Ok("".into())),
+            ("Authorizer", "serviceAccount") => {
+                asked.service_account = (text(0), text(1));
+                "Authorizer"
+            }
+            ("Authorizer", "path") => {
+                asked.path = Some(text(0));
+                "PathCheck"
+            }
+            ("Authorizer", "group") => {
+                asked.group = text(0);
+                "GroupCheck"
+            }
+            ("GroupCheck", "resource") => {
+                asked.resource = text(0);
+                "ResourceCheck"
+            }
+            ("ResourceCheck", "subresource") => {
+                asked.subresource = text(0);
+                "ResourceCheck"
+            }
+            ("ResourceCheck", "namespace") => {
+                asked.namespace = text(0);
+                "ResourceCheck"
+            }
+            ("ResourceCheck", "name") => {
+                asked.name = text(0);
+                "ResourceCheck"
+            }
+            ("ResourceCheck", "fieldSelector" | "labelSelector") => "ResourceCheck",
+            ("ResourceCheck" | "PathCheck", "check") => {
+                asked.verb = text(0);
+                let Some(authorizer) = self.activation.authorizer else {
+                    return Some(Err(Failure::error("no authorizer is configured")));
+                };
+                let (allowed, reason) = authorizer.check(&asked);
+                return Some(Ok(map([
+                    ("@kind".into(), Value::from("Decision")),
+                    ("allowed".into(), Value::Bool(allowed)),
+                    ("reason".into(), Value::from(reason)),
+                ])));
+            }
+            _ => return None,
+        };
+        Some(Ok(question(next, &asked)))
+    }
+}
+
+fn field_of(value: &Value, field: &str) -> Option<Result<Value, Failure>> {
+    let Value::Map(fields) = value else {
+        return None;
+    };
+    fields.map.get(&Key::from(field)).cloned().map(Ok)
+}
+
+/// A question in the making, as a value.
+fn question(kind: &str, asked: &Permission) -> Value {
+    let mut fields: Vec<(Key, Value)> = vec![("@kind".into(), Value::from(kind))];
+    for (field, text) in [
+        ("@account", &asked.service_account.0),
+        ("@accountName", &asked.service_account.1),
+        ("@group", &asked.group),
+        ("@resource", &asked.resource),
+        ("@subresource", &asked.subresource),
+        ("@namespace", &asked.namespace),
+        ("@name", &asked.name),
+    ] {
+        fields.push((field.into(), Value::from(text.as_str())));
+    }
+    if let Some(path) = &asked.path {
+        fields.push(("@path".into(), Value::from(path.as_str())));
+    }
+    map(fields)
+}
+
+fn questioned(value: &Value) -> Option<(String, Permission)> {
+    let Value::Map(fields) = value else {
+        return None;
+    };
+    let text = |field: &str| match fields.map.get(&Key::from(field)) {
+        Some(Value::String(text)) => Some(text.to_string()),
+        _ => None,
+    };
+    let part = |field: &str| text(field).unwrap_or_default();
+    let asked = Permission {
+        service_account: (part("@account"), part("@accountName")),
+        path: text("@path"),
+        group: part("@group"),
+        resource: part("@resource"),
+        subresource: part("@subresource"),
+        namespace: part("@namespace"),
+        name: part("@name"),
+        verb: String::new(),
+    };
+    Some((text("@kind")?, asked))
+}
+
+/// Whether a step is `… && …` or `… || …`, whose errors a later item can settle.
+fn is_logical(step: &Expression) -> bool {
+    matches!(&step.expr, Expr::Call(call)
+        if matches!(call.func_name.as_str(), operators::LOGICAL_AND | operators::LOGICAL_OR))
+}
+
+fn literal(literal: &LiteralValue) -> Value {
+    match literal {
+        LiteralValue::Boolean(value) => Value::Bool(*value.inner()),
+        LiteralValue::Bytes(value) => Value::Bytes(Arc::new(value.inner().to_vec())),
+        LiteralValue::Double(value) => Value::Float(*value.inner()),
+        LiteralValue::Int(value) => Value::Int(*value.inner()),
+        LiteralValue::Null => Value::Null,
+        LiteralValue::String(value) => Value::String(Arc::new(value.inner().to_owned())),
+        LiteralValue::UInt(value) => Value::UInt(*value.inner()),
+    }
+}
+
+/// The name of a type as a value.
+fn type_value(name: &str) -> Option<Value> {
+    const NAMES: [&str; 12] = [
+        "bool",
+        "int",
+        "uint",
+        "double",
+        "string",
+        "bytes",
+        "list",
+        "map",
+        "null_type",
+        "type",
+        "google.protobuf.Timestamp",
+        "google.protobuf.Duration",
+    ];
+    NAMES.contains(&name).then(|| Value::from(name))
+}
+
+/// What an entry marked with `?` gives: what it holds, or nothing.
+fn held(value: Value) -> Result<Option<Value>, Failure> {
+    optional(&value).ok_or_else(|| {
+        Failure::Error(format!(
+            "cannot initialize optional entry from non-optional value {}",
+            value::type_name(&value)
+        ))
+    })
+}
+
+fn key(value: &Value) -> Result<Key, Failure> {
+    Ok(match value {
+        Value::Int(value) => Key::Int(*value),
+        Value::UInt(value) => Key::Uint(*value),
+        Value::Bool(value) => Key::Bool(*value),
+        Value::String(value) => Key::String(value.clone()),
+        other => {
+            return Err(Failure::Error(format!(
+                "unsupported key type: {}",
+                value::type_name(other)
+            )));
+        }
+    })
+}
+
+/// What is at `index` of a list or map.
+fn index(container: &Value, index: &Value) -> Result<Value, Failure> {
+    match container {
+        Value::List(items) => {
+            let at = match index {
+                Value::Int(at) => usize::try_from(*at).ok(),
+                Value::UInt(at) => usize::try_from(*at).ok(),
+                _ => {
+                    return Err(Failure::Error(function::overload(
+                        "_[_]",
+                        None,
+                        &[container.clone(), index.clone()],
+                    )));
+                }
+            };
+            at.and_then(|at| items.get(at)).cloned().ok_or_else(|| {
+                let shown = to_text(index);
+                Failure::Error(format!("index out of bounds: {shown}"))
+            })
+        }
+        Value::Map(entries) => {
+            let key = KeyRef::try_from(index).map_err(|_| Failure::error("no such overload"))?;
+            entries
+                .get(&key)
+                .cloned()
+                .ok_or_else(|| Failure::Error(format!("no such key: {}", to_text(index))))
+        }
+        _ => Err(Failure::error("no such overload")),
+    }
+}
+
+/// `a.?b` and `a[?b]`
+fn optional_index(container: &Value, at: &Value) -> Result<Value, Failure> {
+    let inner = match optional(container) {
+        Some(None) => return Ok(container.clone()),
+        Some(Some(held)) => held,
+        None => container.clone(),
+    };
+    if matches!(inner, Value::Null) {
+        return Ok(to_optional(None));
+    }
+    if !matches!(inner, Value::List(_) | Value::Map(_)) {
+        return Err(Failure::error("no such overload"));
+    }
+    Ok(to_optional(index(&inner, at).ok()))
+}
+
+fn to_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.to_string(),
+        Value::Int(number) => number.to_string(),
+        Value::UInt(number) => number.to_string(),
+        Value::Bool(value) => value.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn unary(name: &str, one: &Value) -> Option<Result<Value, Failure>> {
+    Some(match (name, one) {
+        (operators::LOGICAL_NOT, Value::Bool(value)) => Ok(Value::Bool(!value)),
+        (operators::NEGATE, Value::Int(value)) => value
+            .checked_neg()
+            .map(Value::Int)
+            .ok_or_else(|| Failure::error("integer overflow")),
+        (operators::NEGATE, Value::Float(value)) => Ok(Value::Float(-value)),
+        (operators::LOGICAL_NOT | operators::NEGATE, _) => Err(Failure::Error(function::overload(
+            name,
+            None,
+            std::slice::from_ref(one),
+        ))),
+        _ => return None,
+    })
+}
+
+/// The outcome of an operator over two values; `None`: it is no operator.
+fn binary(name: &str, left: &Value, right: &Value) -> Option<Result<Value, Failure>> {
+    let ordering = |wanted: &[std::cmp::Ordering]| match left.partial_cmp(right) {
+        Some(found) => Ok(Value::Bool(wanted.contains(&found))),
+        None => Err(no_overload(name, left, right)),
+    };
+    use std::cmp::Ordering::{Equal, Greater, Less};
+    Some(match name {
+        operators::EQUALS => Ok(Value::Bool(left == right)),
+        operators::NOT_EQUALS => Ok(Value::Bool(left != right)),
+        operators::LESS => ordering(&[Less]),
+        operators::LESS_EQUALS => ordering(&[Less, Equal]),
+        operators::GREATER => ordering(&[Greater]),
+        operators::GREATER_EQUALS => ordering(&[Greater, Equal]),
+        operators::IN => match right {
+            Value::List(items) => Ok(Value::Bool(items.contains(left))),
+            Value::Map(entries) => Ok(Value::Bool(
+                KeyRef::try_from(left).is_ok_and(|key| entries.get(&key).is_some()),
+            )),
+            _ => Err(no_overload(name, left, right)),
+        },
+        operators::INDEX => match optional(left) {
+            Some(_) => optional_index(left, right),
+            None => index(left, right),
+        },
+        operators::ADD => add(left.clone(), right.clone()),
+        operators::SUBSTRACT => arithmetic(name, left, right, |l, r| l - r),
+        operators::MULTIPLY => arithmetic(name, left, right, |l, r| l * r),
+        operators::DIVIDE => arithmetic(name, left, right, |l, r| l / r),
+        operators::MODULO => arithmetic(name, left, right, |l, r| l % r),
+        _ => return None,
+    })
+}
+
+fn no_overload(name: &str, left: &Value, right: &Value) -> Failure {
+    Failure::Error(function::overload(
+        name,
+        None,
+        &[left.clone(), right.clone()],
+    ))
+}
+
+fn arithmetic(
+    name: &str,
+    left: &Value,
+    right: &Value,
+    operation: impl Fn(Value, Value) -> Result<Value, kube::core::cel::cel::ExecutionError>,
+) -> Result<Value, Failure> {
+    use kube::core::cel::cel::ExecutionError as E;
+    operation(left.clone(), right.clone()).map_err(|error| match error {
+        E::DivisionByZero(_) => Failure::error("division by zero"),
+        E::RemainderByZero(_) => Failure::error("modulus by zero"),
+        E::Overflow(..) => Failure::error("integer overflow"),
+        _ => no_overload(name, left, right),
+    })
+}
+
+/// `+`, with a bound on what it makes.
+fn add(left: Value, right: Value) -> Result<Value, Failure> {
+    let length = match (&left, &right) {
+        (Value::String(left), Value::String(right)) => left.len() + right.len(),
+        (Value::List(left), Value::List(right)) => left.len() + right.len(),
+        (Value::Bytes(left), Value::Bytes(right)) => {
+            let mut bytes = left.to_vec();
+            bytes.extend_from_slice(right);
+            return Ok(Value::Bytes(Arc::new(bytes)));
+        }
+        _ => return arithmetic(operators::ADD, &left, &right, |left, right| left + right),
+    };
+    if length > LARGEST {
+        return Err(Failure::TooCostly);
+    }
+    (left + right).map_err(|_| Failure::error("no such overload"))
+}
+
+/// Functions that can make much out of little are refused what would make too much.
+fn check_growth(name: &str, receiver: Option<&Value>, arguments: &[Value]) -> Result<(), Failure> {
+    let length = |value: Option<&Value>| match value {
+        Some(Value::String(text)) => text.len(),
+        Some(Value::List(items)) => items.len(),
+        _ => 0,
+    };
+    let made = match name {
+        "replace" => (length(receiver) + 1).saturating_mul(length(arguments.get(1)) + 1),
+        "join" => length(receiver).saturating_mul(length(arguments.first()) + 1),
+        "lists.range" => match arguments.first() {
+            Some(Value::Int(count)) => usize::try_from(*count).unwrap_or(0),
+            _ => 0,
+        },
+        "math.bitShiftLeft" | "repeat" => 0,
+        _ => 0,
+    };
+    if made > LARGEST {
+        Err(Failure::TooCostly)
+    } else {
+        Ok(())
+    }
+}

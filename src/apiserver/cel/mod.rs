@@ -1,0 +1,115 @@
+//! Rules in the Common Expression Language, for admission policies and match conditions: compiled and type checked in the words
+//! of the real server, evaluated with a bound on the cost.
+//!
+//! The syntax tree and the function libraries are kube-cel's; the evaluation is our own, because a hostile rule must not spin
+//! for ever, objects (`Object{…}`, `JSONPatch{…}`) are built, variables are computed when they are first asked for, and errors
+//! read as those of the real server. Architecture invariant: pure.
+mod check;
+mod eval;
+mod function;
+mod source;
+mod types;
+mod value;
+
+pub(crate) use self::eval::{Activation, Authorize, Failure, Permission};
+pub(crate) use self::types::Type;
+pub(crate) use self::value::{from_json, to_json};
+pub(crate) use kube::core::cel::cel::Value;
+
+use kube::core::cel::cel::parser::{Expression, Parser};
+use std::sync::Arc;
+
+/// What one expression may cost at most; about the number of steps.
+pub(crate) const PER_CALL: u64 = 1_000_000;
+/// What the expressions of one policy may cost together for one request.
+pub(crate) const PER_POLICY: u64 = 10_000_000;
+/// What the match conditions of one webhook or policy may cost together.
+pub(crate) const PER_MATCH_CONDITIONS: u64 = 2_500_000;
+/// Longer expressions are not parsed at all.
+const LONGEST: usize = 64 * 1024;
+
+/// A compiled expression.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    /// As it was written.
+    pub source: String,
+    tree: Arc<Expression>,
+}
+
+/// What an expression may refer to, apart from `object`, `oldObject`, `request` and `namespaceObject`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Environment {
+    /// `params`
+    pub params: bool,
+    /// `authorizer`
+    pub authorizer: bool,
+    /// `Object{…}` and `JSONPatch{…}`
+    pub patches: bool,
+    /// `variables.<name>`; `None`: there are no variables at all.
+    pub variables: Option<Vec<(String, Type)>>,
+}
+
+impl Environment {
+    /// Compiles an expression that must give one of `expected` (empty: anything), with the type it gives.
+    ///
+    /// # Errors
+    /// What is wrong with it, as the real server says it after `Invalid value: "…": `.
+    pub(crate) fn compile(
+        &self,
+        source: &str,
+        expected: &[Type],
+    ) -> Result<(Program, Type), String> {
+        let tree = parse(source).map_err(|why| format!("compilation failed: {why}"))?;
+        let found = check::check(self, source, &tree)
+            .map_err(|why| format!("compilation failed: {why}"))?;
+        if !expected.is_empty() && !found.is_unknown() && !expected.contains(&found) {
+            return Err(if let [one] = expected {
+                format!("must evaluate to {one} but got {found}")
+            } else {
+                let names: Vec<String> = expected.iter().map(ToString::to_string).collect();
+                format!(
+                    "must evaluate to one of [{}] but got {found}",
+                    names.join(" ")
+                )
+            });
+        }
+        Ok((
+            Program {
+                source: source.to_owned(),
+                tree: Arc::new(tree),
+            },
+            found,
+        ))
+    }
+}
+
+impl Program {
+    /// Parses an expression that was checked when it was stored.
+    ///
+    /// # Errors
+    /// That it cannot be parsed.
+    pub(crate) fn parse(source: &str) -> Result<Self, String> {
+        let tree = parse(source).map_err(|why| format!("compilation failed: {why}"))?;
+        Ok(Self {
+            source: source.to_owned(),
+            tree: Arc::new(tree),
+        })
+    }
+}
+
+fn parse(source: &str) -> Result<Expression, String> {
+    if source.len() > LONGEST {
+        return Err(format!(
+            "ERROR: <input>:-1:0: expression code point size exceeds limit: size: {}, limit {LONGEST}",
+            source.len()
+        ));
+    }
+    source::nesting(source)?;
+    Parser::new()
+        .enable_optional_syntax(true)
+        .parse(source)
+        .map_err(|errors| source::parse_errors(source, &errors))
+}
+
+#[cfg(test)]
+mod tests;
