@@ -2,6 +2,7 @@
 //!
 //! Architecture invariant: pure. What a kind needs to know of other objects is admission's or an allocator's matter.
 
+mod admissionregistration;
 mod apps;
 mod check;
 mod core;
@@ -31,9 +32,30 @@ fn strategy(group: &str, plural: &str, has_status: bool) -> Arc<dyn Strategy> {
         ("", "secrets") => Arc::new(core::Secret),
         ("", "services") => Arc::new(core::Service),
         ("" | "events.k8s.io", "events") => Arc::new(core::Event),
+        ("admissionregistration.k8s.io", _) => admission(plural, has_status),
         ("apps", "deployments") => Arc::new(apps::Deployment),
         ("apps", "replicasets") => Arc::new(apps::ReplicaSet),
         ("coordination.k8s.io", "leases") => Arc::new(lease::Lease),
         _ => Arc::new(Generic::of(group, plural, has_status)),
+    }
+}
+
+/// The kinds that configure admission.
+fn admission(plural: &str, has_status: bool) -> Arc<dyn Strategy> {
+    use admissionregistration as kinds;
+    match plural {
+        "mutatingwebhookconfigurations" => Arc::new(kinds::WebhookConfiguration { mutating: true }),
+        "validatingwebhookconfigurations" => {
+            Arc::new(kinds::WebhookConfiguration { mutating: false })
+        }
+        "validatingadmissionpolicies" => Arc::new(kinds::ValidatingAdmissionPolicy),
+        "validatingadmissionpolicybindings" => Arc::new(kinds::Binding { mutating: false }),
+        "mutatingadmissionpolicies" => Arc::new(kinds::MutatingAdmissionPolicy),
+        "mutatingadmissionpolicybindings" => Arc::new(kinds::Binding { mutating: true }),
+        _ => Arc::new(Generic::of(
+            "admissionregistration.k8s.io",
+            plural,
+            has_status,
+        )),
     }
 }
