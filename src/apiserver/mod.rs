@@ -32,6 +32,7 @@ pub(crate) mod continue_token;
 pub(crate) mod discovery;
 pub(crate) mod health;
 pub(crate) mod inprocess;
+pub(crate) mod openapi;
 #[cfg(feature = "serve")]
 pub mod serve;
 pub(crate) mod server;

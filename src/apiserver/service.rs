@@ -7,7 +7,7 @@ use super::request::route::{self, Route, Routed};
 use super::request::{Query, ResourceRequest, User, Verb};
 use super::response::{self, Body, Response, Warnings};
 use super::server::{ApiServer, Shared};
-use super::{handler, health};
+use super::{handler, health, openapi};
 use crate::object::{Reason, Status};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
@@ -189,6 +189,8 @@ fn plain(
     query: &Query,
 ) -> Result<Response, Status> {
     let known = health::answer(shared, path, query).map(Ok);
+    let known =
+        known.or_else(|| openapi::answer(&shared.registry, path, query, &parts.headers).map(Ok));
     let known = known.or_else(|| discovery::answer(&shared.registry, path, &parts.headers));
     match known {
         Some(_) if parts.method != Method::GET => Err(Status::method_not_allowed()),

@@ -24,6 +24,7 @@ fn services() -> Resource {
         storage_group: String::new(),
         key_prefix: "/registry/services".into(),
         schema: None,
+        open_api: None,
         strategy: Arc::new(Plain),
     }
 }

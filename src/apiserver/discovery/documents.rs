@@ -36,6 +36,11 @@ const GROUPS: &[&str] = &[
     "flowcontrol.apiserver.k8s.io",
 ];
 
+/// The version in full.
+pub(crate) fn git_version() -> &'static str {
+    VERSION.2
+}
+
 /// `/version`.
 pub(super) fn version() -> Value {
     let (major, minor, git) = VERSION;

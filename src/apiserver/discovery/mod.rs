@@ -1,6 +1,8 @@
 //! Discovery: which groups, versions and resources there are, from the registry as it is at the time of the request.
 mod documents;
-mod sha256;
+pub(crate) mod sha256;
+
+pub(crate) use documents::git_version;
 
 use super::registry::{Registry, Resource};
 use super::request::negotiate;

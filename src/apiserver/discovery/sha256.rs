@@ -69,7 +69,7 @@ const K: [u32; 64] = [
 ];
 
 /// The digest of `message`.
-pub(super) fn digest(message: &[u8]) -> [u8; 32] {
+pub(crate) fn digest(message: &[u8]) -> [u8; 32] {
     let mut padded = message.to_vec();
     padded.push(0x80);
     while padded.len() % 64 != 56 {

@@ -62,6 +62,7 @@ fn resource(line: &str) -> Option<Resource> {
     };
     Some(Resource {
         schema: schema::builtin(&gvk),
+        open_api: None,
         strategy: super::strategy(group, plural, has_status),
         list_kind: format!("{kind}List"),
         plural: plural.to_owned(),

@@ -21,6 +21,8 @@ pub(crate) struct Registry {
     groups: RwLock<BTreeMap<String, Group>>,
     /// The encoded discovery documents.
     pub discovery: crate::apiserver::discovery::Cache,
+    /// The encoded OpenAPI documents.
+    pub openapi: crate::apiserver::openapi::Cache,
 }
 
 impl Registry {
@@ -151,6 +153,7 @@ pub(crate) mod testing {
                 storage_group: String::new(),
                 key_prefix: format!("/registry/{plural}"),
                 schema: None,
+                open_api: None,
                 strategy: Arc::new(Plain),
                 gvk,
             });

@@ -2,6 +2,7 @@
 use super::strategy::Strategy;
 use crate::apiserver::schema::Schema;
 use crate::object::{GroupResource, GroupVersionKind};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// A resource in one group and version, as discovery shows it, with what the server needs to handle it.
@@ -29,6 +30,8 @@ pub(crate) struct Resource {
     pub key_prefix: String,
     /// What the object looks like; `None` accepts any document.
     pub schema: Option<Arc<Schema>>,
+    /// Of custom resources: the OpenAPI v3 schema as their definition gives it.
+    pub open_api: Option<Arc<Value>>,
     pub strategy: Arc<dyn Strategy>,
 }
 

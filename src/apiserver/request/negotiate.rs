@@ -108,6 +108,13 @@ pub(crate) fn output(accept: &str, streams: bool) -> Result<Output, Status> {
     })
 }
 
+/// The media types of an `Accept` header without their parameters, the most wanted first.
+pub(crate) fn preferences(accept: &str) -> impl Iterator<Item = String> {
+    let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(Clause::parse).collect();
+    clauses.sort_by_key(|clause| std::cmp::Reverse(clause.quality));
+    clauses.into_iter().map(|clause| clause.media_type)
+}
+
 /// One clause of an `Accept` header.
 struct Clause<'a> {
     media_type: String,

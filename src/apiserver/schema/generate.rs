@@ -1,8 +1,8 @@
 //! Makes `builtin.tsv` from k8s-openapi's schemas and `facts.tsv`, or checks that it is current.
-//! `HOMEOSTAT_BLESS=1 cargo test schema::generate` rewrites it.
+//! `HOMEOSTAT_BLESS=1 K8S_OPENAPI_ENABLED_VERSION=1.36 cargo test schema::generate` rewrites it.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use k8s_openapi::schemars::JsonSchema;
+use super::catalog;
 use k8s_openapi::schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -10,72 +10,29 @@ use std::fmt::Write as _;
 
 type Kinds = BTreeMap<String, Vec<String>>;
 
-/// All definitions of k8s-openapi by name, and the kinds of those that have one.
-fn definitions() -> (BTreeMap<String, Value>, Kinds) {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
-    let mut generator = SchemaSettings::openapi3().into_generator();
-    let mut kinds = Kinds::new();
-    macro_rules! kinds {
-        ($($($module:ident)::+ {$($name:ident)*})*) => {$({
-            use k8s_openapi::$($module)::+::*;
-            $(add::<$name>(&mut generator, &mut kinds);)*
-        })*};
-    }
-    kinds! {
-        api::admissionregistration::v1 {MutatingAdmissionPolicy MutatingAdmissionPolicyBinding MutatingWebhookConfiguration ValidatingAdmissionPolicy
-            ValidatingAdmissionPolicyBinding ValidatingWebhookConfiguration}
-        api::admissionregistration::v1alpha1 {MutatingAdmissionPolicy MutatingAdmissionPolicyBinding}
-        api::admissionregistration::v1beta1 {MutatingAdmissionPolicy MutatingAdmissionPolicyBinding}
-        api::apiserverinternal::v1alpha1 {StorageVersion}
-        api::apps::v1 {ControllerRevision DaemonSet Deployment ReplicaSet StatefulSet}
-        api::authentication::v1 {SelfSubjectReview TokenRequest TokenReview}
-        api::authorization::v1 {LocalSubjectAccessReview SelfSubjectAccessReview SelfSubjectRulesReview SubjectAccessReview}
-        api::autoscaling::v1 {HorizontalPodAutoscaler Scale}
-        api::autoscaling::v2 {HorizontalPodAutoscaler}
-        api::batch::v1 {CronJob Job}
-        api::certificates::v1 {CertificateSigningRequest ClusterTrustBundle PodCertificateRequest}
-        api::certificates::v1beta1 {ClusterTrustBundle PodCertificateRequest}
-        api::coordination::v1 {Lease}
-        api::coordination::v1alpha2 {LeaseCandidate}
-        api::coordination::v1beta1 {LeaseCandidate}
-        api::core::v1 {Binding ComponentStatus ConfigMap Endpoints Event LimitRange Namespace Node PersistentVolume PersistentVolumeClaim Pod
-            PodTemplate ReplicationController ResourceQuota Secret Service ServiceAccount}
-        api::discovery::v1 {EndpointSlice}
-        api::events::v1 {Event}
-        api::flowcontrol::v1 {FlowSchema PriorityLevelConfiguration}
-        api::lifecycle::v1alpha1 {Eviction EvictionRequest}
-        api::networking::v1 {IPAddress Ingress IngressClass NetworkPolicy ServiceCIDR}
-        api::node::v1 {RuntimeClass}
-        api::policy::v1 {Eviction PodDisruptionBudget}
-        api::rbac::v1 {ClusterRole ClusterRoleBinding Role RoleBinding}
-        api::resource::v1 {DeviceClass DeviceTaintRule ResourceClaim ResourceClaimTemplate ResourceSlice}
-        api::resource::v1alpha3 {DeviceTaintRule ResourcePoolStatusRequest}
-        api::resource::v1beta1 {DeviceClass ResourceClaim ResourceClaimTemplate ResourceSlice}
-        api::resource::v1beta2 {DeviceClass DeviceTaintRule ResourceClaim ResourceClaimTemplate ResourceSlice}
-        api::scheduling::v1 {PriorityClass}
-        api::scheduling::v1alpha3 {CompositePodGroup PodGroup Workload}
-        api::scheduling::v1beta1 {PodGroup Workload}
-        api::storage::v1 {CSIDriver CSINode CSIStorageCapacity StorageClass VolumeAttachment VolumeAttributesClass}
-        api::storagemigration::v1 {StorageVersionMigration}
-        api::storagemigration::v1beta1 {StorageVersionMigration}
-        apiextensions_apiserver::pkg::apis::apiextensions::v1 {CustomResourceDefinition}
-        apimachinery::pkg::apis::meta::v1 {Status}
-        kube_aggregator::pkg::apis::apiregistration::v1 {APIService}
-    }
-    generator.subschema_for::<DeleteOptions>();
-    kinds
-        .entry(DeleteOptions::schema_name().into_owned())
-        .or_default()
-        .push("/v1/DeleteOptions".into());
-    let definitions = generator.take_definitions(true).into_iter().collect();
-    (definitions, kinds)
+struct Collector {
+    generator: SchemaGenerator,
+    kinds: Kinds,
 }
 
-fn add<T: k8s_openapi::Resource + JsonSchema>(generator: &mut SchemaGenerator, kinds: &mut Kinds) {
-    generator.subschema_for::<T>();
-    let kind = format!("{}/{}/{}", T::GROUP, T::VERSION, T::KIND);
-    let name = T::schema_name().into_owned();
-    kinds.entry(name).or_default().push(kind);
+impl catalog::Visitor for Collector {
+    fn generator(&mut self) -> &mut SchemaGenerator {
+        &mut self.generator
+    }
+    fn is_kind(&mut self, name: String, kind: String) {
+        self.kinds.entry(name).or_default().push(kind);
+    }
+}
+
+/// All definitions of k8s-openapi by name, and the kinds of those that have one.
+fn definitions() -> (BTreeMap<String, Value>, Kinds) {
+    let mut collector = Collector {
+        generator: SchemaSettings::openapi3().into_generator(),
+        kinds: Kinds::new(),
+    };
+    catalog::visit(&mut collector);
+    let definitions = collector.generator.take_definitions(true);
+    (definitions.into_iter().collect(), collector.kinds)
 }
 
 /// What `facts.tsv` says: by definition the marks of its head, and its fields in order, each with presence and marks.
@@ -196,12 +153,18 @@ fn generate() -> String {
         });
         for field in names {
             let ty = type_text(&properties[field]);
+            let is_required = required.iter().any(|name| name == field);
             let fact = known.iter().find(|(known, ..)| known == &field);
             let presence = match fact {
                 Some((_, presence, _)) if !presence.is_empty() => presence,
-                _ => presence_by_rule(field, &ty, required.iter().any(|name| name == field)),
+                _ => presence_by_rule(field, &ty, is_required),
             };
             write!(text, "\n{field}\t{ty}\t{presence}").unwrap();
+            // k8s-openapi wants metadata everywhere, and names that have a default; the API does not.
+            let fixed = field == "metadata" || matches!(fact, Some((_, _, marks)) if marks.contains(&"default=\"\""));
+            if is_required != matches!(presence, "!" | "&") && !fixed {
+                write!(text, "\trequired={is_required}").unwrap();
+            }
             for mark in fact.into_iter().flat_map(|(_, _, marks)| marks) {
                 write!(text, "\t{mark}").unwrap();
             }

@@ -60,14 +60,14 @@ fn table() -> &'static Table {
 }
 
 /// The definition of this name, without the leading `io.k8s.`.
-pub(super) fn definition(name: &str) -> Option<&'static Slot> {
+pub(crate) fn definition(name: &str) -> Option<&'static Slot> {
     let slots = &table().slots;
     let index = slots.binary_search_by(|slot| slot.name.cmp(name)).ok()?;
     slots.get(index)
 }
 
 /// The definition of a kind.
-pub(super) fn kind(group: &str, version: &str, kind: &str) -> Option<&'static Slot> {
+pub(crate) fn kind(group: &str, version: &str, kind: &str) -> Option<&'static Slot> {
     let table = table();
     let wanted = [group, "/", version, "/", kind];
     let wanted = || wanted.iter().flat_map(|part| part.bytes());
@@ -87,8 +87,20 @@ impl std::fmt::Debug for Slot {
 
 impl Slot {
     /// The kinds of this definition, as `<group>/<version>/<kind>`.
-    fn kinds(&self) -> impl Iterator<Item = &'static str> + use<> {
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.marks.split('\t').filter(|mark| mark.contains('/'))
+    }
+    /// Its name, without the leading `io.k8s.`.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+    /// The lines of its fields.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = Line<'static>> + use<> {
+        self.body.lines().filter_map(Line::parse)
+    }
+    /// Whether it merges as one value.
+    pub(crate) fn is_atomic(&self) -> bool {
+        self.marks.split('\t').any(|mark| mark == "map=atomic")
     }
     /// The struct.
     pub(crate) fn get(&'static self) -> &'static Struct {
@@ -116,62 +128,92 @@ impl Slot {
         Struct {
             go: format!("{package}.{kind}").into(),
             fields,
-            atomic: self.marks.split('\t').any(|mark| mark == "map=atomic"),
+            atomic: self.is_atomic(),
             ..Struct::default()
         }
         .finish()
     }
 }
 
-fn field(order: u16, line: &str) -> Option<Field> {
-    let mut parts = line.split('\t');
-    let (name, ty, presence) = (parts.next()?, parts.next()?, parts.next()?);
-    let mut marks = Marks::default();
-    for mark in parts {
-        let (key, value) = mark.split_once('=')?;
-        match key {
-            "go" => marks.go = Some(value),
-            "list" => marks.list = value,
-            "keys" => marks.keys = value,
-            "map" => marks.map = value,
-            "default" => marks.default = serde_json::from_str(value).ok(),
-            "patch" => {
-                for strategy in value.split(',') {
-                    match strategy {
-                        "merge" => marks.patch.merge = true,
-                        "replace" => marks.patch.replace = true,
-                        "retainKeys" => marks.patch.retain_keys = true,
-                        _ => {}
-                    }
-                }
+/// A line of the table: what is said of a field.
+#[derive(Default)]
+pub(crate) struct Line<'a> {
+    pub name: &'a str,
+    pub ty: &'a str,
+    /// `!`, `&`, `?`, `~` or `*`.
+    pub presence: &'a str,
+    pub marks: Marks<'a>,
+}
+
+impl<'a> Line<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let mut parts = line.split('\t');
+        let mut line = Self {
+            name: parts.next()?,
+            ty: parts.next()?,
+            presence: parts.next()?,
+            marks: Marks::default(),
+        };
+        let marks = &mut line.marks;
+        for mark in parts {
+            let (key, value) = mark.split_once('=')?;
+            match key {
+                "go" => marks.go = Some(value),
+                "list" => marks.list = value,
+                "keys" => marks.keys = value,
+                "map" => marks.map = value,
+                "default" => marks.default = serde_json::from_str(value).ok(),
+                "patch" => marks.patch = value,
+                "key" => marks.key = value,
+                "required" => marks.required = Some(value == "true"),
+                _ => {}
             }
-            "key" => marks.patch.key = Some(value.into()),
-            _ => {}
         }
+        Some(line)
     }
+    /// Whether documents without the field are invalid.
+    pub(crate) fn is_required(&self) -> bool {
+        let usual = matches!(self.presence, "!" | "&");
+        self.marks.required.unwrap_or(usual)
+    }
+}
+
+/// What follows the presence.
+#[derive(Default)]
+pub(crate) struct Marks<'a> {
+    pub go: Option<&'a str>,
+    pub list: &'a str,
+    pub keys: &'a str,
+    pub map: &'a str,
+    pub default: Option<serde_json::Value>,
+    /// The strategies, with commas.
+    pub patch: &'a str,
+    /// The merge key.
+    pub key: &'a str,
+    required: Option<bool>,
+}
+
+fn field(order: u16, line: &str) -> Option<Field> {
+    let line = Line::parse(line)?;
+    let has = |strategy: &str| line.marks.patch.split(',').any(|one| one == strategy);
     Some(Field {
-        name: name.into(),
+        name: line.name.into(),
         order,
-        presence: match presence {
+        presence: match line.presence {
             "!" => Presence::Always,
             "&" => Presence::Nullable,
             "?" => Presence::NotEmpty,
             "~" => Presence::NotZero,
             _ => Presence::Set,
         },
-        node: node(ty, &marks, marks.go),
-        patch: marks.patch,
+        node: node(line.ty, &line.marks, line.marks.go),
+        patch: Strategy {
+            merge: has("merge"),
+            replace: has("replace"),
+            retain_keys: has("retainKeys"),
+            key: (!line.marks.key.is_empty()).then(|| line.marks.key.into()),
+        },
     })
-}
-
-#[derive(Default)]
-struct Marks<'a> {
-    go: Option<&'a str>,
-    list: &'a str,
-    keys: &'a str,
-    map: &'a str,
-    default: Option<serde_json::Value>,
-    patch: Strategy,
 }
 
 fn node(ty: &str, marks: &Marks<'_>, go: Option<&str>) -> Node {

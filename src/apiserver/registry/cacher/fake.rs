@@ -296,6 +296,7 @@ pub(crate) fn resource(
         storage_group: String::new(),
         key_prefix: format!("/registry/{plural}"),
         schema: None,
+        open_api: None,
         strategy,
     }
 }
