@@ -7,7 +7,9 @@ mod documents;
 mod enums;
 mod operations;
 mod parameters;
+mod proto;
 mod schemas;
+mod v2;
 
 use super::discovery::sha256;
 use super::registry::{Registry, Resource};
@@ -23,6 +25,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
+
+/// Under this path the v2 document is kept.
+const V2: &str = "v2";
 
 /// The documents made so far.
 #[derive(Debug, Default)]
@@ -48,37 +53,66 @@ struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Form {
     Json,
+    Protobuf,
+}
+
+/// The versions of OpenAPI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    V2,
+    V3,
 }
 
 impl Form {
-    fn content_type(self) -> HeaderValue {
-        match self {
-            Self::Json => response::JSON,
-        }
+    fn content_type(self, version: Version) -> HeaderValue {
+        HeaderValue::from_static(match (self, version) {
+            (Self::Json, _) => "application/json",
+            (Self::Protobuf, Version::V2) => {
+                "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+            }
+            (Self::Protobuf, Version::V3) => {
+                "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
+            }
+        })
     }
     /// The best form of those that the client takes.
-    fn of(accept: &str) -> Option<Self> {
+    fn of(headers: &HeaderMap, version: Version) -> Option<Self> {
+        let accept = headers
+            .get(http::header::ACCEPT)
+            .and_then(|accept| accept.to_str().ok())
+            .unwrap_or_default();
         if accept.is_empty() {
             return Some(Self::Json);
         }
+        let protobuf = match version {
+            Version::V2 => "application/com.github.proto-openapi.spec.v2",
+            Version::V3 => "application/com.github.proto-openapi.spec.v3",
+        };
         negotiate::preferences(accept).find_map(|media| match media.as_str() {
             "application/json" | "application/*" | "*/*" => Some(Self::Json),
-            _ => None,
+            media => {
+                let rest = media.strip_prefix(protobuf)?;
+                matches!(rest, "@v1.0+protobuf" | ".v1.0+protobuf").then_some(Self::Protobuf)
+            }
         })
     }
 }
 
-/// Answers `/openapi/v3` and what is below it. `None`: the path is something else.
+/// Answers `/openapi/v2`, `/openapi/v3` and what is below it. `None`: the path is something else.
 pub(crate) fn answer(
     registry: &Registry,
     path: &str,
     query: &Query,
     headers: &HeaderMap,
 ) -> Option<Response> {
-    let below = path.strip_prefix("/openapi/v3")?;
+    let below = path.strip_prefix("/openapi/")?;
     let resources = registry.all();
     let mut state = registry.openapi.0.lock();
     state.refresh(&resources);
+    if below.trim_end_matches('/') == "v2" {
+        return Some(state.answer_v2(headers));
+    }
+    let below = below.strip_prefix("v3")?;
     if matches!(below, "" | "/") {
         return Some(state.index());
     }
@@ -86,19 +120,22 @@ pub(crate) fn answer(
     let Some(entry) = state.index.get(path).cloned() else {
         return Some(empty(StatusCode::NOT_FOUND));
     };
-    let accept = headers
-        .get(http::header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .unwrap_or_default();
-    let Some(form) = Form::of(accept) else {
+    let Some(form) = Form::of(headers, Version::V3) else {
         return Some(empty(StatusCode::NOT_ACCEPTABLE));
     };
     let asked = query.get("hash").unwrap_or_default();
     if !asked.is_empty() && asked != entry.hash {
         return Some(moved(path, &entry.hash));
     }
-    let document = state.document(path, &entry, form, &resources);
-    let mut response = tagged(document, form, &entry.hash, headers);
+    let document = state.document(path, &entry.hash, form, |resources| {
+        let document = documents::make(&entry.about, resources);
+        match form {
+            Form::Json => document.to_string().into(),
+            Form::Protobuf => proto::v3(&document).into(),
+        }
+    });
+    let media = form.content_type(Version::V3);
+    let mut response = tagged(document, media, &entry.hash, headers);
     if !asked.is_empty() {
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
@@ -132,7 +169,7 @@ impl State {
         self.index = all.map(|(path, about)| (path, entry(about))).collect();
         let index = &self.index;
         self.documents.retain(|(path, _), (hash, _)| {
-            index.get(path).is_some_and(|entry| entry.hash == *hash)
+            path == V2 || index.get(path).is_some_and(|entry| entry.hash == *hash)
         });
     }
 
@@ -146,26 +183,46 @@ impl State {
         response::text(StatusCode::OK, json!({ "paths": paths }).to_string())
     }
 
+    fn answer_v2(&mut self, headers: &HeaderMap) -> Response {
+        let Some(form) = Form::of(headers, Version::V2) else {
+            return empty(StatusCode::NOT_ACCEPTABLE);
+        };
+        let hashes: String = self.index.values().map(|entry| &*entry.hash).collect();
+        let hash = hash(&hashes);
+        let abouts: Vec<About> = self
+            .index
+            .values()
+            .map(|entry| entry.about.clone())
+            .collect();
+        let document = self.document(V2, &hash, form, |resources| {
+            let documents = abouts.iter().map(|about| documents::make(about, resources));
+            let document = v2::document(documents);
+            match form {
+                Form::Json => document.to_string().into(),
+                Form::Protobuf => proto::v2(&document).into(),
+            }
+        });
+        tagged(document, form.content_type(Version::V2), &hash, headers)
+    }
+
+    /// The document of this path and hash: as it was made before, or made now.
     fn document(
         &mut self,
         path: &str,
-        entry: &Entry,
+        hash: &str,
         form: Form,
-        resources: &[Arc<Resource>],
+        make: impl FnOnce(&[Arc<Resource>]) -> Bytes,
     ) -> Bytes {
         let key = (path.to_owned(), form);
-        if let Some((hash, document)) = self.documents.get(&key)
-            && *hash == entry.hash
+        if let Some((of, document)) = self.documents.get(&key)
+            && of == hash
         {
             return document.clone();
         }
-        let document = documents::make(&entry.about, resources);
-        let bytes = Bytes::from(match form {
-            Form::Json => document.to_string(),
-        });
+        let document = make(&self.of);
         self.documents
-            .insert(key, (entry.hash.clone(), bytes.clone()));
-        bytes
+            .insert(key, (hash.to_owned(), document.clone()));
+        document
     }
 }
 
@@ -179,18 +236,14 @@ fn hash(text: &str) -> String {
 }
 
 /// A document, or 304 when the client has it.
-fn tagged(document: Bytes, form: Form, hash: &str, headers: &HeaderMap) -> Response {
+fn tagged(document: Bytes, media: HeaderValue, hash: &str, headers: &HeaderMap) -> Response {
     let tag = HeaderValue::try_from(format!("\"{hash}\""))
         .unwrap_or_else(|_| HeaderValue::from_static("\"\""));
     let known = headers.get(IF_NONE_MATCH) == Some(&tag);
     let mut response = if known {
         empty(StatusCode::NOT_MODIFIED)
     } else {
-        response::content(
-            StatusCode::OK,
-            form.content_type(),
-            response::full(document),
-        )
+        response::content(StatusCode::OK, media, response::full(document))
     };
     let headers = response.headers_mut();
     headers.insert(ETAG, tag);
