@@ -23,6 +23,7 @@ pub(crate) mod cel;
 pub(crate) mod kinds;
 pub(crate) mod schema;
 
+pub(crate) mod pki;
 pub(crate) mod registry;
 
 pub(crate) mod alloc;

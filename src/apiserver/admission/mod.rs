@@ -15,6 +15,7 @@ use super::request::User;
 use crate::object::{GroupResource, GroupVersionKind, Status};
 use async_trait::async_trait;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 /// What is done to an object.
@@ -41,6 +42,8 @@ pub struct UserInfo {
     pub uid: String,
     /// The user's groups.
     pub groups: Vec<String>,
+    /// What the one who knows the user says besides.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl From<&User> for UserInfo {
@@ -49,6 +52,7 @@ impl From<&User> for UserInfo {
             name: user.name.clone(),
             uid: user.uid.clone(),
             groups: user.groups.clone(),
+            extra: user.extra.clone(),
         }
     }
 }

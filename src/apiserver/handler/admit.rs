@@ -1,7 +1,6 @@
 //! Where admission is asked: before an object is validated, and before it is written.
 use super::call::Call;
 use crate::apiserver::admission::{AdmissionRequest, Operation, UserInfo, View};
-use crate::apiserver::request::User;
 use crate::object::{GroupVersionKind, Status};
 use serde_json::{Value, json};
 
@@ -35,14 +34,6 @@ pub(crate) async fn validate(
     call.shared.admission.validate(&request, object).await
 }
 
-fn user_info(user: &User) -> UserInfo {
-    UserInfo {
-        name: user.name.clone(),
-        uid: user.uid.clone(),
-        groups: user.groups.clone(),
-    }
-}
-
 /// What an [`AdmissionRequest`] borrows.
 struct Facts {
     operation: Operation,
@@ -67,7 +58,7 @@ impl Facts {
         Self {
             operation,
             options,
-            user: user_info(&call.request.user),
+            user: call.request.user.as_ref().into(),
         }
     }
 

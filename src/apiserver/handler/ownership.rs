@@ -83,11 +83,13 @@ pub(crate) fn apply_to(
 
 /// What a write of this part of the object does not change whatever it says.
 fn reset_fields(call: &Call<'_>, object: &Value, live: Option<&Value>) -> Option<Set> {
+    let strategy = &call.resource.strategy;
+    let resets = strategy.resets(call.subresource);
     match call.subresource {
         None if call.resource.subresource("status").is_some() => {
-            Some(Set::of_paths(&[&["status"]]))
+            Some(Set::of_paths(&[&[&["status"][..]], resets].concat()))
         }
-        Some("status") => {
+        Some(subresource) if strategy.writes_status(subresource) => {
             let names = [Some(object), live].into_iter().flatten();
             let names = names
                 .filter_map(Value::as_object)
@@ -98,7 +100,8 @@ fn reset_fields(call: &Call<'_>, object: &Value, live: Option<&Value>) -> Option
                 .collect();
             let desired: Vec<[&str; 1]> = desired.into_iter().map(|name| [name]).collect();
             let mut paths: Vec<&[&str]> = desired.iter().map(<[&str; 1]>::as_slice).collect();
-            paths.extend(call.resource.strategy.status_keeps());
+            paths.extend(strategy.status_keeps());
+            paths.extend(resets);
             Some(Set::of_paths(&paths))
         }
         _ => None,

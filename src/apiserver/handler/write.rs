@@ -69,6 +69,7 @@ async fn create_named(call: &mut Call<'_>, mut object: Value) -> Result<Written,
     let (shared, resource) = (call.shared, call.resource);
     let allocation = shared.allocators.create(resource, &mut object)?;
     let strategy = &resource.strategy;
+    strategy.set_requester(&mut object, &call.request.user.as_ref().into());
     strategy.prepare_create(&call.context(), &mut object);
     fill_status(call, &mut object);
     if strategy.has_generation() {
@@ -307,7 +308,7 @@ fn revision_of(call: &Call<'_>, name: &str, text: &str) -> Result<u64, Status> {
 fn prepare(call: &Call<'_>, object: &mut Value, old: &Value) {
     let strategy = &call.resource.strategy;
     match call.subresource {
-        Some("status") => {
+        Some(subresource) if strategy.writes_status(subresource) => {
             keep_all_but_status(object, old);
             strategy
                 .status_keeps()

@@ -4,12 +4,14 @@
 
 mod admissionregistration;
 mod apps;
+mod certificates;
 mod check;
 mod core;
 mod generic;
 mod lease;
 pub(crate) mod meta;
 pub(crate) mod names;
+mod rbac;
 mod table;
 
 use std::sync::Arc;
@@ -36,6 +38,15 @@ fn strategy(group: &str, plural: &str, has_status: bool) -> Arc<dyn Strategy> {
         ("apps", "deployments") => Arc::new(apps::Deployment),
         ("apps", "replicasets") => Arc::new(apps::ReplicaSet),
         ("coordination.k8s.io", "leases") => Arc::new(lease::Lease),
+        ("rbac.authorization.k8s.io", "roles" | "clusterroles") => Arc::new(rbac::Role {
+            namespaced: plural == "roles",
+        }),
+        ("rbac.authorization.k8s.io", _) => Arc::new(rbac::Binding {
+            namespaced: plural == "rolebindings",
+        }),
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            Arc::new(certificates::SigningRequest)
+        }
         _ => Arc::new(Generic::of(group, plural, has_status)),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Every method is pure and sync over JSON documents of the storage version: no clock, no I/O, no other objects. What needs
 //! other objects is admission or an allocator.
+use crate::apiserver::admission::UserInfo;
 use crate::object::field::Errors;
 use serde_json::Value;
 use std::fmt::Debug;
@@ -73,6 +74,8 @@ pub struct Scale {
 pub trait Strategy: Debug + Send + Sync + 'static {
     /// Fills in what the client left out. Runs on every decoded object, before anything else.
     fn default(&self, _object: &mut Value) {}
+    /// Writes into a new object who asks for it, for kinds that keep that.
+    fn set_requester(&self, _object: &mut Value, _user: &UserInfo) {}
     /// Resets what a client may not set at creation: the status, fields of disabled features.
     fn prepare_create(&self, _context: &Context<'_>, _object: &mut Value) {}
     /// Carries over what an update may not change. For subresource `status` the server has already replaced everything
@@ -89,6 +92,15 @@ pub trait Strategy: Debug + Send + Sync + 'static {
                 }
             }
         }
+    }
+    /// Whether a write of this subresource is one of the status, which leaves everything else as it is. Default: `status` alone.
+    fn writes_status(&self, subresource: &str) -> bool {
+        subresource == "status"
+    }
+    /// Fields that a write of this subresource (`None`: of the object itself) leaves as they are, besides those that it leaves
+    /// for all kinds: nobody comes to own them by it.
+    fn resets(&self, _subresource: Option<&str>) -> &[&[&str]] {
+        &[]
     }
     /// Metadata that a write of the status leaves as it is stored, as paths: `[["metadata", "labels"]]`.
     fn status_keeps(&self) -> &[&[&str]] {

@@ -3,7 +3,7 @@ pub(crate) mod binding;
 pub(crate) mod eviction;
 pub(crate) mod scale;
 
-use super::handler::update;
+use super::handler::{get, patch, update};
 use super::request::{ResourceRequest, Verb};
 use super::response::Response;
 use super::server::Shared;
@@ -29,6 +29,9 @@ pub(crate) async fn handle(
         ("binding", Verb::Create) if pods => binding::create(shared, request).await,
         ("eviction", Verb::Create) if pods => eviction::create(shared, request).await,
         ("finalize", Verb::Update) if namespaces => update::update(shared, request).await,
+        ("approval", Verb::Get) => get::handle(shared, request).await,
+        ("approval", Verb::Update) => update::update(shared, request).await,
+        ("approval", Verb::Patch) => patch::patch(shared, request).await,
         (_, Verb::Connect) => Err(Status::new(
             501,
             Reason::Unknown,

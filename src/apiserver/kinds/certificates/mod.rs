@@ -1,0 +1,7 @@
+//! certificates.k8s.io: requests for certificates.
+
+mod request;
+mod signer;
+mod signing_request;
+
+pub(super) use self::signing_request::SigningRequest;
