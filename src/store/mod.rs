@@ -9,6 +9,8 @@
 #[cfg(feature = "durable")]
 mod durable;
 mod error;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod faulty;
 mod memory;
 
@@ -23,6 +25,8 @@ use futures::stream::BoxStream;
 #[cfg(feature = "durable")]
 pub use self::durable::{DurableConfig, DurableStore, OpenError};
 pub use self::error::Error;
+#[cfg(feature = "etcd")]
+pub use self::etcd::{EtcdConfig, EtcdStore};
 pub use self::faulty::{Faults, FaultyStore};
 pub use self::memory::{MemoryConfig, MemoryStore};
 

@@ -7,7 +7,7 @@ use crate::store::{Change, Revision};
 /// What a change costs besides its key and value.
 const OVERHEAD: usize = 256;
 
-/// Consecutive changes. Every revision is one change, so a revision is a position.
+/// The last changes, by revision. (In etcd one revision may be several changes.)
 #[derive(Debug, Default)]
 pub(super) struct History {
     changes: VecDeque<Change>,
@@ -26,7 +26,7 @@ fn size(change: &Change) -> usize {
 
 impl History {
     /// An empty history, for a store that has forgotten what is up to `revision`.
-    #[cfg(feature = "durable")]
+    #[cfg(any(feature = "durable", feature = "etcd"))]
     pub(super) fn beginning_after(revision: Revision) -> Self {
         Self {
             compacted: revision,
@@ -59,7 +59,12 @@ impl History {
 
     /// The changes after `revision`; `None` when some of them were dropped.
     pub(super) fn after(&self, revision: Revision) -> Option<impl Iterator<Item = &Change>> {
-        let skip = usize::try_from(revision.checked_sub(self.compacted)?).ok()?;
-        Some(self.changes.range(skip.min(self.changes.len())..))
+        if revision < self.compacted {
+            return None;
+        }
+        let from = self
+            .changes
+            .partition_point(|change| change.revision() <= revision);
+        Some(self.changes.range(from..))
     }
 }

@@ -30,6 +30,7 @@ impl MemoryStore {
     }
 
     /// The entry at `key`.
+    #[cfg(feature = "durable")]
     pub(in crate::store) fn present(&self, key: &str) -> Option<Entry> {
         self.shared.state.read().index.get(key)
     }
@@ -45,6 +46,7 @@ impl MemoryStore {
     }
 
     /// Shows changes, which follow what is there, and tells what history has dropped for them.
+    #[cfg(feature = "durable")]
     pub(in crate::store) fn apply(&self, changes: Vec<Change>) -> Vec<Change> {
         let mut forgotten = Vec::new();
         let mut state = self.shared.state.write();
@@ -60,6 +62,29 @@ impl MemoryStore {
             }
         }
         forgotten
+    }
+
+    /// Tells watches of changes, and keeps their history only: what the keys are is kept elsewhere.
+    #[cfg(feature = "etcd")]
+    pub(in crate::store) fn tell(&self, changes: Vec<Change>) {
+        let mut state = self.shared.state.write();
+        for change in changes {
+            // What a broken watch told already is told once.
+            if change.revision() >= state.revision {
+                self.shared.tell(&mut state, change, &mut |_| {});
+            }
+        }
+    }
+
+    /// Begins anew at `revision`: of what was before, nothing is known any more.
+    #[cfg(feature = "etcd")]
+    pub(in crate::store) fn restart(&self, revision: Revision) {
+        {
+            let mut state = self.shared.state.write();
+            state.history = History::beginning_after(revision);
+            state.revision = revision;
+        }
+        self.shared.watchers.wake_all();
     }
 
     /// The newest revision is at least this: what it wrote may be gone.

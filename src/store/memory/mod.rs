@@ -3,7 +3,7 @@
 mod history;
 mod index;
 mod keeper;
-#[cfg(feature = "durable")]
+#[cfg(any(feature = "durable", feature = "etcd"))]
 mod mirror;
 mod watch;
 
@@ -162,8 +162,13 @@ impl Shared {
 
     /// Makes a change the present and tells the watchers; what history drops for it is given to `forgotten`.
     fn apply(&self, state: &mut State, change: Change, forgotten: &mut dyn FnMut(Change)) {
-        state.revision = change.revision();
         state.index.apply(&change);
+        self.tell(state, change, forgotten);
+    }
+
+    /// Adds a change to the history and tells the watchers.
+    fn tell(&self, state: &mut State, change: Change, forgotten: &mut dyn FnMut(Change)) {
+        state.revision = change.revision();
         let key = change.key().clone();
         state.history.push(change);
         while state

@@ -174,13 +174,15 @@ impl Watch {
         };
         let changes = state.history.after(self.cursor).ok_or(compacted)?;
         let mut found: Vec<Change> = Vec::new();
-        for change in changes.take(LOOK) {
+        for (looked, change) in changes.enumerate() {
+            // The changes of one revision are told together.
+            let enough = looked >= LOOK || found.len() >= BATCH;
+            if enough && change.revision() > self.cursor {
+                break;
+            }
             self.cursor = change.revision();
             if change.key().starts_with(&self.prefix) {
                 found.push(change.clone());
-                if found.len() == BATCH {
-                    break;
-                }
             }
         }
         if let Some(last) = found.last() {
