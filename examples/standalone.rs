@@ -9,23 +9,26 @@
     reason = "a program that tells where it listens"
 )]
 
+#[path = "common/access.rs"]
+mod access;
 #[path = "common/flags.rs"]
 mod flags;
 #[path = "common/program.rs"]
 mod program;
+#[path = "common/store.rs"]
+mod store;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail};
-use flags::{Flag, Flags};
+use anyhow::{Context, Result, bail};
+use flags::{Flag, Flags, flag};
+use homeostat::apiserver::ApiServer;
 use homeostat::apiserver::serve::{Certificates, ServeConfig};
-use homeostat::apiserver::{ApiServer, AuthorizationMode, StaticTokens};
 use homeostat::clock::Clock;
 use homeostat::cluster::Cluster;
-use homeostat::store::{MemoryStore, Store};
+use store::Place;
 
 const FLAGS: &[Flag] = &[
     flag(
@@ -76,10 +79,6 @@ const FLAGS: &[Flag] = &[
     ),
 ];
 
-const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Flag {
-    Flag { name, value, help }
-}
-
 fn main() -> ExitCode {
     program::main(run())
 }
@@ -99,20 +98,20 @@ async fn run() -> Result<()> {
         .value("listen")?
         .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 6443)));
     let nodes: usize = flags.value("nodes")?.unwrap_or(3);
-    let only_api = flags.is_on("only-api")?;
+    let only_api = flags.is_on("only-api", false)?;
     let kubeconfig = PathBuf::from(flags.get("kubeconfig").unwrap_or("homeostat.kubeconfig"));
 
     let range = flags
         .get("service-cluster-ip-range")
         .unwrap_or("10.0.0.0/16");
-    let mut server = ApiServer::builder(store(&flags).await?).cluster_ip_range(range);
-    if let Some(path) = flags.get("token-auth-file") {
-        server = server.tokens(tokens(path)?);
-    }
-    server = server.authorization(modes(&flags)?);
-    for plugin in flags.list("disable-admission-plugins") {
-        server = server.without_admission(plugin);
-    }
+    let opened = store::open(&Place {
+        directory: flags.get("data-dir"),
+        etcd: flags.list("etcd-servers"),
+        etcd_tls: [None; 3],
+    })
+    .await?;
+    let server = ApiServer::builder(opened.store.clone()).cluster_ip_range(range);
+    let server = access::set_up(server, &flags, "RBAC")?;
     let mut cluster = Cluster::builder().server(server);
     cluster = if only_api {
         cluster.only_api()
@@ -142,36 +141,8 @@ async fn run() -> Result<()> {
     remove(&kubeconfig);
     cluster.stop_parts().await;
     serving.stop().await;
+    opened.close().await;
     Ok(())
-}
-
-/// Who may do what.
-fn modes(flags: &Flags) -> Result<Vec<AuthorizationMode>> {
-    let names = flags.get("authorization-mode").unwrap_or("RBAC");
-    let modes = names.split(',').map(|name| name.parse());
-    modes
-        .collect::<Result<_, String>>()
-        .map_err(|error| anyhow!("--authorization-mode: {error}"))
-}
-
-fn tokens(path: &str) -> Result<StaticTokens> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-    StaticTokens::from_csv(&text).with_context(|| path.to_owned())
-}
-
-/// Where the state is kept.
-#[expect(
-    clippy::unused_async,
-    reason = "other stores are opened asynchronously"
-)]
-async fn store(flags: &Flags) -> Result<Arc<dyn Store>> {
-    if flags.get("data-dir").is_some() {
-        bail!("--data-dir needs the feature durable");
-    }
-    if flags.get("etcd-servers").is_some() {
-        bail!("--etcd-servers needs the feature etcd");
-    }
-    Ok(Arc::new(MemoryStore::default()))
 }
 
 /// The certificates in it die with this process.

@@ -16,6 +16,11 @@ pub(crate) struct Flag {
     pub(crate) help: &'static str,
 }
 
+/// A flag of this name.
+pub(crate) const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Flag {
+    Flag { name, value, help }
+}
+
 /// The flags given.
 pub(crate) struct Flags(BTreeMap<String, Vec<String>>);
 
@@ -75,9 +80,9 @@ impl Flags {
         self.get(name).map(parse).transpose()
     }
 
-    /// Whether a switch is on.
-    pub(crate) fn is_on(&self, name: &str) -> Result<bool> {
-        Ok(self.value(name)?.unwrap_or(false))
+    /// Whether a switch is on; `default`: when it was not given.
+    pub(crate) fn is_on(&self, name: &str, default: bool) -> Result<bool> {
+        Ok(self.value(name)?.unwrap_or(default))
     }
 
     /// The comma-separated values of a flag, of all times it was given.

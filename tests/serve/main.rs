@@ -1,0 +1,10 @@
+//! The server on the wire: real clients, the contract of envtest, and clients that misbehave.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests say what they expect, and start real programs"
+)]
+
+mod envtest;
+mod robust;
