@@ -10,7 +10,7 @@ use super::inprocess;
 use super::registry::Registry;
 use super::registry::cacher::{Cacher, CacherConfig};
 use super::request::User;
-use super::{bootstrap, kinds};
+use super::{bootstrap, crd, kinds};
 use crate::clock::Clock;
 use crate::object::Status;
 use crate::store::Store;
@@ -206,6 +206,9 @@ impl ApiServerBuilder {
             shared: Arc::new(shared),
         };
         bootstrap::run(server.shared())
+            .await
+            .map_err(StartError::Bootstrap)?;
+        crd::controller::start(server.shared())
             .await
             .map_err(StartError::Bootstrap)?;
         Ok(server)

@@ -168,14 +168,14 @@ pub(crate) fn event(
     transformed.unwrap_or_else(|| answer.clone())
 }
 
-fn table_head(meta: &Value, table: Option<Table>) -> Vec<u8> {
-    let columns = table.map_or(Value::Null, |table| json!(table.columns));
+fn table_head(meta: &Value, table: Option<Table<'_>>) -> Vec<u8> {
+    let columns = table.map_or(Value::Null, |table| json!(table.columns()));
     format!("{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{meta},\"columnDefinitions\":{columns},\"rows\":[").into_bytes()
 }
 
 fn row(
     out: &mut Vec<u8>,
-    table: Table,
+    table: Table<'_>,
     include: Include,
     document: &Value,
     answer: &Bytes,

@@ -185,7 +185,10 @@ impl Errors {
         self.push(
             ErrorKind::TooLong,
             path,
-            format!("Too long: may not be more than {limit} bytes"),
+            format!(
+                "Too long: may not be more than {limit} {}",
+                if limit == 1 { "byte" } else { "bytes" }
+            ),
         );
     }
     /// `Too many: N: must have at most M items`.
@@ -193,7 +196,10 @@ impl Errors {
         self.push(
             ErrorKind::TooMany,
             path,
-            format!("Too many: {actual}: must have at most {limit} items"),
+            format!(
+                "Too many: {actual}: must have at most {limit} {}",
+                if limit == 1 { "item" } else { "items" }
+            ),
         );
     }
 }

@@ -23,6 +23,7 @@ fn services() -> Resource {
         storage_version: "v1".into(),
         storage_group: String::new(),
         key_prefix: "/registry/services".into(),
+        custom: None,
         schema: None,
         open_api: None,
         strategy: Arc::new(Plain),

@@ -19,11 +19,15 @@ pub(crate) struct CustomColumns {
 impl CustomColumns {
     /// From `additionalPrinterColumns`; without any, the age is shown.
     pub(crate) fn of(definitions: &[Value]) -> Arc<dyn Columns> {
-        let age = [json!({ "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp" })];
-        let (named, definitions) = (!definitions.is_empty(), match definitions {
-            [] => &age[..],
-            some => some,
-        });
+        let age =
+            [json!({ "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp" })];
+        let (named, definitions) = (
+            !definitions.is_empty(),
+            match definitions {
+                [] => &age[..],
+                some => some,
+            },
+        );
         let mut columns = Column::name_and_age();
         let age = columns.pop();
         columns.truncate(1);

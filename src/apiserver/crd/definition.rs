@@ -151,8 +151,12 @@ impl Version {
                 .at(&["subresources", "status"])
                 .is_some_and(|status| !status.is_null()),
             scale: scale.filter(|scale| scale.is_object()).map(|scale| {
-                ["specReplicasPath", "statusReplicasPath", "labelSelectorPath"]
-                    .map(|field| scale.str_at(&[field]).to_owned())
+                [
+                    "specReplicasPath",
+                    "statusReplicasPath",
+                    "labelSelectorPath",
+                ]
+                .map(|field| scale.str_at(&[field]).to_owned())
             }),
             columns: version.list_at(&["additionalPrinterColumns"]).to_vec(),
             selectable: version

@@ -63,12 +63,10 @@ fn object(map: &Map<String, Value>, whole: &Value, path: &Path, errors: &mut Err
         // An embedded object need not have a name.
         metadata["name"] = "fakename".into();
     }
-    let namespaced = !whole.namespace().is_empty();
-    meta::validate(
-        &metadata,
-        namespaced,
-        &names::path_segment,
-        &path.child("metadata"),
-        errors,
-    );
+    let rules = meta::Rules {
+        namespaced: !whole.namespace().is_empty(),
+        name: &names::path_segment,
+        known_finalizers: false,
+    };
+    meta::validate(&metadata, rules, &path.child("metadata"), errors);
 }

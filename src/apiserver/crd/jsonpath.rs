@@ -13,7 +13,7 @@ enum Step {
     Wildcard,
     Slice(Option<i64>, Option<i64>, i64),
     Index(i64),
-    Filter(Operand, Option<(Operator, Operand)>),
+    Filter(Term, Option<(Operator, Term)>),
     Recursive,
     Union(Vec<Self>),
 }
@@ -29,7 +29,7 @@ enum Operator {
 }
 
 #[derive(Clone, Debug)]
-enum Operand {
+enum Term {
     Path(JsonPath),
     Literal(Value),
 }
@@ -143,7 +143,7 @@ fn slice(items: &[Value], from: Option<i64>, to: Option<i64>, step: i64) -> Vec<
         .collect()
 }
 
-fn matches(item: &Value, left: &Operand, test: Option<&(Operator, Operand)>) -> bool {
+fn matches(item: &Value, left: &Term, test: Option<&(Operator, Term)>) -> bool {
     let left = left.of(item);
     let Some((operator, right)) = test else {
         return left.is_some();
@@ -166,7 +166,7 @@ fn matches(item: &Value, left: &Operand, test: Option<&(Operator, Operand)>) -> 
     }
 }
 
-impl Operand {
+impl Term {
     fn of(&self, item: &Value) -> Option<Value> {
         match self {
             Self::Path(path) => path.first(item).cloned(),
@@ -203,7 +203,9 @@ fn name(text: &str) -> Option<(String, &str)> {
     let mut characters = text.char_indices();
     while let Some((at, character)) = characters.next() {
         match character {
-            '.' | '[' => return (!name.is_empty()).then(|| (name, text.get(at..).unwrap_or_default())),
+            '.' | '[' => {
+                return (!name.is_empty()).then(|| (name, text.get(at..).unwrap_or_default()));
+            }
             '\\' => name.extend(characters.next().map(|(_, character)| character)),
             _ => name.push(character),
         }
@@ -233,7 +235,10 @@ fn subscript(text: &str) -> Option<Step> {
     if text == "*" {
         return Some(Step::Wildcard);
     }
-    if let Some(filter) = text.strip_prefix("?(").and_then(|text| text.strip_suffix(')')) {
+    if let Some(filter) = text
+        .strip_prefix("?(")
+        .and_then(|text| text.strip_suffix(')'))
+    {
         return filter_step(filter);
     }
     if text.starts_with(['"', '\'']) || text.contains(',') {
@@ -277,11 +282,11 @@ fn filter_step(text: &str) -> Option<Step> {
         (">", Operator::Greater),
     ] {
         if let Some((left, right)) = text.split_once(sign) {
-            let test = (operator, Operand::parse(right)?);
-            return Some(Step::Filter(Operand::parse(left)?, Some(test)));
+            let test = (operator, Term::parse(right)?);
+            return Some(Step::Filter(Term::parse(left)?, Some(test)));
         }
     }
-    Some(Step::Filter(Operand::parse(text)?, None))
+    Some(Step::Filter(Term::parse(text)?, None))
 }
 
 #[cfg(test)]
@@ -306,7 +311,10 @@ mod tests {
             (".spec.l[7]", None),
             (".metadata.annotations.a\\.b/c", Some(json!("x"))),
             (".metadata.annotations['a.b/c']", Some(json!("x"))),
-            (".status.conditions[?(@.type==\"Ready\")].status", Some(json!("True"))),
+            (
+                ".status.conditions[?(@.type==\"Ready\")].status",
+                Some(json!("True")),
+            ),
             (".status.conditions[?(@.type=='Ready')].n", Some(json!(5))),
             (".status.conditions[?(@.n>1)].type", Some(json!("Ready"))),
             (".status.conditions[?(@.status)].type", Some(json!("Ready"))),

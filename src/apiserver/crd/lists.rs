@@ -88,11 +88,20 @@ mod tests {
             "map": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k", "p"], "items": {"type": "object"}},
         }, "additionalProperties": {}}));
         for (value, expected) in [
-            (json!({"set": ["a", "b", "a", "a"]}), vec!["set[2]: Duplicate value: \"a\""]),
-            (json!({"set": [{"x": 1}, {"x": 1}, 1, "1"]}), vec!["set[1]: Duplicate value: {\"x\":1}"]),
+            (
+                json!({"set": ["a", "b", "a", "a"]}),
+                vec!["set[2]: Duplicate value: \"a\""],
+            ),
+            (
+                json!({"set": [{"x": 1}, {"x": 1}, 1, "1"]}),
+                vec!["set[1]: Duplicate value: {\"x\":1}"],
+            ),
             (
                 json!({"map": [{"k": 1, "p": "T", "v": 1}, {"k": 1}, {"k": 1, "p": "T"}, {"k": 1}]}),
-                vec!["map[2]: Duplicate value: {\"k\":1,\"p\":\"T\"}", "map[3]: Duplicate value: {\"k\":1}"],
+                vec![
+                    "map[2]: Duplicate value: {\"k\":1,\"p\":\"T\"}",
+                    "map[3]: Duplicate value: {\"k\":1}",
+                ],
             ),
             (
                 json!({"map": [5]}),

@@ -34,8 +34,18 @@ pub(crate) fn plan<'a>(
         }
     };
     let mut names = accepted.clone();
-    take(&requested.plural, &mut names.plural, &resources, "PluralConflict");
-    take(&requested.singular, &mut names.singular, &resources, "SingularConflict");
+    take(
+        &requested.plural,
+        &mut names.plural,
+        &resources,
+        "PluralConflict",
+    );
+    take(
+        &requested.singular,
+        &mut names.singular,
+        &resources,
+        "SingularConflict",
+    );
     let taken: Vec<&String> = requested
         .short_names
         .iter()
@@ -51,7 +61,11 @@ pub(crate) fn plan<'a>(
     let mut kind_conflict = None;
     for (wanted, have, reason) in [
         (&requested.kind, &mut names.kind, "KindConflict"),
-        (&requested.list_kind, &mut names.list_kind, "ListKindConflict"),
+        (
+            &requested.list_kind,
+            &mut names.list_kind,
+            "ListKindConflict",
+        ),
     ] {
         if wanted != have && kinds.contains(wanted) {
             kind_conflict = Some((reason, in_use(wanted)));
@@ -136,29 +150,58 @@ mod tests {
     fn condition<'a>(definition: &'a Value, type_: &str) -> (&'a str, &'a str, &'a str) {
         let conditions = definition.list_at(&["status", "conditions"]);
         let found = conditions.iter().find(|c| c["type"] == type_).unwrap();
-        (found.str_at(&["status"]), found.str_at(&["reason"]), found.str_at(&["message"]))
+        (
+            found.str_at(&["status"]),
+            found.str_at(&["reason"]),
+            found.str_at(&["message"]),
+        )
     }
 
     #[test]
     fn names_are_given_once() {
         let first = plan(&definition("foos", "Foo", &["f"]), [].into_iter(), "t").unwrap();
-        assert_eq!(condition(&first, "NamesAccepted"), ("True", "NoConflicts", "no conflicts found"));
+        assert_eq!(
+            condition(&first, "NamesAccepted"),
+            ("True", "NoConflicts", "no conflicts found")
+        );
         assert_eq!(condition(&first, "Established").1, "Installing");
         let first = establish(&first, "t").unwrap();
         assert_eq!(condition(&first, "Established").0, "True");
         assert_eq!(plan(&first, [&first].into_iter(), "t"), None);
         assert_eq!(establish(&first, "t"), None);
         for (other, reason, message) in [
-            (definition("bars", "Bar", &["f", "b"]), "ShortNamesConflict", "\"f\" is already in use"),
-            (definition("bars", "Foo", &[]), "ListKindConflict", "\"FooList\" is already in use"),
-            (definition("foo", "Bar", &[]), "PluralConflict", "\"foo\" is already in use"),
-            (definition("bars", "Bar", &["f", "foos"]), "ShortNamesConflict", "[\"f\" is already in use, \"foos\" is already in use]"),
+            (
+                definition("bars", "Bar", &["f", "b"]),
+                "ShortNamesConflict",
+                "\"f\" is already in use",
+            ),
+            (
+                definition("bars", "Foo", &[]),
+                "ListKindConflict",
+                "\"FooList\" is already in use",
+            ),
+            (
+                definition("foo", "Bar", &[]),
+                "PluralConflict",
+                "\"foo\" is already in use",
+            ),
+            (
+                definition("bars", "Bar", &["f", "foos"]),
+                "ShortNamesConflict",
+                "[\"f\" is already in use, \"foos\" is already in use]",
+            ),
         ] {
             let planned = plan(&other, [&first, &other].into_iter(), "t").unwrap();
-            assert_eq!(condition(&planned, "NamesAccepted"), ("False", reason, message));
+            assert_eq!(
+                condition(&planned, "NamesAccepted"),
+                ("False", reason, message)
+            );
             assert_eq!(condition(&planned, "Established").1, "NotAccepted");
             // Nothing more is to be done until the others change.
-            assert_eq!(plan(&planned, [&first, &planned].into_iter(), "later"), None);
+            assert_eq!(
+                plan(&planned, [&first, &planned].into_iter(), "later"),
+                None
+            );
         }
     }
 }

@@ -183,7 +183,10 @@ impl Rule {
             rule: text("rule"),
             message: text("message"),
             message_expression: text("messageExpression"),
-            reason: rule.get("reason").and_then(Value::as_str).map(str::to_owned),
+            reason: rule
+                .get("reason")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
             field_path: text("fieldPath"),
             optional_old_self: rule.get("optionalOldSelf").and_then(Value::as_bool),
         }

@@ -135,10 +135,12 @@ fn subresource_entry(resource: &Resource, sub: &Subresource) -> Value {
 
 /// By which clients see that a kind is stored in another version than before.
 fn storage_version_hash(resource: &Resource) -> String {
-    let stored = format!(
-        "{}/{}/{}",
-        resource.storage_group, resource.storage_version, resource.gvk.kind
-    );
+    let version = match (&*resource.storage_group, &*resource.plural) {
+        // The real server stores definitions in a version that it serves no more.
+        ("apiextensions.k8s.io", "customresourcedefinitions") => "v1beta1",
+        _ => &resource.storage_version,
+    };
+    let stored = format!("{}/{version}/{}", resource.storage_group, resource.gvk.kind);
     let digest = sha256::digest(stored.as_bytes());
     STANDARD.encode(&digest[..8])
 }

@@ -44,7 +44,7 @@ pub(crate) struct Current {
 /// The outcome of a write.
 #[derive(Clone, Debug)]
 pub(crate) struct Written {
-    /// As it is stored: in the storage version, without a resource version.
+    /// As it is stored: in the storage version, without a resource version. Custom resources: in the version of the request.
     pub bytes: Bytes,
     /// `None` for a new object of a dry run, which has no resource version.
     pub revision: Option<Revision>,
@@ -131,7 +131,32 @@ impl<'a> Call<'a> {
             .get(&key)
             .await
             .map_err(|error| store_failure(&error))?;
-        entry.map(Current::decode).transpose()
+        let mut current = entry.map(Current::decode).transpose()?;
+        if let (Some(current), Some(custom)) = (&mut current, &self.resource.custom) {
+            custom.read(&mut current.object);
+        }
+        Ok(current)
+    }
+
+    /// An object as it is stored.
+    pub(crate) fn encode(&self, object: &Value) -> Bytes {
+        match &self.resource.custom {
+            Some(custom) if !custom.is_stored_as_shown() => {
+                let mut object = object.clone();
+                custom.store(&mut object);
+                encoding::encode(&object)
+            }
+            _ => encoding::encode(object),
+        }
+    }
+
+    /// The bytes that answers start from: those that are stored, unless a custom resource shows them in another way.
+    pub(crate) fn shown(&self, object: &Value, stored: Bytes) -> Bytes {
+        if self.resource.custom.is_some() {
+            encoding::encode(object)
+        } else {
+            stored
+        }
     }
 
     /// 404 for an object of this resource.
@@ -154,6 +179,7 @@ impl<'a> Call<'a> {
         created: bool,
     ) -> Written {
         self.committed(name, revision);
+        let bytes = self.shown(object, bytes);
         // Shown and stored in one version, the cache need not decode what was just encoded.
         let answer = (!is_converted(self.resource)).then(|| {
             let answer = encoding::with_revision(&bytes, revision);
@@ -211,8 +237,9 @@ impl Current {
     }
 
     /// As the outcome of a write that changed nothing.
-    pub(crate) fn unchanged(&self) -> Written {
-        Written::of(self.bytes.clone(), Some(self.revision), false)
+    pub(crate) fn unchanged(&self, call: &Call<'_>) -> Written {
+        let bytes = call.shown(&self.object, self.bytes.clone());
+        Written::of(bytes, Some(self.revision), false)
     }
 }
 
@@ -223,7 +250,10 @@ pub(crate) fn storage_version(resource: &Resource) -> String {
 
 /// Whether the resource is stored as another version or group than the one it shows.
 pub(crate) fn is_converted(resource: &Resource) -> bool {
-    resource.gvk.version != resource.storage_version || resource.gvk.group != resource.storage_group
+    // Custom resources pass between versions at the store's door.
+    resource.custom.is_none()
+        && (resource.gvk.version != resource.storage_version
+            || resource.gvk.group != resource.storage_group)
 }
 
 /// Brings a document of the shown version into the storage version and fills in the defaults.

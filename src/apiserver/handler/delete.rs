@@ -1,7 +1,6 @@
 //! DELETE of an object: at once, with grace, or once its finalizers are gone (`registry/generic/registry/store.go`, `rest/delete.go`).
 use super::call::{Call, Current, store_failure};
 use super::{admit, answer, metadata};
-use crate::apiserver::registry::encoding;
 use crate::apiserver::request::ResourceRequest;
 use crate::apiserver::request::options::{Deletion, WriteOptions};
 use crate::apiserver::response::{self, Response};
@@ -110,7 +109,8 @@ async fn step(
     let strategy = &call.resource.strategy;
     let now = call.shared.clock.now();
     let mut object = current.object.clone();
-    let phased = object.deletion_timestamp().is_none() && strategy.begin_deletion(&mut object);
+    let phased =
+        object.deletion_timestamp().is_none() && strategy.begin_deletion(&mut object, &call.now);
     if phased {
         // Such kinds have finalizers of their own, which decide when the object may go; there is no grace.
         metadata::of(&mut object).insert("deletionTimestamp".into(), call.now.as_str().into());
@@ -119,25 +119,17 @@ async fn step(
         return Ok(marked.map(|(bytes, revision)| Removed::of(&object, bytes, revision, false)));
     }
     if !strategy.is_finalized(&object) {
-        return Ok(Some(Removed::of(
-            &object,
-            current.bytes,
-            current.revision,
-            false,
-        )));
+        let bytes = call.shown(&object, current.bytes);
+        return Ok(Some(Removed::of(&object, bytes, current.revision, false)));
     }
     let pace = pace(call, options, &mut object, now);
     if pace == Pace::Pending {
-        return Ok(Some(Removed::of(
-            &object,
-            current.bytes,
-            current.revision,
-            false,
-        )));
+        let bytes = call.shown(&object, current.bytes);
+        return Ok(Some(Removed::of(&object, bytes, current.revision, false)));
     }
     let had_finalizers = !object.finalizers().is_empty();
     let repropagated = set_propagation(call, options, &mut object);
-    let (mut bytes, mut revision) = (current.bytes.clone(), current.revision);
+    let (mut bytes, mut revision) = (call.shown(&object, current.bytes.clone()), current.revision);
     if had_finalizers || repropagated || pace != Pace::Now {
         let finalizers = !object.finalizers().is_empty();
         if pace == Pace::Now && finalizers {
@@ -163,7 +155,8 @@ async fn step(
         Ok((entry, revision)) => {
             call.shared.allocators.release(call.resource, &object);
             call.committed(name, revision);
-            Ok(Some(Removed::of(&object, entry.value, revision, true)))
+            let bytes = call.shown(&object, entry.value);
+            Ok(Some(Removed::of(&object, bytes, revision, true)))
         }
         Err(Error::Conflict { .. }) => Ok(None),
         // Someone else was quicker after our mark: the mark is the best approximation of the last state.
@@ -300,9 +293,9 @@ async fn put(
     current: &Current,
     object: &Value,
 ) -> Result<Option<(Bytes, Revision)>, Status> {
-    let bytes = encoding::encode(object);
+    let bytes = call.encode(object);
     if bytes == current.bytes || call.options.dry_run {
-        return Ok(Some((bytes, current.revision)));
+        return Ok(Some((call.shown(object, bytes), current.revision)));
     }
     let key = call.resource.key(call.namespace, name);
     let ttl = call.resource.strategy.ttl();

@@ -52,6 +52,10 @@ pub(crate) async fn handle(shared: &Shared, request: &ResourceRequest) -> Result
             assemble(resource, &meta, listing.items),
         )),
         form => {
+            let mut meta = meta;
+            if meta.get("continue").and_then(Value::as_str) == Some("") {
+                meta.as_object_mut().map(|meta| meta.remove("continue"));
+            }
             let items = listing.items.iter().map(|item| &item.bytes);
             transform::list(form, resource, &meta, items, shared.clock.now())
                 .map(|body| response::json(StatusCode::OK, body))

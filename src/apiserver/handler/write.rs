@@ -65,6 +65,18 @@ pub(crate) async fn create(call: &mut Call<'_>, mut object: Value) -> Result<Wri
 }
 
 async fn create_named(call: &mut Call<'_>, mut object: Value) -> Result<Written, Status> {
+    if call
+        .resource
+        .custom
+        .as_ref()
+        .is_some_and(|custom| custom.is_terminating())
+    {
+        return Err(Status::forbidden(
+            &call.resource.group_resource(),
+            object.name(),
+            "create not allowed while custom resource definition is terminating",
+        ));
+    }
     metadata::fill(&mut object, &call.shared.clock, &call.now);
     let (shared, resource) = (call.shared, call.resource);
     let allocation = shared.allocators.create(resource, &mut object)?;
@@ -100,7 +112,7 @@ async fn create_named(call: &mut Call<'_>, mut object: Value) -> Result<Written,
         let message = "resourceVersion should not be set on objects to be created";
         return Err(Status::new(500, Reason::Unknown, message));
     }
-    let bytes = encoding::encode(&object);
+    let bytes = call.encode(&object);
     match call
         .shared
         .store
@@ -195,11 +207,12 @@ pub(crate) async fn update(
         }
         metadata::set_version(&mut object, &current.object);
         managed::keep_times(&current.object, &mut object);
-        let bytes = encoding::encode(&object);
+        let bytes = call.encode(&object);
         if bytes == current.bytes {
-            return Ok(current.unchanged());
+            return Ok(current.unchanged(call));
         }
         if call.options.dry_run {
+            let bytes = call.shown(&object, bytes);
             return Ok(Written::of(bytes, Some(current.revision), false));
         }
         let key = call.resource.key(call.namespace, name);
@@ -239,11 +252,12 @@ pub(crate) async fn direct(
             return Err(call.not_found(name));
         };
         let object = change(call, &current)?;
-        let bytes = encoding::encode(&object);
+        let bytes = call.encode(&object);
         if bytes == current.bytes {
-            return Ok(current.unchanged());
+            return Ok(current.unchanged(call));
         }
         if call.options.dry_run {
+            let bytes = call.shown(&object, bytes);
             return Ok(Written::of(bytes, Some(current.revision), false));
         }
         let key = call.resource.key(call.namespace, name);

@@ -13,10 +13,12 @@ pub(crate) mod meta;
 pub(crate) mod names;
 mod rbac;
 mod table;
+pub(crate) mod webhook_config;
 
 use std::sync::Arc;
 
 use self::generic::Generic;
+use super::crd::CustomResourceDefinition;
 use super::registry::{Resource, strategy::Strategy};
 
 /// Every built-in resource, from one table, with its strategy.
@@ -37,6 +39,7 @@ fn strategy(group: &str, plural: &str, has_status: bool) -> Arc<dyn Strategy> {
         ("admissionregistration.k8s.io", _) => admission(plural, has_status),
         ("apps", "deployments") => Arc::new(apps::Deployment),
         ("apps", "replicasets") => Arc::new(apps::ReplicaSet),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => Arc::new(CustomResourceDefinition),
         ("coordination.k8s.io", "leases") => Arc::new(lease::Lease),
         ("rbac.authorization.k8s.io", "roles" | "clusterroles") => Arc::new(rbac::Role {
             namespaced: plural == "roles",

@@ -75,6 +75,7 @@ fn resource(line: &str) -> Option<Resource> {
         storage_version: storage_version.to_owned(),
         storage_group: storage_group.to_owned(),
         key_prefix: key_prefix(plural),
+        custom: None,
         gvk,
     })
 }

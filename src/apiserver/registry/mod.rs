@@ -39,10 +39,6 @@ impl Registry {
         resource
     }
     /// Stops serving a resource.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for custom resources, which come next")
-    )]
     pub(crate) fn remove(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
         let mut groups = self.groups.write();
         let versions = groups.get_mut(group)?;
@@ -75,6 +71,13 @@ impl Registry {
             .read()
             .get(group)
             .is_some_and(|versions| versions.contains_key(version))
+    }
+    /// Whether everything in this version of the group is custom. What is not there the real server then answers in another way.
+    pub(crate) fn is_custom(&self, group: &str, version: &str) -> bool {
+        let groups = self.groups.read();
+        let resources = groups.get(group).and_then(|versions| versions.get(version));
+        let mut resources = resources.into_iter().flat_map(Version::values);
+        resources.all(|resource| resource.custom.is_some())
     }
     /// All resources, ordered by group, version and name.
     pub(crate) fn all(&self) -> Vec<Arc<Resource>> {
@@ -152,6 +155,7 @@ pub(crate) mod testing {
                 storage_version: "v1".into(),
                 storage_group: String::new(),
                 key_prefix: format!("/registry/{plural}"),
+                custom: None,
                 schema: None,
                 open_api: None,
                 strategy: Arc::new(Plain),

@@ -1,5 +1,6 @@
 //! One served resource.
 use super::strategy::Strategy;
+use crate::apiserver::crd::Custom;
 use crate::apiserver::schema::Schema;
 use crate::object::{GroupResource, GroupVersionKind};
 use serde_json::Value;
@@ -33,6 +34,8 @@ pub(crate) struct Resource {
     /// Of custom resources: the OpenAPI v3 schema as their definition gives it.
     pub open_api: Option<Arc<Value>>,
     pub strategy: Arc<dyn Strategy>,
+    /// What only resources of CustomResourceDefinitions have.
+    pub custom: Option<Arc<Custom>>,
 }
 
 /// A subresource, as discovery shows it.
@@ -59,6 +62,12 @@ impl Resource {
         key.push('/');
         key.push_str(name);
         key
+    }
+    /// The field labels by which lists select, besides name and namespace.
+    pub(crate) fn selectable_fields(&self) -> impl Iterator<Item = &str> {
+        let own = self.custom.iter().flat_map(|custom| &custom.selectable);
+        let built_in = self.strategy.selectable_fields().iter().copied();
+        built_in.chain(own.map(String::as_str))
     }
     pub(crate) fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|sub| sub.name == name)

@@ -138,7 +138,7 @@ pub trait Strategy: Debug + Send + Sync + 'static {
         Vec::new()
     }
     /// What every client of a kind that is on its way out is warned of.
-    fn deprecation(&self) -> Option<&'static str> {
+    fn deprecation(&self) -> Option<&str> {
         None
     }
     /// The field labels by which lists select, besides `metadata.name` and `metadata.namespace`.
@@ -174,8 +174,8 @@ pub trait Strategy: Debug + Send + Sync + 'static {
         None
     }
     /// Marks an object whose deletion is asked for the first time, for kinds that go in phases of their own (a namespace
-    /// becomes `Terminating`); whether the kind does so. Such an object stays until [`Strategy::is_finalized`].
-    fn begin_deletion(&self, _object: &mut Value) -> bool {
+    /// becomes `Terminating`); whether the kind does so. `now`: as [`Context::now`]. Such an object stays until [`Strategy::is_finalized`].
+    fn begin_deletion(&self, _object: &mut Value, _now: &str) -> bool {
         false
     }
     /// Whether the kind's own finalizers, besides those in the metadata, let a deleted object go.

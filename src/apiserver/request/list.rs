@@ -127,7 +127,7 @@ impl ListOptions {
 /// # Errors
 /// 400 in the words of the real server, which differ for kinds with fields of their own.
 fn check_fields(resource: &Resource, fields: &FieldSelector) -> Result<(), Status> {
-    let own = resource.strategy.selectable_fields();
+    let own: Vec<&str> = resource.selectable_fields().collect();
     let special = !own.is_empty() || resource.strategy.custom();
     for term in &fields.terms {
         let known = match term.field.as_str() {

@@ -56,14 +56,42 @@ pub(crate) fn route(
         }
         _ => return Ok(Route::Path),
     };
+    let custom = registry.is_custom(group, version) && !group.is_empty();
     if rest.is_empty() {
         return if registry.serves_version(group, version) {
             Ok(Route::Path)
+        } else if custom {
+            Ok(Route::Unknown)
         } else {
             Err(Status::no_such_path())
         };
     }
+    if custom && !is_custom_resource(registry, group, version, rest) {
+        return Ok(Route::Unknown);
+    }
     resource(registry, method, group, version, rest, query).map(Route::Resource)
+}
+
+/// Whether a path below a version of custom resources only is one of theirs. What is not goes on to the outermost router.
+fn is_custom_resource(registry: &Registry, group: &str, version: &str, rest: &[&str]) -> bool {
+    let rest = match rest {
+        ["watch", rest @ ..] if !rest.is_empty() => rest,
+        rest => rest,
+    };
+    let (namespace, rest) = match rest {
+        ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (Some(*namespace), rest),
+        _ => (None, rest),
+    };
+    let Some(resource) = rest
+        .first()
+        .and_then(|name| registry.get(group, version, name))
+    else {
+        return false;
+    };
+    match namespace {
+        Some(namespace) => resource.namespaced && !namespace.is_empty(),
+        None => !resource.namespaced || rest.len() == 1,
+    }
 }
 
 fn resource(
@@ -109,7 +137,13 @@ fn resource(
     let watch = legacy_watch
         || (method == Method::GET && name.is_empty() && query.flag("watch") == Some(true));
     let verb = if let Some(sub) = sub {
-        let found = resource.subresource(sub).ok_or_else(Status::no_such_path)?;
+        let found = resource.subresource(sub).ok_or_else(|| {
+            if resource.custom.is_some() {
+                Status::not_found(&resource.group_resource(), name)
+            } else {
+                Status::no_such_path()
+            }
+        })?;
         if (beyond && sub != "proxy") || legacy_watch {
             return Err(Status::no_such_path());
         }

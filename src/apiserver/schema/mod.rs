@@ -9,10 +9,6 @@ pub(crate) mod decode;
 pub(crate) mod diagnose;
 pub(crate) mod gojson;
 mod normal;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for custom resources, which come next")
-)]
 mod openapi;
 mod scalar;
 pub(crate) mod scan;

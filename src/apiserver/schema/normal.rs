@@ -192,6 +192,20 @@ pub(super) fn is_int32(number: &serde_json::Number) -> bool {
         .is_some_and(|value| i32::try_from(value).is_ok())
 }
 
+/// Writes numbers without a fraction as integers, at every depth, as Go does.
+pub(super) fn shorten(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            if let Some(whole) = whole(number) {
+                *value = Value::from(whole);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(shorten),
+        Value::Object(map) => map.values_mut().for_each(shorten),
+        _ => {}
+    }
+}
+
 /// A floating point number as the integer that Go writes for it.
 fn whole(number: &serde_json::Number) -> Option<i64> {
     if !number.is_f64() {

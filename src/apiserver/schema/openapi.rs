@@ -26,6 +26,17 @@ impl Schema {
             custom: true,
         }
     }
+    /// The schema of a value within a custom resource.
+    pub(crate) fn of_value(document: &Value) -> Self {
+        Self {
+            root: node(document),
+            custom: true,
+        }
+    }
+    /// Takes out what the schema does not know, at every depth.
+    pub(crate) fn prune(&self, value: &mut Value) {
+        prune(&self.root, value);
+    }
     /// Fills in what is absent and has a default, at every depth.
     pub(crate) fn apply_defaults(&self, object: &mut Value) {
         default(&self.root, object);
@@ -46,6 +57,12 @@ fn default(node: &Node, value: &mut Value) {
                 }
                 map.insert(field.name.to_string(), default.clone());
             }
+            map.retain(|name, value| {
+                let known = def.field(name).map(|field| &field.node);
+                let own =
+                    def.embedded && matches!(name.as_str(), "apiVersion" | "kind" | "metadata");
+                own || keeps_null(known.or(def.rest.as_deref()), value)
+            });
             for (name, value) in map {
                 if let Some(node) = def.field(name).map(|field| &field.node) {
                     self::default(node, value);
@@ -56,13 +73,52 @@ fn default(node: &Node, value: &mut Value) {
         }
         (Type::Map(item), Value::Object(map)) => {
             for value in map.values_mut() {
+                instead_of_null(item, value);
                 default(item, value);
             }
+            map.retain(|_, value| keeps_null(Some(item), value));
         }
         (Type::List(list), Value::Array(items)) => {
             for value in items {
+                instead_of_null(&list.item, value);
                 default(&list.item, value);
             }
+        }
+        _ => {}
+    }
+}
+
+/// Puts the default where null is and may not be.
+fn instead_of_null(node: &Node, value: &mut Value) {
+    if let (Value::Null, Some(default), false) = (&*value, &node.default, node.nullable) {
+        *value = default.clone();
+    }
+}
+
+/// Whether a value is anything but a null that may not be there.
+fn keeps_null(node: Option<&Node>, value: &Value) -> bool {
+    !value.is_null() || node.is_none_or(|node| node.nullable)
+}
+
+fn prune(node: &Node, value: &mut Value) {
+    match (&node.ty, value) {
+        (Type::Struct(StructRef::Own(def)), Value::Object(map)) => {
+            map.retain(|name, value| {
+                if let Some(field) = def.field(name) {
+                    prune(&field.node, value);
+                    return true;
+                }
+                if let Some(rest) = &def.rest {
+                    prune(rest, value);
+                }
+                def.open || def.rest.is_some()
+            });
+        }
+        (Type::Map(item), Value::Object(map)) => {
+            map.values_mut().for_each(|value| prune(item, value));
+        }
+        (Type::List(list), Value::Array(items)) => {
+            items.iter_mut().for_each(|value| prune(&list.item, value));
         }
         _ => {}
     }
@@ -72,6 +128,7 @@ fn default(node: &Node, value: &mut Value) {
 fn deduced() -> Node {
     Node {
         atomic: Some(false),
+        nullable: true,
         ..Node::any()
     }
 }
@@ -213,7 +270,10 @@ pub(super) fn accept(node: &Node, value: &mut Value) -> bool {
             clean
         }
         // Whether types fit is the matter of validation.
-        _ => true,
+        (_, value) => {
+            normal::shorten(value);
+            true
+        }
     }
 }
 

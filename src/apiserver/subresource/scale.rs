@@ -118,7 +118,16 @@ fn paths(call: &Call<'_>) -> Result<Scale, Status> {
 }
 
 fn respond(call: &Call<'_>, code: StatusCode, object: &Value) -> Result<Response, Status> {
-    let scale = of(object, &paths(call)?);
+    let paths = paths(call)?;
+    let wanted: Vec<&str> = paths.spec_replicas.iter().map(String::as_str).collect();
+    if call.resource.custom.is_some() && object.at(&wanted).is_none() {
+        let why = format!(
+            "the spec replicas field \".{}\" does not exist",
+            wanted.join(".")
+        );
+        return Err(Status::internal(&why));
+    }
+    let scale = of(object, &paths);
     let form = answer::negotiate(call.request)?;
     let bytes = scale.to_string().into();
     let body = transform::object(form, call.resource, &bytes, call.shared.clock.now())?;
@@ -140,7 +149,8 @@ fn with(call: &Call<'_>, object: &Value, scale: &Value) -> Result<Value, Status>
     }
     let mut object = object.clone();
     let version = scale.resource_version();
-    if version.is_empty() && !call.resource.strategy.allow_unconditional_update() {
+    let custom = call.resource.custom.is_some();
+    if version.is_empty() && !custom && !call.resource.strategy.allow_unconditional_update() {
         metadata::of(&mut object).remove("resourceVersion");
     } else if !version.is_empty() {
         metadata::of(&mut object).insert("resourceVersion".into(), version.into());

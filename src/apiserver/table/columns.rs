@@ -14,6 +14,13 @@ pub(crate) struct Column {
     pub priority: i32,
 }
 
+impl Column {
+    /// Those of kinds without columns of their own.
+    pub(crate) fn name_and_age() -> Vec<Self> {
+        of("").to_vec()
+    }
+}
+
 /// The columns of the kind `plural.group`; name and age when it has none of its own.
 pub(crate) fn of(name: &str) -> &'static [Column] {
     // Looked up only, hence the hash map.

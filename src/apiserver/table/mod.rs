@@ -13,13 +13,14 @@ mod traffic;
 mod workload;
 
 pub(crate) use self::columns::Column;
+pub(crate) use self::format::human_duration;
 use crate::apiserver::registry::Resource;
 use crate::object::Document;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// Makes the cells of an object.
-type Cells = fn(&Value, Timestamp) -> Vec<Value>;
+pub(crate) type Cells = fn(&Value, Timestamp) -> Vec<Value>;
 
 /// The kinds with cells of their own, by `plural.group`.
 const KINDS: &[(&str, Cells)] = &[
@@ -127,21 +128,32 @@ pub(crate) enum Include {
     Object,
 }
 
-/// The table of one kind.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Table {
-    pub columns: &'static [Column],
-    cells: Cells,
+/// Columns and cells that are known only while the server runs.
+pub(crate) trait Columns: std::fmt::Debug + Send + Sync {
+    /// The columns.
+    fn columns(&self) -> &[Column];
+    /// The cells of an object.
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value>;
 }
 
-impl Table {
+/// The table of one kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Table<'a> {
+    BuiltIn(&'static [Column], Cells),
+    Custom(&'a dyn Columns),
+}
+
+impl<'a> Table<'a> {
     /// The table of objects of `resource`.
-    pub(crate) fn of(resource: &Resource) -> Self {
+    pub(crate) fn of(resource: &'a Resource) -> Self {
+        if let Some(custom) = &resource.custom {
+            return Self::Custom(&*custom.columns);
+        }
         Self::named(&resource.group_resource().to_string())
     }
 
     /// The table of one answer of `resource`: a subresource may answer another kind.
-    pub(crate) fn of_answer(resource: &Resource, document: &Value) -> Self {
+    pub(crate) fn of_answer(resource: &'a Resource, document: &Value) -> Self {
         if document.kind() == "Scale" {
             Self::named("scales.autoscaling")
         } else {
@@ -155,9 +167,21 @@ impl Table {
             .ok()
             .and_then(|index| KINDS.get(index))
             .map_or(core::named_with_age as Cells, |(_, cells)| *cells);
-        Self {
-            columns: columns::of(name),
-            cells,
+        Self::BuiltIn(columns::of(name), cells)
+    }
+
+    /// The columns.
+    pub(crate) fn columns(self) -> &'a [Column] {
+        match self {
+            Self::BuiltIn(columns, _) => columns,
+            Self::Custom(custom) => custom.columns(),
+        }
+    }
+
+    fn cells(self, document: &Value, now: Timestamp) -> Vec<Value> {
+        match self {
+            Self::BuiltIn(_, cells) => cells(document, now),
+            Self::Custom(custom) => custom.cells(document, now),
         }
     }
 
@@ -171,7 +195,7 @@ impl Table {
     ) {
         out.extend_from_slice(b"{\"cells\":");
         out.extend_from_slice(
-            Value::Array((self.cells)(document, now))
+            Value::Array(self.cells(document, now))
                 .to_string()
                 .as_bytes(),
         );

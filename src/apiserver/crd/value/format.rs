@@ -55,7 +55,11 @@ pub(super) fn check(schema: &Props, text: &str, name: &str, outcome: &mut Outcom
         outcome.right += 1;
         return;
     }
-    let why = format!("{} must be of type {}: {text:?}", within(name), schema.format);
+    let why = format!(
+        "{} must be of type {}: {text:?}",
+        within(name),
+        schema.format
+    );
     outcome.invalid(ErrorKind::TypeInvalid, name, &text.into(), &why);
 }
 
@@ -160,9 +164,13 @@ fn email(text: &str) -> bool {
     };
     let word = |c: char| c.is_alphanumeric() || "!#$%&'*+/=?^_`{|}~-".contains(c);
     !local.is_empty()
-        && local.split('.').all(|part| !part.is_empty() && part.chars().all(word))
+        && local
+            .split('.')
+            .all(|part| !part.is_empty() && part.chars().all(word))
         && !domain.is_empty()
-        && domain.split('.').all(|part| !part.is_empty() && part.chars().all(word))
+        && domain
+            .split('.')
+            .all(|part| !part.is_empty() && part.chars().all(word))
 }
 
 fn hostname(text: &str) -> bool {
@@ -182,8 +190,11 @@ fn hostname(text: &str) -> bool {
 
 fn digits(text: &str) -> Vec<u32> {
     let kept = text.chars().filter(|c| !matches!(c, '-' | ' '));
-    kept.map(|c| c.to_digit(10).unwrap_or(if matches!(c, 'X' | 'x') { 10 } else { 99 }))
-        .collect()
+    kept.map(|c| {
+        c.to_digit(10)
+            .unwrap_or(if matches!(c, 'X' | 'x') { 10 } else { 99 })
+    })
+    .collect()
 }
 
 fn isbn10(text: &str) -> bool {
@@ -191,7 +202,12 @@ fn isbn10(text: &str) -> bool {
     digits.len() == 10
         && digits.iter().take(9).all(|digit| *digit < 10)
         && digits.last().is_some_and(|digit| *digit <= 10)
-        && (1..).zip(&digits).map(|(place, digit)| place * digit).sum::<u32>() % 11 == 0
+        && (1..)
+            .zip(&digits)
+            .map(|(place, digit)| place * digit)
+            .sum::<u32>()
+            % 11
+            == 0
 }
 
 fn isbn13(text: &str) -> bool {

@@ -86,11 +86,8 @@ impl Outcome {
 
 /// `spec.a in body`.
 fn within(name: &str) -> String {
-    if name.is_empty() {
-        "in body".to_owned()
-    } else {
-        format!("{name} in body")
-    }
+    // At the root there is no name, and still a space.
+    format!("{name} in body")
 }
 
 struct Check {
@@ -98,13 +95,7 @@ struct Check {
 }
 
 impl Check {
-    fn node(
-        &mut self,
-        schema: &Props,
-        value: &Value,
-        old: Option<&Value>,
-        name: &str,
-    ) -> Outcome {
+    fn node(&mut self, schema: &Props, value: &Value, old: Option<&Value>, name: &str) -> Outcome {
         if self.depth > MAX_DEPTH {
             return Outcome::default();
         }
@@ -169,7 +160,9 @@ impl Check {
                 }
             }
             if found.is_none() {
-                outcome.loose(&format!("{name:?} must validate at least one schema (anyOf)"));
+                outcome.loose(&format!(
+                    "{name:?} must validate at least one schema (anyOf)"
+                ));
             }
             if let Some(result) = found.or(best) {
                 outcome.merge(result);
@@ -185,9 +178,7 @@ impl Check {
                     valid += 1;
                     best = None;
                     first.get_or_insert(result);
-                } else if valid == 0
-                    && best.as_ref().is_none_or(|best| result.right > best.right)
-                {
+                } else if valid == 0 && best.as_ref().is_none_or(|best| result.right > best.right) {
                     best = Some(result);
                 }
             }
@@ -306,7 +297,11 @@ impl Check {
             }
         }
         for key in schema.required.iter().filter(|key| !map.contains_key(*key)) {
-            outcome.push(ErrorKind::Required, &below(key), "Required value".to_owned());
+            outcome.push(
+                ErrorKind::Required,
+                &below(key),
+                "Required value".to_owned(),
+            );
         }
         outcome.right += 1;
     }
@@ -336,10 +331,12 @@ fn too_many(actual: i64, most: i64) -> String {
 
 fn has_repeated(items: &[Value]) -> bool {
     // Quadratic, as upstream's; schemas may not ask for it, so it is never reached with long lists.
-    items
-        .iter()
-        .enumerate()
-        .any(|(index, item)| items.iter().take(index).any(|before| !unequal(before, item)))
+    items.iter().enumerate().any(|(index, item)| {
+        items
+            .iter()
+            .take(index)
+            .any(|before| !unequal(before, item))
+    })
 }
 
 /// The type and the format by which a value is known.

@@ -35,11 +35,11 @@ pub(super) fn check(schema: &Props, number: &Number, name: &str, outcome: &mut O
         outcome.loose(&range("Checked", type_, &schema.format, name));
     }
     let shown = Value::Number(number.clone());
-    let mut invalid = |outcome: &mut Outcome, why: String| {
+    let invalid = |outcome: &mut Outcome, why: String| {
         let why = format!("{} {why}", within(name));
         outcome.invalid(ErrorKind::Invalid, name, &shown, &why);
     };
-    let mut bound = |outcome: &mut Outcome, what: &str, bound: f64| {
+    let bound = |outcome: &mut Outcome, what: &str, bound: f64| {
         if !in_range(type_, &schema.format, None, bound) {
             outcome.loose(&range(what, type_, &schema.format, name));
         }
@@ -49,10 +49,16 @@ pub(super) fn check(schema: &Props, number: &Number, name: &str, outcome: &mut O
         if factor <= 0.0 {
             invalid(
                 outcome,
-                format!("factor MultipleOf declared for {name} must be positive: {}", Float(factor)),
+                format!(
+                    "factor MultipleOf declared for {name} must be positive: {}",
+                    Float(factor)
+                ),
             );
         } else if !is_whole(value / factor) {
-            invalid(outcome, format!("should be a multiple of {}", Float(factor)));
+            invalid(
+                outcome,
+                format!("should be a multiple of {}", Float(factor)),
+            );
         }
     }
     if let Some(most) = schema.maximum {
@@ -60,7 +66,10 @@ pub(super) fn check(schema: &Props, number: &Number, name: &str, outcome: &mut O
         if schema.exclusive_maximum && value >= most {
             invalid(outcome, format!("should be less than {}", Float(most)));
         } else if !schema.exclusive_maximum && value > most {
-            invalid(outcome, format!("should be less than or equal to {}", Float(most)));
+            invalid(
+                outcome,
+                format!("should be less than or equal to {}", Float(most)),
+            );
         }
     }
     if let Some(least) = schema.minimum {
@@ -68,7 +77,10 @@ pub(super) fn check(schema: &Props, number: &Number, name: &str, outcome: &mut O
         if schema.exclusive_minimum && value <= least {
             invalid(outcome, format!("should be greater than {}", Float(least)));
         } else if !schema.exclusive_minimum && value < least {
-            invalid(outcome, format!("should be greater than or equal to {}", Float(least)));
+            invalid(
+                outcome,
+                format!("should be greater than or equal to {}", Float(least)),
+            );
         }
     }
     outcome.right += 1;
@@ -83,7 +95,9 @@ fn in_range(type_: &str, format: &str, integer: Option<i64>, value: f64) -> bool
     match (type_, format) {
         ("integer", "int32") => match integer {
             Some(integer) => i32::try_from(integer).is_ok(),
-            None => value.fract() == 0.0 && value >= f64::from(i32::MIN) && value <= f64::from(i32::MAX),
+            None => {
+                value.fract() == 0.0 && value >= f64::from(i32::MIN) && value <= f64::from(i32::MAX)
+            }
         },
         ("integer", "uint32") => {
             value.fract() == 0.0 && value >= 0.0 && value <= f64::from(u32::MAX)

@@ -108,7 +108,7 @@ impl Strategy for Namespace {
     }
 
     /// It goes when the namespace controller has emptied it and taken its finalizer away.
-    fn begin_deletion(&self, object: &mut Value) -> bool {
+    fn begin_deletion(&self, object: &mut Value, _now: &str) -> bool {
         object.set_at(&["status", "phase"], "Terminating");
         true
     }

@@ -75,6 +75,11 @@ impl Event {
         }
     }
 
+    /// Whether the object is gone.
+    pub(crate) fn is_deletion(&self) -> bool {
+        self.deleted
+    }
+
     /// What a watch with these selectors sees of the change; `None`: nothing.
     pub(crate) fn seen(
         &self,

@@ -295,6 +295,7 @@ pub(crate) fn resource(
         storage_version: "v1".into(),
         storage_group: String::new(),
         key_prefix: format!("/registry/{plural}"),
+        custom: None,
         schema: None,
         open_api: None,
         strategy,

@@ -238,7 +238,7 @@ impl Kind {
                 Bucket::Object(event.object.key.as_ref().into()),
                 Bucket::Namespace(event.object.namespace(&self.resource).into()),
             ];
-            for index in 0..self.resource.strategy.selectable_fields().len() {
+            for index in 0..self.resource.selectable_fields().count() {
                 let value = event.object.field_at(index);
                 buckets.push(Bucket::Field(index, value.into()));
                 if let Some(previous) = event
@@ -360,13 +360,7 @@ impl Kind {
             }
             _ => {}
         }
-        for (index, field) in self
-            .resource
-            .strategy
-            .selectable_fields()
-            .iter()
-            .enumerate()
-        {
+        for (index, field) in self.resource.selectable_fields().enumerate() {
             if let Some(value) = fields.requires(field) {
                 return Bucket::Field(index, value.into());
             }

@@ -41,10 +41,13 @@ impl Cached {
             None
         };
         let (bytes, facts) = match decoded {
-            Some((document, true)) => (
-                encoding::with_revision(&encoding::encode(&document), entry.modified),
-                Facts::of(resource, &document),
-            ),
+            Some((document, true)) => {
+                let encoded = encoding::encode(&document);
+                (
+                    encoding::with_revision(&encoded, entry.modified),
+                    Facts::of(resource, &document),
+                )
+            }
             Some((document, false)) => (
                 encoding::with_revision(&entry.value, entry.modified),
                 Facts::of(resource, &document),
@@ -152,8 +155,9 @@ impl Cached {
             "metadata.name" => Some(self.name()),
             "metadata.namespace" => Some(self.namespace(resource)),
             _ => {
-                let fields = resource.strategy.selectable_fields();
-                let index = fields.iter().position(|known| *known == field)?;
+                let index = resource
+                    .selectable_fields()
+                    .position(|known| known == field)?;
                 Some(self.field_at(index))
             }
         }
@@ -218,9 +222,7 @@ impl Facts {
             .collect();
         labels.sort_unstable();
         let fields = resource
-            .strategy
             .selectable_fields()
-            .iter()
             .map(|field| resource.strategy.field(document, field).into())
             .collect();
         Self {
@@ -250,12 +252,14 @@ impl Facts {
 
 /// Whether objects must be decoded as a whole to be cached.
 fn needs_document(resource: &Resource) -> bool {
-    is_converted(resource) || !resource.strategy.selectable_fields().is_empty()
+    is_converted(resource) || resource.selectable_fields().next().is_some()
 }
 
 /// Whether the resource shows another version or group than the one that is stored.
 pub(crate) fn is_converted(resource: &Resource) -> bool {
-    resource.gvk.version != resource.storage_version || resource.gvk.group != resource.storage_group
+    resource.custom.is_some()
+        || resource.gvk.version != resource.storage_version
+        || resource.gvk.group != resource.storage_group
 }
 
 /// The `apiVersion` that objects of `resource` are stored with.
@@ -268,6 +272,10 @@ fn storage_api_version(resource: &Resource) -> String {
 fn convert(resource: &Resource, document: &mut Value) -> bool {
     if !is_converted(resource) {
         return false;
+    }
+    if let Some(custom) = &resource.custom {
+        custom.read(document);
+        return true;
     }
     let (from, to) = (storage_api_version(resource), resource.gvk.api_version());
     resource.strategy.convert(document, &from, &to);
