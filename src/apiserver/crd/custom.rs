@@ -13,8 +13,6 @@ pub(crate) struct Custom {
     pub columns: Arc<dyn Columns>,
     /// The fields it can be selected by, as selectors write them.
     pub selectable: Vec<String>,
-    /// `openAPIV3Schema`, for the documents that describe the API.
-    pub openapi: Value,
     /// The `apiVersion` it shows.
     pub shown: String,
     /// The `apiVersion` its objects are stored with.

@@ -50,7 +50,6 @@ fn resource(definition: &Definition, version: &Version) -> Resource {
     let custom = Custom {
         columns: CustomColumns::of(&version.columns),
         selectable: selectable.iter().map(|(name, _)| name.clone()).collect(),
-        openapi: version.schema.clone(),
         shown: gvk.api_version(),
         stored: GroupVersion::new(group, definition.storage_version()).to_string(),
         schema: schema.clone(),
@@ -79,6 +78,10 @@ fn resource(definition: &Definition, version: &Version) -> Resource {
         key_prefix: format!("/registry/{group}/{}", names.plural),
         schema: Some(schema),
         strategy: Arc::new(strategy),
+        open_api: version
+            .schema
+            .is_object()
+            .then(|| Arc::new(version.schema.clone())),
         custom: Some(Arc::new(custom)),
         gvk,
     }
