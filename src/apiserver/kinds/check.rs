@@ -210,3 +210,86 @@ pub(super) fn port(value: Option<i64>, path: &Path, errors: &mut Errors) {
 pub(super) fn map_at<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Map<String, Value>> {
     object.at(path).and_then(Value::as_object)
 }
+
+/// What is at `field`, unless it is null.
+pub(super) fn given<'a>(object: &'a Value, field: &str) -> Option<&'a Value> {
+    object.get(field).filter(|value| !value.is_null())
+}
+
+/// A text is at `field`; whether it is.
+pub(super) fn required(object: &Value, field: &str, path: &Path, errors: &mut Errors) -> bool {
+    let there = !object.str_at(&[field]).is_empty();
+    if !there {
+        errors.required(path.child(field), "");
+    }
+    there
+}
+
+/// A DNS label.
+pub(super) fn dns_label(text: &str, path: &Path, errors: &mut Errors) {
+    problems(text, name::dns_label(text), path, errors);
+}
+
+/// A DNS subdomain.
+pub(super) fn dns_subdomain(text: &str, path: &Path, errors: &mut Errors) {
+    problems(text, name::dns_subdomain(text), path, errors);
+}
+
+/// A user or group of Unix.
+pub(super) fn unix_id(value: Option<i64>, path: &Path, errors: &mut Errors) {
+    if let Some(id) = value.filter(|id| !(0..=i64::from(u32::MAX)).contains(id)) {
+        errors.invalid(
+            path.clone(),
+            id,
+            "must be between 0 and 4294967295, inclusive",
+        );
+    }
+}
+
+/// An IP address in its usual form (`validation.IsValidIP`).
+pub(super) fn ip(text: &str, path: &Path, errors: &mut Errors) {
+    let problem = match text.parse::<std::net::IpAddr>() {
+        Ok(std::net::IpAddr::V6(address)) if address.to_ipv4_mapped().is_some() => {
+            "must not be an IPv4-mapped IPv6 address"
+        }
+        Ok(_) => return,
+        Err(_) if has_leading_zeros(text) => "must not have leading 0s",
+        Err(_) => "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+    };
+    errors.invalid(path.clone(), text, problem);
+}
+
+/// Whether it is an IPv4 address but for zeros that lead its numbers.
+fn has_leading_zeros(text: &str) -> bool {
+    let numbers: Vec<String> = text
+        .split('.')
+        .map(|number| match number.trim_start_matches('0') {
+            "" if !number.is_empty() => "0".to_owned(),
+            rest => rest.to_owned(),
+        })
+        .collect();
+    numbers.join(".").parse::<std::net::Ipv4Addr>().is_ok()
+}
+
+/// A path that stays where it is: relative, without a step back.
+pub(super) fn descending_path(text: &str, path: &Path, errors: &mut Errors) {
+    if text.starts_with('/') {
+        errors.invalid(path.clone(), text, "must be a relative path");
+    }
+    no_backsteps(text, path, errors);
+}
+
+/// A path without `..`.
+pub(super) fn no_backsteps(text: &str, path: &Path, errors: &mut Errors) {
+    if text.split('/').any(|part| part == "..") {
+        errors.invalid(path.clone(), text, "must not contain '..'");
+    }
+}
+
+/// As [`descending_path`], and not in the way of what the node keeps beside it.
+pub(super) fn local_path(text: &str, path: &Path, errors: &mut Errors) {
+    descending_path(text, path, errors);
+    if text.starts_with("..") && !text.starts_with("../") {
+        errors.invalid(path.clone(), text, "must not start with '..'");
+    }
+}

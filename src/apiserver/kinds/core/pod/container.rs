@@ -1,149 +1,193 @@
-//! What containers must be.
+//! The containers of a pod: regular ones, those that run before, and those that are put in to look around.
 
-use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
+use serde_json::Value;
+
+use super::{Scope, env, handler, mount, resources, security};
 use crate::apiserver::kinds::check;
 use crate::object::field::{Errors, Path};
-use crate::object::{Document, Quantity, name};
+use crate::object::{Document, name};
 
-const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
-const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
-const HANDLERS: [&str; 4] = ["exec", "httpGet", "tcpSocket", "grpc"];
-const REFERENCES: [&str; 5] = [
-    "fieldRef",
-    "resourceFieldRef",
-    "configMapKeyRef",
-    "secretKeyRef",
-    "fileKeyRef",
+/// What a container cannot have that is put into a running pod.
+const NOT_EPHEMERAL: [&str; 9] = [
+    "ports",
+    "resources",
+    "resizePolicy",
+    "restartPolicy",
+    "restartPolicyRules",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
 ];
 
-/// Checks all containers of a pod; `volumes` are the names of its volumes.
-pub(super) fn validate_all(spec: &Value, volumes: &[&str], path: &Path, errors: &mut Errors) {
-    if spec.list_at(&["containers"]).is_empty() {
-        errors.required(path.child("containers"), "");
+/// Rules and exit codes of rules are limited.
+const MOST_RULES: usize = 20;
+const MOST_EXIT_CODES: usize = 255;
+
+/// Checks all containers.
+pub(super) fn validate_all(scope: &Scope<'_>, path: &Path, errors: &mut Errors) {
+    regular(scope, &path.child("containers"), errors);
+    let list = |field: &str| !scope.spec.list_at(&[field]).is_empty();
+    if list("initContainers") {
+        initial(scope, &path.child("initContainers"), errors);
     }
-    let mut names: Vec<&str> = Vec::new();
-    let mut host_ports: Vec<(i64, &str, &str)> = Vec::new();
-    for list in ["containers", "initContainers"] {
-        for (index, container) in spec.list_at(&[list]).iter().enumerate() {
-            let at = path.child(list).index(index);
-            let name = container.str_at(&["name"]);
-            if name.is_empty() {
-                errors.required(at.child("name"), "");
-            } else {
-                check::problems(name, name::dns_label(name), &at.child("name"), errors);
-                if names.contains(&name) {
-                    errors.duplicate(at.child("name"), name);
-                }
-                names.push(name);
+    if list("ephemeralContainers") {
+        ephemeral(scope, &path.child("ephemeralContainers"), errors);
+    }
+}
+
+fn regular(scope: &Scope<'_>, path: &Path, errors: &mut Errors) {
+    let containers = scope.spec.list_at(&["containers"]);
+    if containers.is_empty() {
+        errors.required(path.clone(), "");
+        return;
+    }
+    let mut names = BTreeSet::new();
+    for (index, container) in containers.iter().enumerate() {
+        let at = path.index(index);
+        common(container, scope, &at, errors);
+        let name = container.str_at(&["name"]);
+        if !names.insert(name) {
+            errors.duplicate(at.child("name"), name);
+        }
+        handler::of_container(container, scope.grace, &at, errors);
+        restart_rules(container, &at, errors);
+    }
+    host_ports(containers, path, errors);
+}
+
+fn initial(scope: &Scope<'_>, path: &Path, errors: &mut Errors) {
+    let mut names: BTreeSet<&str> = scope.names("containers").collect();
+    for (index, container) in scope.spec.list_at(&["initContainers"]).iter().enumerate() {
+        let at = path.index(index);
+        common(container, scope, &at, errors);
+        restart_rules(container, &at, errors);
+        let name = container.str_at(&["name"]);
+        if !names.insert(name) && !name.is_empty() {
+            errors.duplicate(at.child("name"), name);
+        }
+        // They run one after the other, so each has the ports for itself.
+        host_ports(std::slice::from_ref(container), path, errors);
+        if container.str_at(&["restartPolicy"]) == "Always" {
+            handler::of_container(container, scope.grace, &at, errors);
+        } else {
+            handler::none(container, &at, errors);
+        }
+    }
+}
+
+fn ephemeral(scope: &Scope<'_>, path: &Path, errors: &mut Errors) {
+    let others: BTreeSet<&str> = scope
+        .names("containers")
+        .chain(scope.names("initContainers"))
+        .collect();
+    let mut names = others.clone();
+    let containers = scope.spec.list_at(&["ephemeralContainers"]);
+    for (index, container) in containers.iter().enumerate() {
+        let at = path.index(index);
+        common(container, scope, &at, errors);
+        image_of_pod(container, &at, errors);
+        let name = container.str_at(&["name"]);
+        if !names.insert(name) {
+            errors.duplicate(at.child("name"), name);
+        }
+        let target = container.str_at(&["targetContainerName"]);
+        if !target.is_empty() && !others.contains(target) {
+            errors.not_found(at.child("targetContainerName"), target);
+        }
+        let why = "cannot be set for an Ephemeral Container";
+        for field in NOT_EPHEMERAL {
+            let set = match check::given(container, field) {
+                Some(Value::Object(map)) if field == "resources" => !map.is_empty(),
+                other => other.is_some(),
+            };
+            if set {
+                errors.forbidden(at.child(field), why);
             }
-            validate(container, volumes, &at, errors);
-            ports(
-                container.list_at(&["ports"]),
-                list == "containers",
-                &mut host_ports,
-                &at.child("ports"),
-                errors,
-            );
-            let sidecar = container.str_at(&["restartPolicy"]) == "Always";
-            for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
-                let Some(value) = container.get(probe).filter(|value| value.is_object()) else {
-                    continue;
-                };
-                if list == "initContainers" && !sidecar {
-                    errors.forbidden(
-                        at.child(probe),
-                        "may not be set for init containers without restartPolicy=Always",
-                    );
-                } else {
-                    validate_probe(value, probe, &at.child(probe), errors);
+        }
+        for (index, mount) in container.list_at(&["volumeMounts"]).iter().enumerate() {
+            for field in ["subPath", "subPathExpr"] {
+                if !mount.str_at(&[field]).is_empty() {
+                    let at = at.child("volumeMounts").index(index);
+                    errors.forbidden(at.child(field), why);
                 }
-            }
-            if container.at(&["lifecycle"]).is_some() && list == "initContainers" && !sidecar {
-                errors.forbidden(
-                    at.child("lifecycle"),
-                    "may not be set for init containers without restartPolicy=Always",
-                );
             }
         }
     }
 }
 
-fn validate(container: &Value, volumes: &[&str], path: &Path, errors: &mut Errors) {
-    let image = container.str_at(&["image"]);
-    if image.is_empty() {
-        errors.required(path.child("image"), "");
-    } else if image.trim() != image {
-        errors.invalid(
-            path.child("image"),
-            image,
-            "must not have leading or trailing whitespace",
-        );
+/// What all containers have in common.
+fn common(container: &Value, scope: &Scope<'_>, path: &Path, errors: &mut Errors) {
+    if check::required(container, "name", path, errors) {
+        check::dns_label(container.str_at(&["name"]), &path.child("name"), errors);
     }
-    check::required_one_of(container, "imagePullPolicy", &PULL_POLICIES, path, errors);
+    check::required(container, "image", path, errors);
     check::required_one_of(
         container,
         "terminationMessagePolicy",
-        &["FallbackToLogsOnError", "File"],
+        &["File", "FallbackToLogsOnError"],
         path,
         errors,
     );
-    environment(container, path, errors);
-    let mut mounts: Vec<&str> = Vec::new();
-    for (index, mount) in container.list_at(&["volumeMounts"]).iter().enumerate() {
-        let at = || path.child("volumeMounts").index(index);
-        let (volume, target) = (mount.str_at(&["name"]), mount.str_at(&["mountPath"]));
-        if volume.is_empty() {
-            errors.required(at().child("name"), "");
-        } else if !volumes.contains(&volume) {
-            errors.not_found(at().child("name"), volume);
-        }
-        if target.is_empty() {
-            errors.required(at().child("mountPath"), "");
-        }
-        if mounts.contains(&target) {
-            errors.invalid(at().child("mountPath"), target, "must be unique");
-        }
-        mounts.push(target);
+    let list = |field: &str| {
+        let list = container.list_at(&[field]);
+        (!list.is_empty()).then_some(list)
+    };
+    if let Some(list) = list("ports") {
+        ports(list, &path.child("ports"), errors);
     }
-    resources(
-        container.get("resources").unwrap_or(&Value::Null),
-        &path.child("resources"),
+    if let Some(list) = list("env") {
+        env::variables(list, &path.child("env"), errors);
+    }
+    if let Some(list) = list("envFrom") {
+        env::sources(list, &path.child("envFrom"), errors);
+    }
+    mount::validate(container, scope, path, errors);
+    check::required_one_of(
+        container,
+        "imagePullPolicy",
+        &["Always", "IfNotPresent", "Never"],
+        path,
         errors,
     );
-    for hook in ["postStart", "preStop"] {
-        let Some(value) = container
-            .at(&["lifecycle", hook])
-            .filter(|value| value.is_object())
-        else {
-            continue;
-        };
-        handler(
-            value,
-            &["exec", "httpGet", "tcpSocket", "sleep"],
-            &path.child("lifecycle").child(hook),
-            errors,
-        );
+    if let Some(own) = check::given(container, "resources") {
+        resources::of_container(own, scope, &path.child("resources"), errors);
+    }
+    if let Some(list) = list("resizePolicy") {
+        let restarts = scope.spec.str_at(&["restartPolicy"]);
+        resources::resize_policies(list, restarts, &path.child("resizePolicy"), errors);
+    }
+    if let Some(context) = check::given(container, "securityContext") {
+        let at = path.child("securityContext");
+        security::of_container(context, scope.host_users, &at, errors);
     }
 }
 
-fn ports<'a>(
-    ports: &'a [Value],
-    exclusive: bool,
-    host_ports: &mut Vec<(i64, &'a str, &'a str)>,
-    path: &Path,
-    errors: &mut Errors,
-) {
+/// In a pod, though not in a template, an image has no space around it.
+pub(super) fn image_of_pod(container: &Value, path: &Path, errors: &mut Errors) {
+    let image = container.str_at(&["image"]);
+    if image.trim() != image {
+        let why = "must not have leading or trailing whitespace";
+        errors.invalid(path.child("image"), image, why);
+    }
+}
+
+fn ports(ports: &[Value], path: &Path, errors: &mut Errors) {
     let mut names: Vec<&str> = Vec::new();
     for (index, port) in ports.iter().enumerate() {
         let at = || path.index(index);
         let name = port.str_at(&["name"]);
         if !name.is_empty() {
-            check::problems(name, name::port(name), &at().child("name"), errors);
-            if names.contains(&name) {
+            let problems = name::port(name);
+            if !problems.is_empty() {
+                check::problems(name, problems, &at().child("name"), errors);
+            } else if names.contains(&name) {
                 errors.duplicate(at().child("name"), name);
+            } else {
+                names.push(name);
             }
-            names.push(name);
         }
         match port.i64_at(&["containerPort"]).unwrap_or(0) {
             0 => errors.required(at().child("containerPort"), ""),
@@ -151,258 +195,71 @@ fn ports<'a>(
         }
         let host = port.i64_at(&["hostPort"]).filter(|port| *port != 0);
         check::port(host, &at().child("hostPort"), errors);
-        check::required_one_of(port, "protocol", &PROTOCOLS, &at(), errors);
-        if let Some(host) = host.filter(|_| exclusive) {
-            let taken = (host, port.str_at(&["protocol"]), port.str_at(&["hostIP"]));
-            if host_ports.contains(&taken) {
-                let shown = format!("{}/{}/{}", taken.1, taken.2, host);
-                errors.duplicate(at().child("hostPort"), shown);
-            }
-            host_ports.push(taken);
-        }
+        let protocols = ["SCTP", "TCP", "UDP"];
+        check::required_one_of(port, "protocol", &protocols, &at(), errors);
     }
 }
 
-fn environment(container: &Value, path: &Path, errors: &mut Errors) {
-    for (index, variable) in container.list_at(&["env"]).iter().enumerate() {
-        let at = || path.child("env").index(index);
-        let name = variable.str_at(&["name"]);
-        if name.is_empty() {
-            errors.required(at().child("name"), "");
-        } else if !name
-            .bytes()
-            .all(|byte| (0x20..0x7f).contains(&byte) && byte != b'=')
-        {
-            let why = "a valid environment variable name must consist only of printable ASCII characters other than '='";
-            errors.invalid(at().child("name"), name, why);
-        }
-        let Some(from) = variable.get("valueFrom").filter(|from| from.is_object()) else {
-            continue;
-        };
-        let given = REFERENCES
-            .iter()
-            .filter(|reference| from.get(**reference).is_some_and(Value::is_object))
-            .count();
-        let at = at().child("valueFrom");
-        if given == 0 {
-            let why = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
-            errors.invalid(at, "", why);
-        } else if !variable.str_at(&["value"]).is_empty() {
-            errors.invalid(at, "", "may not be specified when `value` is not empty");
-        } else if given > 1 {
-            errors.invalid(
-                at,
-                "",
-                "may not have more than one field specified at a time",
-            );
-        } else {
-            for reference in ["configMapKeyRef", "secretKeyRef"] {
-                let Some(value) = from.get(reference).filter(|value| value.is_object()) else {
-                    continue;
-                };
-                key_reference(value, &at.child(reference), errors);
-            }
-        }
-    }
-    for (index, source) in container.list_at(&["envFrom"]).iter().enumerate() {
-        let at = path.child("envFrom");
-        let given: Vec<&str> = ["configMapRef", "secretRef"]
-            .into_iter()
-            .filter(|kind| source.get(*kind).is_some_and(Value::is_object))
-            .collect();
-        match given[..] {
-            [] => errors.invalid(at, "", "must specify one of: `configMapRef` or `secretRef`"),
-            [kind] => {
-                let name = source.str_at(&[kind, "name"]);
-                check::problems(
-                    name,
-                    name::dns_subdomain(name),
-                    &at.index(index).child(kind).child("name"),
-                    errors,
-                );
-            }
-            _ => errors.invalid(
-                at,
-                "",
-                "may not have more than one field specified at a time",
-            ),
-        }
-    }
-}
-
-fn key_reference(reference: &Value, path: &Path, errors: &mut Errors) {
-    let (name, key) = (reference.str_at(&["name"]), reference.str_at(&["key"]));
-    check::problems(name, name::dns_subdomain(name), &path.child("name"), errors);
-    if key.is_empty() {
-        errors.required(path.child("key"), "");
-    } else {
-        check::config_key(key, &path.child("key"), errors);
-    }
-}
-
-/// Requests and limits: known resources, not negative, requests within limits.
-fn resources(resources: &Value, path: &Path, errors: &mut Errors) {
-    let parse = |value: &Value| value.as_str().and_then(|text| Quantity::parse(text).ok());
-    let mut requests_checked: Vec<(&str, &str)> = Vec::new();
-    for list in ["limits", "requests"] {
-        for (name, value) in check::map_at(resources, &[list]).into_iter().flatten() {
-            let at = || path.child(list).key(name);
-            resource_name(name, &at(), errors);
-            let Some(quantity) = parse(value) else {
+/// No two containers that run at the same time take the same port of the host.
+fn host_ports(containers: &[Value], path: &Path, errors: &mut Errors) {
+    let mut taken: BTreeSet<String> = BTreeSet::new();
+    for (index, container) in containers.iter().enumerate() {
+        for (number, port) in container.list_at(&["ports"]).iter().enumerate() {
+            let host = port.i64_at(&["hostPort"]).unwrap_or(0);
+            if host == 0 {
                 continue;
-            };
-            let text = value.as_str().unwrap_or_default();
-            if quantity.is_negative() {
-                errors.invalid(at(), text, "must be greater than or equal to 0");
             }
-            if name.contains('/') && !quantity.is_whole() {
-                errors.invalid(at(), text, "must be an integer");
-            }
-            if list == "requests" {
-                requests_checked.push((name, text));
+            let (protocol, ip) = (port.str_at(&["protocol"]), port.str_at(&["hostIP"]));
+            let port = format!("{protocol}/{ip}/{host}");
+            if taken.contains(&port) {
+                let at = path.index(index).child("ports").index(number);
+                errors.duplicate(at.child("hostPort"), port);
+            } else {
+                taken.insert(port);
             }
         }
     }
-    for (name, text) in requests_checked {
-        let limit = resources.at(&["limits", name]);
-        let (Some(request), Some(limit_quantity)) =
-            (Quantity::parse(text).ok(), limit.and_then(parse))
-        else {
-            if name.contains('/') && limit.is_none() {
-                errors.required(
-                    path.child("limits"),
-                    "Limit must be set for non overcommitable resources",
-                );
+}
+
+/// When a container restarts, where it differs from its pod.
+fn restart_rules(container: &Value, path: &Path, errors: &mut Errors) {
+    let rules = container.list_at(&["restartPolicyRules"]);
+    match check::given(container, "restartPolicy") {
+        None if !rules.is_empty() => errors.required(
+            path.child("restartPolicy"),
+            "must specify restartPolicy when restart rules are used",
+        ),
+        None => {}
+        Some(policy) => {
+            let policies = ["Always", "Never", "OnFailure"];
+            if !policies.iter().any(|known| policy == known) {
+                errors.not_supported(path.child("restartPolicy"), policy.clone(), &policies);
             }
+        }
+    }
+    if rules.len() > MOST_RULES {
+        errors.too_long(path.child("restartPolicyRules"), MOST_RULES);
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        let at = path.child("restartPolicyRules").index(index);
+        let actions = ["Restart", "RestartAllContainers"];
+        let action = rule.str_at(&["action"]);
+        if !actions.contains(&action) {
+            errors.not_supported(at.child("action"), action, &actions);
+        }
+        let Some(codes) = check::given(rule, "exitCodes") else {
+            errors.required(at.child("exitCodes"), "must be specified");
             continue;
         };
-        let shown = limit.and_then(Value::as_str).unwrap_or_default();
-        if name.contains('/') && request != limit_quantity {
-            errors.invalid(
-                path.child("requests"),
-                text,
-                &format!("must be equal to {name} limit of {shown}"),
-            );
-        } else if request > limit_quantity {
-            errors.invalid(
-                path.child("requests"),
-                text,
-                &format!("must be less than or equal to {name} limit of {shown}"),
-            );
+        let operators = ["In", "NotIn"];
+        let operator = codes.str_at(&["operator"]);
+        if !operators.contains(&operator) {
+            let at = at.child("exitCodes").child("operator");
+            errors.not_supported(at, operator, &operators);
         }
-    }
-}
-
-fn resource_name(name: &str, path: &Path, errors: &mut Errors) {
-    let problems = name::qualified(name);
-    if !problems.is_empty() {
-        check::problems(name, problems, path, errors);
-        return;
-    }
-    let standard =
-        matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
-    if !name.contains('/') && !standard {
-        errors.invalid(
-            path.clone(),
-            name,
-            "must be a standard resource for containers",
-        );
-        errors.invalid(
-            path.clone(),
-            name,
-            "must be a standard resource type or fully qualified",
-        );
-    }
-}
-
-fn validate_probe(probe: &Value, kind: &str, path: &Path, errors: &mut Errors) {
-    handler(probe, &HANDLERS, path, errors);
-    for field in [
-        "initialDelaySeconds",
-        "timeoutSeconds",
-        "periodSeconds",
-        "successThreshold",
-        "failureThreshold",
-    ] {
-        check::not_negative(probe, field, path, errors);
-    }
-    if kind == "readinessProbe" {
-        if let Some(seconds) = probe.i64_at(&["terminationGracePeriodSeconds"]) {
-            errors.invalid(
-                path.child("terminationGracePeriodSeconds"),
-                seconds,
-                "must not be set for readinessProbes",
-            );
+        if codes.list_at(&["values"]).len() > MOST_EXIT_CODES {
+            let at = at.child("exitCodes").child("values");
+            errors.too_long(at, MOST_EXIT_CODES);
         }
-    } else {
-        if let Some(threshold) = probe
-            .i64_at(&["successThreshold"])
-            .filter(|threshold| *threshold != 1 && *threshold >= 0)
-        {
-            errors.invalid(path.child("successThreshold"), threshold, "must be 1");
-        }
-        if let Some(seconds) = probe
-            .i64_at(&["terminationGracePeriodSeconds"])
-            .filter(|seconds| *seconds <= 0)
-        {
-            errors.invalid(
-                path.child("terminationGracePeriodSeconds"),
-                seconds,
-                "must be greater than 0",
-            );
-        }
-    }
-}
-
-/// Exactly one handler, and that one whole.
-fn handler(holder: &Value, kinds: &[&str], path: &Path, errors: &mut Errors) {
-    let given: Vec<&str> = kinds
-        .iter()
-        .copied()
-        .filter(|kind| holder.get(*kind).is_some_and(Value::is_object))
-        .collect();
-    let Some(first) = given.first() else {
-        errors.required(path.clone(), "must specify a handler type");
-        return;
-    };
-    for extra in &given[1..] {
-        errors.forbidden(
-            path.child(extra),
-            "may not specify more than 1 handler type",
-        );
-    }
-    let (value, at) = (&holder[*first], path.child(first));
-    match *first {
-        "exec" if value.list_at(&["command"]).is_empty() => {
-            errors.required(at.child("command"), "");
-        }
-        "httpGet" => {
-            if value.str_at(&["path"]).is_empty() {
-                errors.required(at.child("path"), "");
-            }
-            port_or_name(value, &at, errors);
-            check::one_of(value, "scheme", &["HTTP", "HTTPS"], &at, errors);
-        }
-        "tcpSocket" => port_or_name(value, &at, errors),
-        "grpc" => check::port(
-            Some(value.i64_at(&["port"]).unwrap_or(0)),
-            &at.child("port"),
-            errors,
-        ),
-        _ => {}
-    }
-}
-
-fn port_or_name(value: &Value, path: &Path, errors: &mut Errors) {
-    match value.get("port") {
-        Some(Value::String(name)) => {
-            check::problems(name, name::port(name), &path.child("port"), errors);
-        }
-        Some(number) => check::port(number.as_i64(), &path.child("port"), errors),
-        None => errors.invalid(
-            path.child("port"),
-            json!(0),
-            "must be between 1 and 65535, inclusive",
-        ),
     }
 }

@@ -1,324 +1,302 @@
-//! What a pod's spec must be, and what of it may change.
+//! What the spec of a pod must be, in a pod or in a template.
 
-use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{CONTAINER_LISTS, container};
+use serde_json::Value;
+
+use super::{affinity, container, resources, security, volume};
 use crate::apiserver::kinds::check;
+use crate::apiserver::schema::internal;
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, name};
 
-const RESTART_POLICIES: [&str; 3] = ["Always", "Never", "OnFailure"];
-const DNS_POLICIES: [&str; 4] = ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
-const TOLERATION_EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+const RESTART_POLICIES: [&str; 3] = ["Always", "OnFailure", "Never"];
+const DNS_POLICIES: [&str; 4] = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
 
-/// Checks a pod's spec, in a pod or in a template.
+/// Limits of the resolver of Linux.
+const MOST_NAMESERVERS: usize = 3;
+const MOST_SEARCHES: usize = 32;
+const LONGEST_SEARCHES: usize = 2048;
+
+/// What the parts of a spec may refer to.
+pub(super) struct Scope<'a> {
+    pub spec: &'a Value,
+    /// The volumes that are right, by name.
+    pub volumes: BTreeMap<&'a str, &'a Value>,
+    /// The names of the pod's resource claims.
+    pub claims: BTreeSet<&'a str>,
+    /// The seconds the pod has to end.
+    pub grace: Option<i64>,
+    /// Whether the users of its containers are those of the host.
+    pub host_users: bool,
+}
+
+impl<'a> Scope<'a> {
+    /// The names of the containers in a list.
+    pub(super) fn names(&self, list: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+        let containers = self.spec.list_at(&[list]);
+        containers
+            .iter()
+            .map(|container| container.str_at(&["name"]))
+    }
+}
+
+/// Checks a spec in a template.
 pub(in crate::apiserver::kinds) fn validate_spec(spec: &Value, path: &Path, errors: &mut Errors) {
-    let volumes = validate_volumes(spec.list_at(&["volumes"]), &path.child("volumes"), errors);
-    container::validate_all(spec, &volumes, path, errors);
+    validate(spec, None, path, errors);
+}
+
+/// Checks a spec; `pod`: the name of the pod whose it is, `None` in a template.
+pub(super) fn validate(spec: &Value, pod: Option<&str>, path: &Path, errors: &mut Errors) {
+    let grace = spec.i64_at(&["terminationGracePeriodSeconds"]);
+    if grace.is_none() {
+        errors.required(path.child("terminationGracePeriodSeconds"), "");
+    }
+    let volumes = volume::validate(
+        spec.list_at(&["volumes"]),
+        pod.unwrap_or_default(),
+        pod.is_some(),
+        &path.child("volumes"),
+        errors,
+    );
+    let claims = spec.list_at(&["resourceClaims"]);
+    resource_claims(claims, &path.child("resourceClaims"), errors);
+    let scope = Scope {
+        spec,
+        volumes,
+        claims: claims
+            .iter()
+            .map(|claim| claim.str_at(&["name"]))
+            .filter(|name| !name.is_empty())
+            .collect(),
+        grace,
+        host_users: spec.bool_at(&["hostUsers"]) != Some(false),
+    };
+    container::validate_all(&scope, path, errors);
+    if let Some(own) = check::given(spec, "resources") {
+        resources::of_pod(spec, own, &path.child("resources"), errors);
+    }
+    if spec.bool_at(&["hostNetwork"]) == Some(true) {
+        host_network_ports(spec, pod.is_some(), path, errors);
+    }
     check::required_one_of(spec, "restartPolicy", &RESTART_POLICIES, path, errors);
     check::required_one_of(spec, "dnsPolicy", &DNS_POLICIES, path, errors);
-    check::labels(
-        spec.get("nodeSelector"),
-        &path.child("nodeSelector"),
+    check::labels(spec.get("nodeSelector"), &path.child("nodeSelector"), errors);
+    security::of_pod(spec, &path.child("securityContext"), errors);
+    if let Some(rules) = check::given(spec, "affinity") {
+        affinity::validate(rules, &path.child("affinity"), errors);
+    }
+    dns_config(spec, &path.child("dnsConfig"), errors);
+    gates(spec, path, errors);
+    let constraints = spec.list_at(&["topologySpreadConstraints"]);
+    affinity::topology_spread(
+        constraints,
+        &path.child("topologySpreadConstraints"),
         errors,
     );
-    validate_tolerations(
-        spec.list_at(&["tolerations"]),
-        &path.child("tolerations"),
-        errors,
-    );
-    for field in [
-        "nodeName",
-        "serviceAccountName",
-        "priorityClassName",
-        "runtimeClassName",
-    ] {
-        let value = spec.str_at(&[field]);
-        if !value.is_empty() {
-            check::problems(
-                value,
-                name::dns_subdomain(value),
-                &path.child(field),
-                errors,
-            );
+    security::host_processes(spec, path, errors);
+    security::host_users(spec, path, errors);
+    names(spec, path, errors);
+    let tolerations = spec.list_at(&["tolerations"]);
+    affinity::tolerations(tolerations, &path.child("tolerations"), errors);
+    host_aliases(spec, &path.child("hostAliases"), errors);
+    classes(spec, path, errors);
+    security::operating_system(spec, path, errors);
+}
+
+/// Claims to resources: each by a name of its own, from a claim or a template of one.
+fn resource_claims(claims: &[Value], path: &Path, errors: &mut Errors) {
+    let mut names: Vec<&str> = Vec::new();
+    for (index, claim) in claims.iter().enumerate() {
+        let at = path.index(index);
+        let name = claim.str_at(&["name"]);
+        if name.is_empty() {
+            errors.required(at.child("name"), "");
+        } else if names.contains(&name) {
+            errors.duplicate(at.child("name"), name);
+        } else {
+            check::dns_label(name, &at.child("name"), errors);
+            names.push(name);
+        }
+        let fields = ["resourceClaimName", "resourceClaimTemplateName"];
+        let given: Vec<&str> = fields
+            .into_iter()
+            .filter(|field| check::given(claim, field).is_some())
+            .collect();
+        let why = match given.len() {
+            0 => "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
+            1 => "",
+            _ => {
+                "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"
+            }
+        };
+        if !why.is_empty() {
+            let shown = internal::text("api.core.v1.PodResourceClaim", claim);
+            errors.invalid_text(at.clone(), &shown, why);
+        }
+        for field in given {
+            check::dns_subdomain(claim.str_at(&[field]), &at.child(field), errors);
         }
     }
-    for field in ["hostname", "subdomain"] {
-        let value = spec.str_at(&[field]);
-        if !value.is_empty() {
-            check::problems(value, name::dns_label(value), &path.child(field), errors);
+}
+
+/// On the host's network the ports of a container are those of the host; in a template they may be left to that.
+fn host_network_ports(spec: &Value, is_pod: bool, path: &Path, errors: &mut Errors) {
+    for (index, container) in spec.list_at(&["containers"]).iter().enumerate() {
+        for (number, port) in container.list_at(&["ports"]).iter().enumerate() {
+            let host = port.i64_at(&["hostPort"]).unwrap_or(0);
+            let own = port.i64_at(&["containerPort"]).unwrap_or(0);
+            if host != own && (is_pod || host != 0) {
+                let at = path.child("containers").index(index).child("ports");
+                let why = "must match `containerPort` when `hostNetwork` is true";
+                errors.invalid(at.index(number).child("hostPort"), host, why);
+            }
         }
     }
-    if let Some(seconds) = spec
-        .i64_at(&["activeDeadlineSeconds"])
-        .filter(|seconds| !(1..=i64::from(i32::MAX)).contains(seconds))
-    {
-        errors.invalid(
-            path.child("activeDeadlineSeconds"),
-            seconds,
-            "must be between 1 and 2147483647, inclusive",
+}
+
+fn dns_config(spec: &Value, path: &Path, errors: &mut Errors) {
+    let config = check::given(spec, "dnsConfig");
+    let nameservers = config.map_or(&[][..], |config| config.list_at(&["nameservers"]));
+    if spec.str_at(&["dnsPolicy"]) == "None" {
+        if config.is_none() {
+            let why = "must provide `dnsConfig` when `dnsPolicy` is None";
+            errors.required(path.clone(), why);
+            return;
+        }
+        if nameservers.is_empty() {
+            let why = "must provide at least one DNS nameserver when `dnsPolicy` is None";
+            errors.required(path.child("nameservers"), why);
+            return;
+        }
+    }
+    let Some(config) = config else { return };
+    if nameservers.len() > MOST_NAMESERVERS {
+        let why = format!("must not have more than {MOST_NAMESERVERS} nameservers");
+        errors.invalid(path.child("nameservers"), nameservers.to_vec(), &why);
+    }
+    for (index, server) in nameservers.iter().filter_map(Value::as_str).enumerate() {
+        check::ip(server, &path.child("nameservers").index(index), errors);
+    }
+    let all = config.list_at(&["searches"]);
+    let searches: Vec<&str> = all.iter().filter_map(Value::as_str).collect();
+    let at = path.child("searches");
+    if searches.len() > MOST_SEARCHES {
+        let why = format!("must not have more than {MOST_SEARCHES} search paths");
+        errors.invalid(at.clone(), all.to_vec(), &why);
+    }
+    if searches.join(" ").len() > LONGEST_SEARCHES {
+        let why = format!(
+            "must not have more than {LONGEST_SEARCHES} characters (including spaces) in the search list"
         );
+        errors.invalid(at.clone(), all.to_vec(), &why);
     }
-    check::not_negative(spec, "terminationGracePeriodSeconds", path, errors);
-    for (index, secret) in spec.list_at(&["imagePullSecrets"]).iter().enumerate() {
-        if secret.str_at(&["name"]).is_empty() {
-            errors.required(
-                path.child("imagePullSecrets").index(index).child("name"),
-                "",
-            );
+    for (index, search) in searches.iter().enumerate().filter(|(_, text)| **text != ".") {
+        let search = search.strip_suffix('.').unwrap_or(search);
+        let problems = name::dns_subdomain_with_underscore(search);
+        check::problems(search, problems, &at.index(index), errors);
+    }
+    for (index, option) in config.list_at(&["options"]).iter().enumerate() {
+        if option.str_at(&["name"]).is_empty() {
+            errors.required(path.child("options").index(index), "must not be empty");
         }
     }
-    for (index, gate) in spec.list_at(&["schedulingGates"]).iter().enumerate() {
-        let gate = gate.str_at(&["name"]);
+}
+
+/// What a pod waits for: before it is scheduled, and before it is ready.
+fn gates(spec: &Value, path: &Path, errors: &mut Errors) {
+    for (index, gate) in spec.list_at(&["readinessGates"]).iter().enumerate() {
+        let kind = gate.str_at(&["conditionType"]);
+        let at = || path.child("readinessGates").index(index);
         check::problems(
-            gate,
-            name::qualified(gate),
-            &path.child("schedulingGates").index(index),
+            kind,
+            name::qualified(kind),
+            &at().child("conditionType"),
             errors,
         );
     }
-    let gates = spec.list_at(&["schedulingGates"]);
-    if !gates.is_empty() && !spec.str_at(&["nodeName"]).is_empty() {
-        errors.forbidden(
-            path.child("nodeName"),
-            "cannot be set until all schedulingGates have been cleared",
-        );
+    let mut seen: Vec<&str> = Vec::new();
+    for (index, gate) in spec.list_at(&["schedulingGates"]).iter().enumerate() {
+        let gate = gate.str_at(&["name"]);
+        let at = path.child("schedulingGates").index(index);
+        check::problems(gate, name::qualified(gate), &at, errors);
+        if seen.contains(&gate) {
+            errors.duplicate(at, gate);
+        }
+        seen.push(gate);
     }
 }
 
-/// Checks the volumes; gives their names.
-fn validate_volumes<'a>(volumes: &'a [Value], path: &Path, errors: &mut Errors) -> Vec<&'a str> {
-    let mut names = Vec::new();
-    for (index, volume) in volumes.iter().enumerate() {
-        let at = || path.index(index);
-        let name = volume.str_at(&["name"]);
-        if name.is_empty() {
-            errors.required(at().child("name"), "");
-        } else {
-            check::problems(name, name::dns_label(name), &at().child("name"), errors);
-        }
-        if names.contains(&name) {
-            errors.duplicate(at().child("name"), name);
-        }
-        names.push(name);
-        let sources = volume
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter(|(key, value)| *key != "name" && !value.is_null());
-        for (extra, _) in sources.skip(1) {
-            errors.forbidden(at().child(extra), "may not specify more than 1 volume type");
-        }
-        for (kind, field) in [
-            ("secret", "secretName"),
-            ("configMap", "name"),
-            ("hostPath", "path"),
-            ("persistentVolumeClaim", "claimName"),
-        ] {
-            if volume.get(kind).is_some_and(Value::is_object)
-                && volume.str_at(&[kind, field]).is_empty()
-            {
-                errors.required(at().child(kind).child(field), "");
-            }
+/// Names in the spec: of the account, the node, the host.
+fn names(spec: &Value, path: &Path, errors: &mut Errors) {
+    for field in ["serviceAccountName", "nodeName"] {
+        let text = spec.str_at(&[field]);
+        if !text.is_empty() {
+            check::dns_subdomain(text, &path.child(field), errors);
         }
     }
-    names
-}
-
-fn validate_tolerations(tolerations: &[Value], path: &Path, errors: &mut Errors) {
-    for (index, toleration) in tolerations.iter().enumerate() {
-        let at = || path.index(index);
-        let (key, operator) = (
-            toleration.str_at(&["key"]),
-            toleration.str_at(&["operator"]),
-        );
-        let effect = toleration.str_at(&["effect"]);
-        if key.is_empty() {
-            if operator != "Exists" {
-                let why = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-                errors.invalid(at().child("operator"), operator, why);
-            }
-        } else {
-            check::problems(key, name::qualified(key), &at().child("key"), errors);
-        }
-        if toleration.i64_at(&["tolerationSeconds"]).is_some() && effect != "NoExecute" {
-            errors.invalid(
-                at().child("effect"),
-                effect,
-                "effect must be 'NoExecute' when `tolerationSeconds` is set",
-            );
-        }
-        match operator {
-            "" | "Equal" => {
-                let value = toleration.str_at(&["value"]);
-                if let Some(problem) = name::label_value(value).first() {
-                    errors.invalid(at().child("operator"), value, problem);
-                }
-            }
-            "Exists" => {
-                if !toleration.str_at(&["value"]).is_empty() {
-                    errors.invalid(
-                        at().child("operator"),
-                        toleration.clone(),
-                        "value must be empty when `operator` is 'Exists'",
-                    );
-                }
-            }
-            "Lt" | "Gt" => {}
-            other => errors.not_supported(at().child("operator"), other, &["Equal", "Exists"]),
-        }
-        if !effect.is_empty() {
-            check::one_of(toleration, "effect", &TOLERATION_EFFECTS, &at(), errors);
+    if let Some(seconds) = spec.i64_at(&["activeDeadlineSeconds"])
+        && !(1..=i64::from(i32::MAX)).contains(&seconds)
+    {
+        let why = "must be between 1 and 2147483647, inclusive";
+        errors.invalid(path.child("activeDeadlineSeconds"), seconds, why);
+    }
+    for field in ["hostname", "subdomain"] {
+        let text = spec.str_at(&[field]);
+        if !text.is_empty() {
+            check::dns_label(text, &path.child(field), errors);
         }
     }
+    hostname_override(spec, path, errors);
 }
 
-/// Checks what an update changes: of a running pod little can.
-pub(super) fn validate_change(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
-    let (count, before) = (
-        new.list_at(&["containers"]).len(),
-        old.list_at(&["containers"]).len(),
-    );
-    if count != before {
-        errors.forbidden(path.clone(), "pod updates may not add or remove containers");
+/// A name of the host that replaces all others.
+fn hostname_override(spec: &Value, path: &Path, errors: &mut Errors) {
+    if check::given(spec, "hostnameOverride").is_none() {
         return;
     }
-    // Everything that may change is made equal; what then differs may not.
-    let mut leveled = new.clone();
-    for list in CONTAINER_LISTS {
-        let images: Vec<Value> = old
-            .list_at(&[list])
-            .iter()
-            .map(|container| container["image"].clone())
-            .collect();
-        let containers = leveled
-            .get_mut(list)
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten();
-        for (index, (container, image)) in containers.zip(images).enumerate() {
-            if container.str_at(&["image"]).is_empty() {
-                errors.required(path.child(list).index(index).child("image"), "");
-            }
-            container["image"] = image;
-        }
+    let at = || path.child("hostnameOverride");
+    let text = spec.str_at(&["hostnameOverride"]);
+    if spec.bool_at(&["hostNetwork"]) == Some(true) {
+        errors.forbidden(at(), "may not be set when `spec.hostNetwork` is true");
     }
-    let deadline = (
-        new.i64_at(&["activeDeadlineSeconds"]),
-        old.i64_at(&["activeDeadlineSeconds"]),
-    );
-    match deadline {
-        (Some(now), Some(was)) if now > was => {
-            errors.invalid(
-                path.child("activeDeadlineSeconds"),
-                now,
-                "must be less than or equal to previous value",
-            );
-        }
-        (None, Some(was)) => {
-            errors.invalid(
-                path.child("activeDeadlineSeconds"),
-                was,
-                "must not update from a positive integer to nil value",
-            );
-        }
-        _ => {}
+    if spec.bool_at(&["setHostnameAsFQDN"]) == Some(true) {
+        errors.forbidden(at(), "may not be set when `spec.setHostnameAsFQDN` is true");
     }
-    level(&mut leveled, old, "activeDeadlineSeconds");
-    let tolerations = old.list_at(&["tolerations"]);
-    if tolerations
-        .iter()
-        .any(|toleration| !keeps(new.list_at(&["tolerations"]), toleration))
-    {
-        let why = "existing toleration can not be modified except its tolerationSeconds";
-        errors.forbidden(path.child("tolerations"), why);
+    // The longest name that Linux takes.
+    if text.len() > 64 {
+        errors.too_long(at(), 64);
     }
-    level(&mut leveled, old, "tolerations");
-    let gates = old.list_at(&["schedulingGates"]);
-    let added: Vec<&Value> = new
-        .list_at(&["schedulingGates"])
-        .iter()
-        .filter(|gate| !gates.contains(gate))
-        .collect();
-    if !added.is_empty() {
-        let names: Vec<&str> = added.iter().map(|gate| gate.str_at(&["name"])).collect();
-        let why = format!(
-            "only deletion is allowed, but found new scheduling gate {}",
-            json!(names.join(","))
-        );
-        errors.forbidden(path.child("schedulingGates"), &why);
-    }
-    level(&mut leveled, old, "schedulingGates");
-    if !gates.is_empty() {
-        let selector = new.at(&["nodeSelector"]);
-        let lost = check::map_at(old, &["nodeSelector"])
-            .into_iter()
-            .flatten()
-            .any(|(key, value)| selector.and_then(|selector| selector.get(key)) != Some(value));
-        if lost {
-            let shown = selector.cloned().unwrap_or(Value::Null);
-            errors.invalid(
-                path.child("nodeSelector"),
-                shown,
-                "only additions to spec.nodeSelector are allowed (no mutations or deletions)",
-            );
-        }
-        level(&mut leveled, old, "nodeSelector");
-        level(&mut leveled, old, "affinity");
-    }
-    // A negative grace may be mended to one second.
-    if old
-        .i64_at(&["terminationGracePeriodSeconds"])
-        .is_some_and(|grace| grace < 0)
-        && new.i64_at(&["terminationGracePeriodSeconds"]) == Some(1)
-    {
-        level(&mut leveled, old, "terminationGracePeriodSeconds");
-    }
-    if leveled != *old {
-        let why = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,\
-                   `spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),\
-                   `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
-        errors.forbidden(path.clone(), why);
-    }
+    check::dns_subdomain(text, &at(), errors);
 }
 
-fn level(new: &mut Value, old: &Value, field: &str) {
-    match old.get(field) {
-        Some(value) => new[field] = value.clone(),
-        None => {
-            new.as_object_mut().map(|new| new.remove(field));
+fn host_aliases(spec: &Value, path: &Path, errors: &mut Errors) {
+    for (index, alias) in spec.list_at(&["hostAliases"]).iter().enumerate() {
+        let at = || path.index(index);
+        check::ip(alias.str_at(&["ip"]), &at().child("ip"), errors);
+        let names = alias.list_at(&["hostnames"]);
+        for (number, name) in names.iter().filter_map(Value::as_str).enumerate() {
+            let at = at().child("hostnames").index(number);
+            check::dns_subdomain(name, &at, errors);
         }
     }
 }
 
-/// Whether a toleration is still there, but for its seconds.
-fn keeps(tolerations: &[Value], wanted: &Value) -> bool {
-    let without_seconds = |toleration: &Value| {
-        let mut toleration = toleration.clone();
-        toleration
-            .as_object_mut()
-            .map(|map| map.remove("tolerationSeconds"));
-        toleration
-    };
-    tolerations
-        .iter()
-        .any(|have| without_seconds(have) == without_seconds(wanted))
-}
-
-/// What works but should not be done.
-pub(super) fn warnings(spec: &Value) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for list in ["initContainers", "containers"] {
-        for (index, container) in spec.list_at(&[list]).iter().enumerate() {
-            let mut names: Vec<&str> = Vec::new();
-            for (number, variable) in container.list_at(&["env"]).iter().enumerate() {
-                let name = variable.str_at(&["name"]);
-                if names.contains(&name) {
-                    warnings.push(format!("spec.{list}[{index}].env[{number}]: hides previous definition of {name:?}, which may be dropped when using apply"));
-                }
-                names.push(name);
-            }
-        }
+/// The classes that a pod belongs to, and what follows from them.
+fn classes(spec: &Value, path: &Path, errors: &mut Errors) {
+    let priority = spec.str_at(&["priorityClassName"]);
+    if !priority.is_empty() {
+        check::dns_subdomain(priority, &path.child("priorityClassName"), errors);
     }
-    warnings
+    if check::given(spec, "runtimeClassName").is_some() {
+        let runtime = spec.str_at(&["runtimeClassName"]);
+        check::dns_subdomain(runtime, &path.child("runtimeClassName"), errors);
+    }
+    if check::given(spec, "preemptionPolicy").is_some() {
+        let policies = ["PreemptLowerPriority", "Never"];
+        check::required_one_of(spec, "preemptionPolicy", &policies, path, errors);
+    }
+    if let Some(amounts) = check::given(spec, "overhead") {
+        resources::overhead(amounts, &path.child("overhead"), errors);
+    }
 }

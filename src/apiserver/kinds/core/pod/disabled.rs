@@ -1,0 +1,21 @@
+//! Fields of features that are off in Kubernetes 1.36 unless asked for: they are taken out of what clients send.
+
+use serde_json::Value;
+
+use crate::object::Document;
+
+/// Takes them out of a spec.
+pub(super) fn drop_disabled(spec: &mut Value) {
+    // GenericWorkload.
+    spec.remove_at(&["schedulingGroup"]);
+    let volumes = spec.get_mut("volumes").and_then(Value::as_array_mut);
+    for volume in volumes.into_iter().flatten() {
+        let sources = volume.at_mut(&["projected", "sources"]);
+        for source in sources.and_then(Value::as_array_mut).into_iter().flatten() {
+            // ClusterTrustBundleProjection and PodCertificateRequest.
+            for field in ["clusterTrustBundle", "podCertificate"] {
+                source.remove_at(&[field]);
+            }
+        }
+    }
+}
