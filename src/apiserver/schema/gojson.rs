@@ -15,6 +15,13 @@ pub(crate) fn encode(value: &Value, schema: Option<&Schema>, touched: Option<&Va
     text
 }
 
+/// The JSON of `value` as Go's encoder writes a value of this type.
+pub(super) fn of_node(value: &Value, node: &Node) -> String {
+    let mut text = String::new();
+    write(&mut text, value, Some(node), None);
+    text
+}
+
 fn write(text: &mut String, value: &Value, node: Option<&Node>, touched: Option<&Value>) {
     match value {
         Value::Object(map) => {
@@ -67,7 +74,7 @@ fn write(text: &mut String, value: &Value, node: Option<&Node>, touched: Option<
 }
 
 /// A string as Go's encoder writes it, safe within HTML.
-fn string(text: &mut String, value: &str) {
+pub(super) fn string(text: &mut String, value: &str) {
     text.push('"');
     for character in value.chars() {
         match character {

@@ -8,6 +8,7 @@ pub(crate) mod convert;
 pub(crate) mod decode;
 pub(crate) mod diagnose;
 pub(crate) mod gojson;
+pub(crate) mod internal;
 mod normal;
 mod openapi;
 mod scalar;
