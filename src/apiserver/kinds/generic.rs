@@ -37,7 +37,6 @@ impl Generic {
                     | "endpoints"
                     | "limitranges"
                     | "resourcequotas"
-                    | "podtemplates"
                     | "persistentvolumes"
                     | "persistentvolumeclaims"
             ) | ("apps", "controllerrevisions")
@@ -63,7 +62,7 @@ impl Generic {
             allow_create_on_update: matches!(
                 (group, plural),
                 ("coordination.k8s.io" | "rbac.authorization.k8s.io", _)
-                    | ("", "endpoints" | "limitranges" | "podtemplates")
+                    | ("", "endpoints" | "limitranges")
             ),
             allow_unconditional_update: !matches!(
                 (group, plural),
@@ -86,7 +85,6 @@ impl Generic {
                     "",
                     "persistentvolumeclaims"
                         | "persistentvolumes"
-                        | "podtemplates"
                         | "resourcequotas"
                         | "serviceaccounts"
                 ) | ("resource.k8s.io", _)

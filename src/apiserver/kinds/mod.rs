@@ -31,6 +31,7 @@ fn strategy(group: &str, plural: &str, has_status: bool) -> Arc<dyn Strategy> {
     match (group, plural) {
         ("", "namespaces") => Arc::new(core::Namespace),
         ("", "pods") => Arc::new(core::Pod),
+        ("", "podtemplates") => Arc::new(core::PodTemplate),
         ("", "nodes") => Arc::new(core::Node),
         ("", "configmaps") => Arc::new(core::ConfigMap),
         ("", "secrets") => Arc::new(core::Secret),

@@ -103,6 +103,37 @@ const LAYOUTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "v1.EphemeralContainer",
+        &[
+            "name",
+            "image",
+            "command",
+            "args",
+            "workingDir",
+            "ports",
+            "envFrom",
+            "env",
+            "resources",
+            "resizePolicy",
+            "restartPolicy",
+            "restartPolicyRules",
+            "volumeMounts",
+            "volumeDevices",
+            "livenessProbe",
+            "readinessProbe",
+            "startupProbe",
+            "lifecycle",
+            "terminationMessagePath",
+            "terminationMessagePolicy",
+            "imagePullPolicy",
+            "securityContext",
+            "stdin",
+            "stdinOnce",
+            "tty",
+            "targetContainerName",
+        ],
+    ),
+    (
         "v1.PodDisruptionBudgetSpec",
         &[
             "minAvailable",
@@ -298,7 +329,11 @@ fn go_name(name: &str) -> String {
     }
     let mut letters = word.chars();
     let first = letters.next().map(|first| first.to_ascii_uppercase());
-    first.into_iter().chain(letters).chain(rest.chars()).collect()
+    first
+        .into_iter()
+        .chain(letters)
+        .chain(rest.chars())
+        .collect()
 }
 
 #[cfg(test)]

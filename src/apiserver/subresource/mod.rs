@@ -28,6 +28,13 @@ pub(crate) async fn handle(
         ("scale", Verb::Patch) => scale::patch(shared, request).await,
         ("binding", Verb::Create) if pods => binding::create(shared, request).await,
         ("eviction", Verb::Create) if pods => eviction::create(shared, request).await,
+        ("ephemeralcontainers" | "resize", Verb::Get) if pods => get::handle(shared, request).await,
+        ("ephemeralcontainers" | "resize", Verb::Update) if pods => {
+            update::update(shared, request).await
+        }
+        ("ephemeralcontainers" | "resize", Verb::Patch) if pods => {
+            patch::patch(shared, request).await
+        }
         ("finalize", Verb::Update) if namespaces => update::update(shared, request).await,
         ("approval", Verb::Get) => get::handle(shared, request).await,
         ("approval", Verb::Update) => update::update(shared, request).await,

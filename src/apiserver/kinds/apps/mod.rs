@@ -7,7 +7,7 @@ pub(super) use self::deployment::Deployment;
 pub(super) use self::replica_set::ReplicaSet;
 use serde_json::Value;
 
-use super::{check, core};
+use super::core;
 use crate::apiserver::registry::strategy::Scale;
 use crate::object::Document;
 use crate::object::field::{Errors, Path};
@@ -26,24 +26,10 @@ fn scale() -> Scale {
 fn validate_template(spec: &Value, path: &Path, errors: &mut Errors) {
     let template = spec.get("template").unwrap_or(&Value::Null);
     let path = path.child("template");
-    let metadata = path.child("metadata");
-    check::labels(
-        template.at(&["metadata", "labels"]),
-        &metadata.child("labels"),
-        errors,
-    );
-    check::annotations(
-        template.at(&["metadata", "annotations"]),
-        &metadata.child("annotations"),
-        errors,
-    );
-    let Some(pod) = template.get("spec") else {
-        errors.required(path.child("spec").child("containers"), "");
-        return;
-    };
-    core::pod::validate_spec(pod, &path.child("spec"), errors);
+    core::pod::validate_template(template, &path, errors);
+    let pod = template.get("spec").unwrap_or(&Value::Null);
     let policy = pod.str_at(&["restartPolicy"]);
-    if policy != "Always" && !policy.is_empty() {
+    if !matches!(policy, "" | "Always") {
         errors.not_supported(
             path.child("spec").child("restartPolicy"),
             policy,
@@ -60,10 +46,7 @@ fn validate_template(spec: &Value, path: &Path, errors: &mut Errors) {
 }
 
 fn default_template(object: &mut Value) {
-    if let Some(spec) = object
-        .at_mut(&["spec", "template", "spec"])
-        .filter(|spec| spec.is_object())
-    {
-        core::pod::default_spec(spec);
+    if let Some(template) = object.at_mut(&["spec", "template"]) {
+        core::pod::default_template(template);
     }
 }

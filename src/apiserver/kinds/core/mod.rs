@@ -5,6 +5,7 @@ mod event;
 mod namespace;
 mod node;
 pub(super) mod pod;
+mod pod_template;
 mod secret;
 mod service;
 
@@ -13,5 +14,6 @@ pub(super) use self::event::Event;
 pub(super) use self::namespace::Namespace;
 pub(super) use self::node::Node;
 pub(super) use self::pod::Pod;
+pub(super) use self::pod_template::PodTemplate;
 pub(super) use self::secret::Secret;
 pub(super) use self::service::Service;

@@ -170,10 +170,7 @@ fn pod_term(term: &Value, path: &Path, errors: &mut Errors) {
 }
 
 fn texts<'a>(holder: &'a Value, field: &str) -> impl Iterator<Item = &'a str> {
-    holder
-        .list_at(&[field])
-        .iter()
-        .filter_map(Value::as_str)
+    holder.list_at(&[field]).iter().filter_map(Value::as_str)
 }
 
 /// Keys whose values come from the pod's labels.
@@ -272,8 +269,14 @@ pub(super) fn topology_spread(constraints: &[Value], path: &Path, errors: &mut E
 pub(super) fn tolerations(tolerations: &[Value], path: &Path, errors: &mut Errors) {
     for (index, toleration) in tolerations.iter().enumerate() {
         let at = || path.index(index);
-        let (key, operator) = (toleration.str_at(&["key"]), toleration.str_at(&["operator"]));
-        let (value, effect) = (toleration.str_at(&["value"]), toleration.str_at(&["effect"]));
+        let (key, operator) = (
+            toleration.str_at(&["key"]),
+            toleration.str_at(&["operator"]),
+        );
+        let (value, effect) = (
+            toleration.str_at(&["value"]),
+            toleration.str_at(&["effect"]),
+        );
         if !key.is_empty() {
             check::problems(key, name::qualified(key), &at().child("key"), errors);
         } else if operator != "Exists" {

@@ -79,7 +79,8 @@ pub(super) fn validate(metadata: &Value, spec: &Value, path: &Path, errors: &mut
 
 /// A decimal number of 32 bits, without a plus sign or zeros that lead it.
 fn is_cost(text: &str) -> bool {
-    let starts = text == "0" || text.starts_with('-') || text.starts_with(|c: char| matches!(c, '1'..='9'));
+    let starts =
+        text == "0" || text.starts_with('-') || text.starts_with(|c: char| matches!(c, '1'..='9'));
     starts && text.parse::<i32>().is_ok()
 }
 
@@ -133,8 +134,7 @@ fn compare(what: &str, annotation: &str, profile: &Value, path: &Path, errors: &
     let same_type = match profile.str_at(&["type"]) {
         "Unconfined" => annotation == "unconfined",
         "RuntimeDefault" => {
-            annotation == "runtime/default"
-                || (what == "seccomp" && annotation == "docker/default")
+            annotation == "runtime/default" || (what == "seccomp" && annotation == "docker/default")
         }
         "Localhost" => file.is_some(),
         _ => true,

@@ -72,10 +72,7 @@ fn validate_spec(spec: &Value, path: &Path, errors: &mut Errors) {
             .iter()
             .any(|mode| !alone(mode) && ACCESS_MODES.contains(mode))
     {
-        errors.forbidden(
-            at(),
-            "may not use ReadWriteOncePod with other access modes",
-        );
+        errors.forbidden(at(), "may not use ReadWriteOncePod with other access modes");
     }
     let storage = path.child("resources").key("storage");
     match spec

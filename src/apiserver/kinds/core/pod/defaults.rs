@@ -76,7 +76,9 @@ fn is_reference(image: &str) -> bool {
                 .all(|byte| word(byte) || matches!(byte, b'.' | b'_' | b'-'))
     };
     let (host, path) = match image.split_once('/') {
-        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (Some(host), path),
+        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => {
+            (Some(host), path)
+        }
         _ => (None, image),
     };
     let host_fits = host.is_none_or(|host| {
@@ -272,6 +274,13 @@ fn default_field_refs(holder: &mut Value) {
 
 /// What is filled in for pods but not for templates, which keep what was written.
 pub(super) fn default_pod(spec: &mut Value) {
+    // A grace below zero has always meant one second; in a template it stays, and clients are warned of it.
+    if spec
+        .i64_at(&["terminationGracePeriodSeconds"])
+        .is_some_and(|grace| grace < 0)
+    {
+        spec["terminationGracePeriodSeconds"] = 1.into();
+    }
     default_requests(spec);
     if spec.get("resources").is_some_and(Value::is_object) {
         default_own_resources(spec);

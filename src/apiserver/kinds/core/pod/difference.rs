@@ -88,11 +88,11 @@ fn unified(old: &[String], new: &[String]) -> String {
         let (Some(first), Some(last)) = (group.first(), group.last()) else {
             continue;
         };
-        text.push_str(&format!(
-            "@@ -{} +{} @@\n",
+        let (in_old, in_new) = (
             range(first.old.0, last.old.1),
-            range(first.new.0, last.new.1)
-        ));
+            range(first.new.0, last.new.1),
+        );
+        text.extend(["@@ -", &in_old, " +", &in_new, " @@\n"]);
         for change in &group {
             let mut write = |sign: char, lines: &[String], (start, end): (usize, usize)| {
                 for line in lines.get(start..end).unwrap_or_default() {
@@ -202,9 +202,7 @@ fn blocks(old: &[String], new: &[String]) -> Vec<Block> {
     let mut joined: Vec<Block> = Vec::new();
     for block in found {
         match joined.last_mut() {
-            Some(last)
-                if last.old + last.len == block.old && last.new + last.len == block.new =>
-            {
+            Some(last) if last.old + last.len == block.old && last.new + last.len == block.new => {
                 last.len += block.len;
             }
             _ => joined.push(block),

@@ -170,8 +170,9 @@ fn pod_field(source: &Value, allowed: &[&str], path: &Path, errors: &mut Errors)
 /// A request or limit of a container.
 pub(super) fn container_resource(source: &Value, in_file: bool, path: &Path, errors: &mut Errors) {
     let resource = source.str_at(&["resource"]);
-    let is_huge =
-        |name: &str| name.starts_with("requests.hugepages-") || name.starts_with("limits.hugepages-");
+    let is_huge = |name: &str| {
+        name.starts_with("requests.hugepages-") || name.starts_with("limits.hugepages-")
+    };
     if in_file && source.str_at(&["containerName"]).is_empty() {
         errors.required(path.child("containerName"), "");
     } else if resource.is_empty() {

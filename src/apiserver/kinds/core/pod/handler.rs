@@ -130,16 +130,19 @@ fn port(handler: &Value, path: &Path, errors: &mut Errors) {
         Some(Value::String(name)) => {
             check::problems(name, name::port(name), &at(), errors);
         }
-        other => check::port(Some(other.and_then(Value::as_i64).unwrap_or(0)), &at(), errors),
+        other => check::port(
+            Some(other.and_then(Value::as_i64).unwrap_or(0)),
+            &at(),
+            errors,
+        ),
     }
 }
 
 fn sleep(sleep: &Value, grace: Option<i64>, path: &Path, errors: &mut Errors) {
     let seconds = sleep.i64_at(&["seconds"]).unwrap_or(0);
     if let Some(grace) = grace.filter(|grace| seconds < 0 || seconds > *grace) {
-        let why = format!(
-            "must be non-negative and less than terminationGracePeriodSeconds ({grace})"
-        );
+        let why =
+            format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
         errors.invalid(path.clone(), seconds, &why);
     }
 }

@@ -23,15 +23,11 @@ mod update;
 mod volume;
 mod warnings;
 
-#[cfg(test)]
-mod tests;
-
 use serde_json::{Value, json};
 
+pub(in crate::apiserver::kinds) use self::defaults::default_spec;
 use self::disabled::drop_disabled;
 use self::spec::Scope;
-pub(in crate::apiserver::kinds) use self::defaults::default_spec;
-pub(in crate::apiserver::kinds) use self::spec::validate_spec;
 pub(in crate::apiserver::kinds) use self::template::{
     default_template, prepare_template, template_warnings, validate_template,
 };
@@ -63,6 +59,20 @@ fn each_container(spec: &Value, path: &Path, visit: &mut dyn FnMut(&Value, &Path
             visit(container, &path.child(list).index(index));
         }
     }
+}
+
+/// Checks the spec of a pod in a template.
+pub(in crate::apiserver::kinds) fn validate_spec(spec: &Value, path: &Path, errors: &mut Errors) {
+    spec::validate(spec, None, path, errors);
+}
+
+/// Checks tolerations; runtime classes have them too.
+pub(in crate::apiserver::kinds) fn validate_tolerations(
+    tolerations: &[Value],
+    path: &Path,
+    errors: &mut Errors,
+) {
+    affinity::tolerations(tolerations, path, errors);
 }
 
 fn validate_whole(object: &Value, errors: &mut Errors) {
@@ -107,7 +117,7 @@ impl Strategy for Pod {
         }
     }
 
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Value) {
+    fn prepare_create(&self, context: &Context<'_>, object: &mut Value) {
         if let Some(spec) = object.get_mut("spec") {
             drop_disabled(spec);
         }
@@ -115,7 +125,7 @@ impl Strategy for Pod {
         if !object.list_at(&["spec", "schedulingGates"]).is_empty() {
             object["status"]["conditions"] = json!([{
                 "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
-                "message": "Scheduling is blocked due to non-empty scheduling gates", "lastProbeTime": null, "lastTransitionTime": null,
+                "message": "Scheduling is blocked due to non-empty scheduling gates", "lastProbeTime": null, "lastTransitionTime": context.now,
             }]);
         }
         selectors::merge_label_keys(object);

@@ -78,12 +78,7 @@ pub(super) fn quantity(value: &Value) -> Option<Quantity> {
 }
 
 /// The resources of a container.
-pub(super) fn of_container(
-    resources: &Value,
-    scope: &Scope<'_>,
-    path: &Path,
-    errors: &mut Errors,
-) {
+pub(super) fn of_container(resources: &Value, scope: &Scope<'_>, path: &Path, errors: &mut Errors) {
     requirements(resources, Holder::Container, path, errors);
     claims(
         resources.list_at(&["claims"]),
@@ -128,7 +123,10 @@ pub(super) fn of_pod(spec: &Value, resources: &Value, path: &Path, errors: &mut 
             };
             if limit > whole {
                 errors.invalid(
-                    path.child("containers").index(index).key(name).child("limits"),
+                    path.child("containers")
+                        .index(index)
+                        .key(name)
+                        .child("limits"),
                     limit.to_string(),
                     &format!("must be less than or equal to pod limits of {whole}"),
                 );

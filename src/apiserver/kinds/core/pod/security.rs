@@ -173,11 +173,10 @@ fn app_armor(profile: &Value, path: &Path, errors: &mut Errors) {
         "Localhost" => {
             let why = "must be set when AppArmor type is Localhost";
             match file {
-                None => errors.required(at(), why),
+                None | Some("") => errors.required(at(), why),
                 Some(file) if file.trim() != file => {
                     errors.invalid(at(), file, "must not be padded with whitespace");
                 }
-                Some("") => errors.required(at(), why),
                 Some(_) => {}
             }
             // The longest path of Linux.
@@ -282,8 +281,9 @@ fn user_problems(text: &str) -> Vec<&'static str> {
     } else if user.chars().all(|character| matches!(character, '.' | ' ')) {
         problems.push("runAsUserName's User cannot contain only periods or spaces");
     }
-    if user.contains(['"', '/', '\\', ':', ';', '|', '=', ',', '+', '*', '?', '<', '>', '@', '[', ']'])
-    {
+    if user.contains([
+        '"', '/', '\\', ':', ';', '|', '=', ',', '+', '*', '?', '<', '>', '@', '[', ']',
+    ]) {
         problems.push(
             "runAsUserName's User cannot contain the following characters: \"/\\:;|=,+*?<>@[]",
         );
@@ -306,9 +306,7 @@ fn is_windows_dns(domain: &str) -> bool {
 
 /// Containers of Windows that run as processes of the host: all of a pod or none.
 pub(super) fn host_processes(spec: &Value, path: &Path, errors: &mut Errors) {
-    let of = |holder: &Value| {
-        holder.bool_at(&["securityContext", "windowsOptions", "hostProcess"])
-    };
+    let of = |holder: &Value| holder.bool_at(&["securityContext", "windowsOptions", "hostProcess"]);
     let pod = of(spec);
     let (mut containers, mut on_host) = (0, 0);
     each_container(spec, path, &mut |container, at| {
@@ -317,9 +315,8 @@ pub(super) fn host_processes(spec: &Value, path: &Path, errors: &mut Errors) {
         if let (Some(pod), Some(own)) = (pod, own)
             && pod != own
         {
-            let why = format!(
-                "pod hostProcess value must be identical if both are specified, was {pod}"
-            );
+            let why =
+                format!("pod hostProcess value must be identical if both are specified, was {pod}");
             let at = at.child("securityContext").child("windowsOptions");
             errors.invalid(at.child("hostProcess"), own, &why);
         }
@@ -420,7 +417,9 @@ fn windows(spec: &Value, path: &Path, errors: &mut Errors) {
         };
         let set = match owner.get(field) {
             None | Some(Value::Null) => false,
-            Some(Value::Bool(value)) => *value || matches!(field, "hostUsers" | "shareProcessNamespace"),
+            Some(Value::Bool(value)) => {
+                *value || matches!(field, "hostUsers" | "shareProcessNamespace")
+            }
             Some(Value::Array(items)) => !items.is_empty(),
             Some(_) => true,
         };

@@ -6,7 +6,9 @@ use crate::object::Document;
 
 /// Adds to the selectors of affinity terms and spread constraints what their label keys stand for.
 pub(super) fn merge_label_keys(object: &mut Value) {
-    let labels = object.at(&["metadata", "labels"]).and_then(Value::as_object);
+    let labels = object
+        .at(&["metadata", "labels"])
+        .and_then(Value::as_object);
     let Some(labels) = labels.cloned() else {
         return;
     };

@@ -41,11 +41,6 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// Checks a spec in a template.
-pub(in crate::apiserver::kinds) fn validate_spec(spec: &Value, path: &Path, errors: &mut Errors) {
-    validate(spec, None, path, errors);
-}
-
 /// Checks a spec; `pod`: the name of the pod whose it is, `None` in a template.
 pub(super) fn validate(spec: &Value, pod: Option<&str>, path: &Path, errors: &mut Errors) {
     let grace = spec.i64_at(&["terminationGracePeriodSeconds"]);
@@ -81,7 +76,11 @@ pub(super) fn validate(spec: &Value, pod: Option<&str>, path: &Path, errors: &mu
     }
     check::required_one_of(spec, "restartPolicy", &RESTART_POLICIES, path, errors);
     check::required_one_of(spec, "dnsPolicy", &DNS_POLICIES, path, errors);
-    check::labels(spec.get("nodeSelector"), &path.child("nodeSelector"), errors);
+    check::labels(
+        spec.get("nodeSelector"),
+        &path.child("nodeSelector"),
+        errors,
+    );
     security::of_pod(spec, &path.child("securityContext"), errors);
     if let Some(rules) = check::given(spec, "affinity") {
         affinity::validate(rules, &path.child("affinity"), errors);
@@ -98,7 +97,7 @@ pub(super) fn validate(spec: &Value, pod: Option<&str>, path: &Path, errors: &mu
     security::host_users(spec, path, errors);
     names(spec, path, errors);
     let tolerations = spec.list_at(&["tolerations"]);
-    affinity::tolerations(tolerations, &path.child("tolerations"), errors);
+    super::validate_tolerations(tolerations, &path.child("tolerations"), errors);
     host_aliases(spec, &path.child("hostAliases"), errors);
     classes(spec, path, errors);
     security::operating_system(spec, path, errors);
@@ -191,7 +190,11 @@ fn dns_config(spec: &Value, path: &Path, errors: &mut Errors) {
         );
         errors.invalid(at.clone(), all.to_vec(), &why);
     }
-    for (index, search) in searches.iter().enumerate().filter(|(_, text)| **text != ".") {
+    for (index, search) in searches
+        .iter()
+        .enumerate()
+        .filter(|(_, text)| **text != ".")
+    {
         let search = search.strip_suffix('.').unwrap_or(search);
         let problems = name::dns_subdomain_with_underscore(search);
         check::problems(search, problems, &at.index(index), errors);

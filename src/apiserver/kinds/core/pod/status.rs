@@ -217,18 +217,17 @@ fn user(pod: &Value, status: &Value, path: &dyn Fn() -> Path, errors: &mut Error
         return;
     };
     let at = || path().child("linux");
-    match pod.str_at(&["spec", "os", "name"]) {
-        "windows" => errors.forbidden(at(), "cannot be set for a windows pod"),
-        _ => {
-            for field in ["uid", "gid"] {
-                check::unix_id(user.i64_at(&[field]), &at().child(field), errors);
-            }
-            let groups = user.list_at(&["supplementalGroups"]);
-            for (index, group) in groups.iter().enumerate() {
-                let at = at().child("supplementalGroups").index(index);
-                check::unix_id(group.as_i64(), &at, errors);
-            }
-        }
+    if pod.str_at(&["spec", "os", "name"]) == "windows" {
+        errors.forbidden(at(), "cannot be set for a windows pod");
+        return;
+    }
+    for field in ["uid", "gid"] {
+        check::unix_id(user.i64_at(&[field]), &at().child(field), errors);
+    }
+    let groups = user.list_at(&["supplementalGroups"]);
+    for (index, group) in groups.iter().enumerate() {
+        let at = at().child("supplementalGroups").index(index);
+        check::unix_id(group.as_i64(), &at, errors);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{annotations, spec, warnings};
+use super::{annotations, warnings};
 use crate::apiserver::kinds::check;
 use crate::object::Document;
 use crate::object::field::{Errors, Path};
@@ -36,7 +36,7 @@ pub(in crate::apiserver::kinds) fn validate_template(
     check::annotations(metadata.get("annotations"), &at, errors);
     annotations::validate(metadata, pod, &at, errors);
     let at = path.child("spec");
-    spec::validate_spec(pod, &at, errors);
+    super::validate_spec(pod, &at, errors);
     annotations::agree(metadata, pod, &at, errors);
     if !pod.list_at(&["ephemeralContainers"]).is_empty() {
         let why = "ephemeral containers not allowed in pod template";

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::{affinity, annotations, container, difference, qos};
 use crate::apiserver::kinds::check;
 use crate::apiserver::schema::internal;
-use crate::object::field::{Errors, Path};
 use crate::object::Document;
+use crate::object::field::{Errors, Path};
 
 const CHANGEABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,\
      `spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),\
@@ -19,7 +19,12 @@ pub(super) fn validate(new: &Value, old: &Value, errors: &mut Errors) {
     let path = Path::new("spec");
     let (new, old) = (&new["spec"], &old["spec"]);
     for list in ["containers", "initContainers"] {
-        if !images(new.list_at(&[list]), old.list_at(&[list]), &path.child(list), errors) {
+        if !images(
+            new.list_at(&[list]),
+            old.list_at(&[list]),
+            &path.child(list),
+            errors,
+        ) {
             return;
         }
     }
@@ -51,9 +56,7 @@ fn without_empty(value: &Value) -> Value {
     match value {
         Value::Object(map) => map
             .iter()
-            .filter(|(_, value)| {
-                !value.is_null() && !value.as_array().is_some_and(Vec::is_empty)
-            })
+            .filter(|(_, value)| !value.is_null() && !value.as_array().is_some_and(Vec::is_empty))
             .map(|(key, value)| (key.clone(), without_empty(value)))
             .collect::<Map<_, _>>()
             .into(),
@@ -65,10 +68,7 @@ fn without_empty(value: &Value) -> Value {
 /// Images may change, containers may not; whether there are as many as before.
 fn images(new: &[Value], old: &[Value], path: &Path, errors: &mut Errors) -> bool {
     if new.len() != old.len() {
-        errors.forbidden(
-            path.clone(),
-            "pod updates may not add or remove containers",
-        );
+        errors.forbidden(path.clone(), "pod updates may not add or remove containers");
         return false;
     }
     for (index, own) in new.iter().enumerate() {
@@ -184,16 +184,15 @@ fn while_gated(new: &mut Value, old: &Value, path: &Path, errors: &mut Errors) {
     }
     let at = path.child("affinity").child("nodeAffinity");
     node_affinity(own.as_ref(), was.as_ref(), &at, errors);
-    match was {
-        Some(was) => new.set_at(&affinity, was),
-        None => {
-            new.remove_at(&affinity);
-            let had = check::given(old, "affinity").is_some();
-            let empty = check::map_at(new, &["affinity"]).is_some_and(Map::is_empty);
-            if empty && !had {
-                new.remove_at(&["affinity"]);
-            }
-        }
+    if let Some(was) = was {
+        new.set_at(&affinity, was);
+        return;
+    }
+    new.remove_at(&affinity);
+    let had = check::given(old, "affinity").is_some();
+    let is_empty = check::map_at(new, &["affinity"]).is_some_and(Map::is_empty);
+    if is_empty && !had {
+        new.remove_at(&["affinity"]);
     }
 }
 
@@ -284,7 +283,10 @@ pub(super) fn keep_all_but_ephemeral(new: &mut Value, old: &Value) {
 pub(super) fn keep_all_but_resources(new: &mut Value, old: &Value) {
     let count = |pod: &Value, list: &str| pod.list_at(&["spec", list]).len();
     let lists = ["containers", "initContainers"];
-    if lists.iter().any(|list| count(new, list) != count(old, list)) {
+    if lists
+        .iter()
+        .any(|list| count(new, list) != count(old, list))
+    {
         return;
     }
     let mut spec = old["spec"].clone();
@@ -368,14 +370,7 @@ pub(super) fn validate_resize(new: &Value, old: &Value, errors: &mut Errors) {
 }
 
 /// One container of a resized pod.
-fn resized(
-    new: &Value,
-    old: &Value,
-    list: &str,
-    index: usize,
-    path: &Path,
-    errors: &mut Errors,
-) {
+fn resized(new: &Value, old: &Value, list: &str, index: usize, path: &Path, errors: &mut Errors) {
     let is_sidecar = new.str_at(&["restartPolicy"]) == "Always";
     let is_initial = list == "initContainers";
     if is_initial && !is_sidecar {

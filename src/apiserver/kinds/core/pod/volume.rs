@@ -19,26 +19,56 @@ const SOURCES: [(&str, &str, &str, Check); 30] = [
     ("emptyDir", "emptyDir", "emptyDir", empty_dir),
     ("hostPath", "hostPath", "hostPath", host_path),
     ("gitRepo", "gitRepo", "gitRepo", git_repo),
-    ("gcePersistentDisk", "persistentDisk", "gcePersistentDisk", gce_disk),
-    ("awsElasticBlockStore", "awsElasticBlockStore", "awsElasticBlockStore", aws_disk),
+    (
+        "gcePersistentDisk",
+        "persistentDisk",
+        "gcePersistentDisk",
+        gce_disk,
+    ),
+    (
+        "awsElasticBlockStore",
+        "awsElasticBlockStore",
+        "awsElasticBlockStore",
+        aws_disk,
+    ),
     ("secret", "secret", "secret", secret),
     ("nfs", "nfs", "nfs", nfs),
     ("iscsi", "iscsi", "iscsi", iscsi),
     ("glusterfs", "glusterfs", "glusterfs", glusterfs),
     ("flocker", "flocker", "flocker", flocker),
-    ("persistentVolumeClaim", "persistentVolumeClaim", "persistentVolumeClaim", claim),
+    (
+        "persistentVolumeClaim",
+        "persistentVolumeClaim",
+        "persistentVolumeClaim",
+        claim,
+    ),
     ("rbd", "rbd", "rbd", rbd),
     ("cinder", "cinder", "cinder", cinder),
     ("cephfs", "cephfs", "cephFS", cephfs),
     ("quobyte", "quobyte", "quobyte", quobyte),
-    ("downwardAPI", "downwardAPI", "downwarAPI", projected::downward_api),
+    (
+        "downwardAPI",
+        "downwardAPI",
+        "downwarAPI",
+        projected::downward_api,
+    ),
     ("fc", "fc", "fc", fibre_channel),
     ("flexVolume", "flexVolume", "flexVolume", flex),
     ("configMap", "configMap", "configMap", config_map),
     ("azureFile", "azureFile", "azureFile", azure_file),
     ("vsphereVolume", "vsphereVolume", "vsphereVolume", vsphere),
-    ("photonPersistentDisk", "photonPersistentDisk", "photonPersistentDisk", photon),
-    ("portworxVolume", "portworxVolume", "portworxVolume", portworx),
+    (
+        "photonPersistentDisk",
+        "photonPersistentDisk",
+        "photonPersistentDisk",
+        photon,
+    ),
+    (
+        "portworxVolume",
+        "portworxVolume",
+        "portworxVolume",
+        portworx,
+    ),
     ("azureDisk", "azureDisk", "azureDisk", azure_disk),
     ("storageos", "storageos", "storageos", storage_os),
     ("projected", "projected", "projected", projected::sources),
@@ -171,9 +201,7 @@ fn range(source: &Value, field: &str, low: i64, path: &Path, errors: &mut Errors
 }
 
 fn empty_dir(source: &Value, path: &Path, errors: &mut Errors) {
-    let limit = source
-        .get("sizeLimit")
-        .and_then(super::resources::quantity);
+    let limit = source.get("sizeLimit").and_then(super::resources::quantity);
     if limit.is_some_and(|limit| limit.is_negative()) {
         errors.forbidden(
             path.child("sizeLimit"),
@@ -393,7 +421,9 @@ fn flex(source: &Value, path: &Path, errors: &mut Errors) {
         .into_iter()
         .flat_map(|options| options.keys())
     {
-        let domain = key.split_once('/').map_or(key.as_str(), |(domain, _)| domain);
+        let domain = key
+            .split_once('/')
+            .map_or(key.as_str(), |(domain, _)| domain);
         let domain = format!(".{}", domain.to_lowercase());
         if domain.ends_with(".kubernetes.io") || domain.ends_with(".k8s.io") {
             errors.invalid(

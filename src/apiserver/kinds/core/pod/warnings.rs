@@ -8,6 +8,7 @@ use super::{annotations, each_container, resources::quantity};
 use crate::apiserver::kinds::check;
 use crate::object::Document;
 use crate::object::field::Path;
+use crate::object::quantity::Format;
 
 /// Labels of nodes that have got another name: since when, and which.
 const NODE_LABELS: [(&str, &str, &str); 5] = [
@@ -95,7 +96,10 @@ pub(super) fn of(object: &Value, prefix: &Path) -> Vec<String> {
     nodes(spec, &path, &mut warnings);
     let (containers, deprecated): (Vec<_>, Vec<_>) = annotations::warnings(metadata, spec, prefix)
         .into_iter()
-        .partition(|warning| warning.contains("use the \"seccompProfile\" field") || warning.contains("use the \"appArmorProfile\" field"));
+        .partition(|warning| {
+            warning.contains("use the \"seccompProfile\" field")
+                || warning.contains("use the \"appArmorProfile\" field")
+        });
     warnings.extend(deprecated);
     volumes(spec, &path.child("volumes"), &mut warnings);
     repeated(spec, "hostAliases", "ip", &path, &mut warnings);
@@ -253,11 +257,27 @@ fn repeated(spec: &Value, list: &str, field: &str, path: &Path, warnings: &mut V
 
 /// The amount, if it is no whole number of bytes.
 fn fraction(value: Option<&Value>) -> Option<String> {
-    value
-        .and_then(quantity)
-        // As the real server looks at it: beyond 2^63 thousandths nothing is whole.
-        .filter(|amount| amount.milli_value() % 1000 != 0)
-        .map(|amount| amount.to_string())
+    let (value, amount) = (value?, value.and_then(quantity)?);
+    let fractional = if amount.value().checked_mul(1000).is_some() {
+        amount.milli_value() % 1000 != 0
+    } else {
+        overflows(value.as_str().unwrap_or_default(), amount.format())
+    };
+    fractional.then(|| amount.to_string())
+}
+
+/// The real server counts in thousandths: an amount that it keeps as a 64 bit number becomes zero where they are too many,
+/// a larger one is cut off to 64 bits.
+fn overflows(text: &str, format: Format) -> bool {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    if format == Format::BinarySi || digits.len() <= 18 {
+        return false;
+    }
+    let number: Option<u128> = digits.parse().ok();
+    let low = number.map(|number| {
+        u64::try_from(number.wrapping_mul(1000) & u128::from(u64::MAX)).unwrap_or_default()
+    });
+    low.is_none_or(|low| low.cast_signed() % 1000 != 0)
 }
 
 fn not_whole(amount: &str) -> String {
@@ -322,8 +342,9 @@ fn ports(spec: &Value, path: &Path, warnings: &mut Vec<String>) {
                         own.ip
                     ));
                 }
-                let same =
-                    |other: &&Port<'_>| (other.number, other.protocol) == (own.number, own.protocol);
+                let same = |other: &&Port<'_>| {
+                    (other.number, other.protocol) == (own.number, own.protocol)
+                };
                 for other in seen.iter().filter(same) {
                     let what = if (other.ip, other.host) == (own.ip, own.host) {
                         "duplicate"

@@ -1,1 +1,0 @@
-//! Rules of pods: see each test.
