@@ -7,4 +7,5 @@
 )]
 
 mod envtest;
+mod kube_rs;
 mod robust;
