@@ -23,6 +23,9 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// A command took too long.
+    #[error("command timed out after {0:?}")]
+    Timeout(std::time::Duration),
     /// The runtime does not answer.
     #[error("container runtime is down: {0}")]
     Unavailable(String),

@@ -1,7 +1,7 @@
 //! A runtime that runs nothing and does what its script says: exits, crash loops, slow and failing pulls, unhealthy checks.
 //! All delays are tokio's, so they are virtual under a paused clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,9 @@ pub struct Script {
     healthy_after: Duration,
     healthy: bool,
     stop_delay: Duration,
+    message: String,
+    /// What commands do, by their first word.
+    commands: BTreeMap<String, (Duration, ExecOutput)>,
 }
 
 impl Default for Script {
@@ -41,6 +44,8 @@ impl Default for Script {
             healthy_after: Duration::ZERO,
             healthy: true,
             stop_delay: Duration::ZERO,
+            message: String::new(),
+            commands: BTreeMap::new(),
         }
     }
 }
@@ -96,6 +101,32 @@ impl Script {
         self
     }
 
+    /// Containers leave this termination message when they end. Default = none.
+    #[must_use]
+    pub fn says(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
+    /// Commands whose first word is `program` take this long in a container (hooks, probes, `exec`) and then exit with
+    /// `code`, having printed `stderr`. Default = they succeed at once if the container is healthy.
+    #[must_use]
+    pub fn command(
+        mut self,
+        program: impl Into<String>,
+        takes: Duration,
+        code: i32,
+        stderr: &str,
+    ) -> Self {
+        let output = ExecOutput {
+            code,
+            stderr: stderr.as_bytes().to_vec(),
+            ..ExecOutput::default()
+        };
+        self.commands.insert(program.into(), (takes, output));
+        self
+    }
+
     /// Containers take this long to end when asked to. Default = no time.
     #[must_use]
     pub fn stop_takes(mut self, delay: Duration) -> Self {
@@ -134,6 +165,32 @@ struct State {
     sandboxes: BTreeMap<String, FakeSandbox>,
     next: u64,
     addresses: BTreeSet<u8>,
+    /// What was asked of it, oldest first.
+    calls: VecDeque<String>,
+}
+
+/// How many calls are remembered.
+const CALLS: usize = 1000;
+
+impl State {
+    fn note(&mut self, call: &str, sandbox: &SandboxConfig, container: &str) {
+        if self.calls.len() == CALLS {
+            self.calls.pop_front();
+        }
+        let SandboxConfig {
+            namespace, name, ..
+        } = sandbox;
+        self.calls
+            .push_back(format!("{call} {namespace}/{name}/{container}"));
+    }
+
+    /// The container of this id and the sandbox it is in.
+    fn find(&self, id: &str) -> Option<(&FakeSandbox, &FakeContainer)> {
+        self.sandboxes.values().find_map(|sandbox| {
+            let container = sandbox.containers.iter().find(|found| found.id == id);
+            container.map(|container| (sandbox, container))
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -151,6 +208,7 @@ struct FakeContainer {
     started_at: Instant,
     /// When it ends, and how.
     exit: Option<(Instant, i32, String)>,
+    message: String,
     /// Whether its end has been told.
     told: bool,
 }
@@ -204,6 +262,25 @@ impl FakeRuntime {
         self.inner.changed.notify_waiters();
     }
 
+    /// What a container was last started with.
+    #[must_use]
+    pub fn started(&self, namespace: &str, pod: &str, container: &str) -> Option<ContainerConfig> {
+        let state = self.inner.state.lock();
+        let of_pod = state
+            .sandboxes
+            .values()
+            .filter(|sandbox| sandbox.config.namespace == namespace && sandbox.config.name == pod);
+        let mut all = of_pod.flat_map(|sandbox| &sandbox.containers).rev();
+        all.find(|found| found.config.name == container)
+            .map(|found| found.config.clone())
+    }
+
+    /// The last things asked of containers, oldest first, at most 1,000: `start default/web/c`, `exec …`, `stop …`.
+    #[must_use]
+    pub fn calls(&self) -> Vec<String> {
+        self.inner.state.lock().calls.iter().cloned().collect()
+    }
+
     fn scripted(&self, image: &str) -> Script {
         self.inner
             .state
@@ -223,6 +300,7 @@ impl Inner {
                 finished: self.clock.at(*at),
                 code: *code,
                 reason: reason.clone(),
+                message: container.message.clone(),
             },
             _ => ContainerState::Running {
                 started: container.started,
@@ -286,6 +364,12 @@ impl Inner {
         }
         (events, next)
     }
+}
+
+fn is_healthy(script: Option<&Script>, container: &FakeContainer) -> bool {
+    script.is_none_or(|script| {
+        script.healthy && container.started_at.elapsed() >= script.healthy_after
+    })
 }
 
 /// A digest that follows from the image's name.
@@ -377,6 +461,7 @@ impl ContainerRuntime for FakeRuntime {
         let now = Instant::now();
         let container = FakeContainer {
             id: id.clone(),
+            message: script.message,
             config,
             started: self.inner.clock.now(),
             started_at: now,
@@ -389,7 +474,9 @@ impl ContainerRuntime for FakeRuntime {
             .sandboxes
             .get_mut(sandbox)
             .ok_or_else(|| Error::NotFound(format!("sandbox {sandbox:?}")))?;
+        let (of, name) = (sandbox.config.clone(), container.config.name.clone());
         sandbox.containers.push(container);
+        state.note("start", &of, &name);
         drop(state);
         self.inner.changed.notify_waiters();
         Ok(id)
@@ -397,15 +484,13 @@ impl ContainerRuntime for FakeRuntime {
 
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<()> {
         let image = {
-            let state = self.inner.state.lock();
-            let mut containers = state
-                .sandboxes
-                .values()
-                .flat_map(|sandbox| &sandbox.containers);
-            match containers.find(|container| container.id == id) {
-                Some(container) => container.config.image.clone(),
-                None => return Ok(()),
-            }
+            let mut state = self.inner.state.lock();
+            let Some((sandbox, container)) = state.find(id) else {
+                return Ok(());
+            };
+            let (of, config) = (sandbox.config.clone(), container.config.clone());
+            state.note("stop", &of, &config.name);
+            config.image
         };
         let delay = self.scripted(&image).stop_delay;
         // One that does not listen is killed.
@@ -459,30 +544,54 @@ impl ContainerRuntime for FakeRuntime {
         Ok(state.sandboxes.iter().map(sandbox).collect())
     }
 
-    async fn exec(&self, id: &str, _command: &[String], _timeout: Duration) -> Result<ExecOutput> {
-        let healthy = self
-            .check(id, &Check::Exec(Vec::new()), Duration::ZERO)
-            .await?;
-        Ok(ExecOutput {
-            code: i32::from(!healthy),
-            ..ExecOutput::default()
-        })
+    async fn exec(&self, id: &str, command: &[String], timeout: Duration) -> Result<ExecOutput> {
+        let (healthy, scripted) = {
+            let mut state = self.inner.state.lock();
+            let (sandbox, container) = state
+                .find(id)
+                .ok_or_else(|| Error::NotFound(format!("container {id:?}")))?;
+            let script = state.scripts.get(&container.config.image);
+            let scripted = command
+                .first()
+                .and_then(|program| script?.commands.get(program).cloned());
+            let (of, name) = (sandbox.config.clone(), container.config.name.clone());
+            let healthy = is_healthy(script, container);
+            state.note("exec", &of, &name);
+            (healthy, scripted)
+        };
+        let (takes, output) = scripted.unwrap_or_else(|| {
+            let output = ExecOutput {
+                code: i32::from(!healthy),
+                ..ExecOutput::default()
+            };
+            (Duration::ZERO, output)
+        });
+        if !timeout.is_zero() && takes > timeout {
+            sleep(timeout).await;
+            return Err(Error::Timeout(timeout));
+        }
+        if !takes.is_zero() {
+            sleep(takes).await;
+        }
+        Ok(output)
     }
 
-    async fn check(&self, id: &str, _check: &Check, _timeout: Duration) -> Result<bool> {
+    async fn check(&self, id: &str, check: &Check, timeout: Duration) -> Result<bool> {
+        if let Check::Exec(command) = check {
+            return match self.exec(id, command, timeout).await {
+                Ok(output) => Ok(output.code == 0),
+                Err(Error::Timeout(_)) => Ok(false),
+                Err(error) => Err(error),
+            };
+        }
         let state = self.inner.state.lock();
-        let mut containers = state
-            .sandboxes
-            .values()
-            .flat_map(|sandbox| &sandbox.containers);
-        let container = containers.find(|container| container.id == id);
-        let container = container.ok_or_else(|| Error::NotFound(format!("container {id:?}")))?;
-        let script = state
-            .scripts
-            .get(&container.config.image)
-            .cloned()
-            .unwrap_or_default();
-        Ok(script.healthy && container.started_at.elapsed() >= script.healthy_after)
+        let (_, container) = state
+            .find(id)
+            .ok_or_else(|| Error::NotFound(format!("container {id:?}")))?;
+        Ok(is_healthy(
+            state.scripts.get(&container.config.image),
+            container,
+        ))
     }
 
     fn events(&self) -> BoxStream<'static, RuntimeEvent> {

@@ -108,6 +108,8 @@ pub enum ContainerState {
         code: i32,
         /// `Completed`, `Error`, `OOMKilled`, …
         reason: String,
+        /// What it left as its termination message; often empty.
+        message: String,
     },
 }
 
@@ -197,7 +199,10 @@ pub trait ContainerRuntime: ImageService {
     /// Everything there is.
     async fn list(&self) -> Result<Vec<Sandbox>>;
 
-    /// Runs a command in a container.
+    /// Runs a command in a container, for `timeout` at most; zero: for as long as it takes.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when the command was still running then.
     async fn exec(&self, id: &str, command: &[String], timeout: Duration) -> Result<ExecOutput>;
 
     /// Asks whether a container is healthy, from the node's side.

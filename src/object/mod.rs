@@ -9,13 +9,17 @@ pub mod document;
 pub mod field;
 pub mod gvk;
 pub mod name;
+pub mod ports;
 pub mod quantity;
+pub mod resources;
 pub mod selector;
 pub mod status;
 pub mod taint;
 
 pub use self::document::Document;
 pub use self::gvk::{GroupKind, GroupResource, GroupVersion, GroupVersionKind};
+pub use self::ports::HostPort;
 pub use self::quantity::Quantity;
+pub use self::resources::Resources;
 pub use self::selector::{FieldSelector, LabelSelector};
 pub use self::status::{Reason, Status};

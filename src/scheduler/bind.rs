@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use super::framework::{Permission, PodInfo, Profile};
+use super::framework::{CycleState, Permission, PodInfo, Profile};
 use crate::reconcile::Error;
 
 /// A pod on its way to a node.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Binding {
     pub pod: Arc<PodInfo>,
     pub profile: Arc<Profile>,
     pub node: String,
+    /// What the plugins noted when they decided and reserved.
+    pub state: CycleState,
 }
 
 /// Takes the pod to its node.
@@ -20,7 +22,9 @@ pub(super) async fn bind(client: kube::Client, binding: Binding) -> (Binding, Re
 }
 
 async fn attempt(client: &kube::Client, binding: &Binding) -> Result<(), Error> {
-    let Binding { pod, profile, node } = binding;
+    let Binding {
+        pod, profile, node, ..
+    } = binding;
     for plugin in &profile.permit {
         let mut permission = plugin.permit(pod, node);
         if let Permission::Wait(patience) = permission {

@@ -1,9 +1,13 @@
 //! The decision about one pod: pre-filter, filter, post-filter, score. Sync, over a snapshot.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use super::framework::{Code, CycleState, NodeInfo, PodInfo, Profile, Snapshot, Status};
+use super::framework::{
+    Code, CycleState, Judges, NodeInfo, PodInfo, Profile, Rescue, Snapshot, Status, Trial,
+    histogram,
+};
 use crate::clock::Clock;
 
 /// At least this many fitting nodes are looked for.
@@ -13,21 +17,36 @@ const LEAST_NODES: usize = 100;
 #[derive(Debug)]
 pub(super) enum Decision {
     /// The pod goes to this node.
-    Node(String),
+    Node(String, CycleState),
     /// It fits nowhere.
     Unfit(Unfit),
     /// A plugin failed.
     Failed(String),
 }
 
-/// Why a pod fits nowhere.
+/// Why a pod fits nowhere, and what may be done about it.
 #[derive(Debug)]
 pub(super) struct Unfit {
     /// In the words of the pod's condition and event.
     pub message: String,
     /// The plugins that rejected it.
     pub rejectors: BTreeSet<String>,
+    /// The node that it will fit once these pods have left.
+    pub room: Option<(String, Vec<Arc<PodInfo>>)>,
+    /// A nomination that it has stays.
+    pub waits: bool,
 }
+
+impl Unfit {
+    fn add(&mut self, why: &str) {
+        if !why.is_empty() {
+            self.message = format!("{} {why}", self.message);
+        }
+    }
+}
+
+/// What was said of each node that does not fit.
+type Verdicts = Vec<(Arc<str>, Status)>;
 
 /// What persists between decisions.
 #[derive(Debug)]
@@ -89,43 +108,72 @@ impl Decider {
                     return Decision::Unfit(Unfit {
                         message,
                         rejectors: [plugin.name().to_owned()].into(),
+                        room: None,
+                        waits: false,
                     });
                 }
             }
         }
-        let (fitting, verdicts) = match self.filter(profile, &state, pod, snapshot, &skipped) {
+        let wanted = |name: &str| !skipped.contains(name);
+        let pre_filters = profile.pre_filter.iter().map(|plugin| &**plugin);
+        let filters = profile.filter.iter().map(|plugin| &**plugin);
+        let judges = Judges {
+            pre_filters: pre_filters.filter(|plugin| wanted(plugin.name())).collect(),
+            filters: filters.filter(|plugin| wanted(plugin.name())).collect(),
+        };
+        // Room was made for it there.
+        let nominated = snapshot
+            .nomination(&pod.key)
+            .and_then(|name| snapshot.get(name))
+            .filter(|node| node.node.is_some());
+        if let Some(node) = nominated
+            && judges.judge(&state, pod, node, snapshot).is_success()
+        {
+            return Decision::Node(node.name.to_string(), state);
+        }
+        let (fitting, verdicts) = match self.filter(&judges, &state, pod, snapshot) {
             Ok(found) => found,
             Err(error) => return Decision::Failed(error),
         };
         if fitting.is_empty() {
-            // Nominated by preemption: the pod waits until the victims are gone.
-            let nominated = profile
-                .post_filter
-                .iter()
-                .find_map(|plugin| plugin.post_filter(&state, pod, snapshot, &verdicts));
-            tracing::debug!(pod = %pod.key, ?nominated, "fits nowhere");
-            return Decision::Unfit(unfit(total, verdicts));
+            let trial = Trial {
+                pod,
+                snapshot,
+                verdicts: &verdicts,
+                state: &state,
+                judges: &judges,
+            };
+            let mut unfit = unfit(total, &verdicts);
+            for plugin in profile.post_filter.iter().filter(|_| total > 0) {
+                match plugin.post_filter(&trial) {
+                    Rescue::None(why) => unfit.add(&why),
+                    Rescue::Wait(why) => {
+                        unfit.add(&why);
+                        unfit.waits = true;
+                    }
+                    Rescue::Room { node, victims } => {
+                        unfit.room = Some((node, victims));
+                        break;
+                    }
+                }
+            }
+            return Decision::Unfit(unfit);
         }
-        Decision::Node(self.choose(profile, &mut state, pod, &fitting))
+        let node = self.choose(profile, &mut state, pod, &fitting, snapshot);
+        Decision::Node(node, state)
     }
 
     /// The nodes that fit, as many as are wanted, and the verdicts on those that do not.
     fn filter<'a>(
         &mut self,
-        profile: &Profile,
+        judges: &Judges<'_>,
         state: &CycleState,
         pod: &PodInfo,
         snapshot: &'a Snapshot,
-        skipped: &BTreeSet<&str>,
-    ) -> Result<(Vec<&'a NodeInfo>, Vec<Status>), String> {
+    ) -> Result<(Vec<&'a NodeInfo>, Verdicts), String> {
         let nodes = snapshot.nodes();
         let wanted = self.wanted(nodes.len());
         let (mut fitting, mut verdicts) = (Vec::new(), Vec::new());
-        let filters: Vec<_> = profile
-            .filter
-            .iter()
-            .filter(|plugin| !skipped.contains(plugin.name()))
-            .collect();
         let start = if nodes.is_empty() {
             0
         } else {
@@ -137,16 +185,13 @@ impl Decider {
             if node.node.is_none() {
                 continue;
             }
-            let rejection = filters.iter().find_map(|plugin| {
-                let status = plugin.filter(state, pod, node);
-                (!status.is_success()).then(|| status.by(plugin.name()))
-            });
-            match rejection {
-                None => fitting.push(node),
-                Some(status) if status.code == Code::Error => {
-                    return Err(status.reasons.join(", "));
-                }
-                Some(status) => verdicts.push(status),
+            let status = judges.judge(state, pod, node, snapshot);
+            if status.is_success() {
+                fitting.push(node);
+            } else if status.code == Code::Error {
+                return Err(status.reasons.join(", "));
+            } else {
+                verdicts.push((node.name.clone(), status));
             }
             if fitting.len() >= wanted {
                 break;
@@ -176,13 +221,14 @@ impl Decider {
         state: &mut CycleState,
         pod: &PodInfo,
         fitting: &[&NodeInfo],
+        snapshot: &Snapshot,
     ) -> String {
         if let [only] = fitting {
             return only.name.to_string();
         }
         let mut skipped: BTreeSet<&str> = BTreeSet::new();
         for plugin in &profile.pre_score {
-            if plugin.pre_score(state, pod, fitting).code == Code::Skip {
+            if plugin.pre_score(state, pod, fitting, snapshot).code == Code::Skip {
                 skipped.insert(plugin.name());
             }
         }
@@ -217,32 +263,25 @@ impl Decider {
 }
 
 /// The message that counts the reasons: `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable.`
-fn unfit(total: usize, verdicts: Vec<Status>) -> Unfit {
+fn unfit(total: usize, verdicts: &Verdicts) -> Unfit {
     if total == 0 {
-        let message = "0/0 nodes are available.".to_owned();
         // Whatever the filters wait for, a node is what is missing.
         return Unfit {
-            message: message.replace(
-                "0/0 nodes are available.",
-                "no nodes available to schedule pods",
-            ),
+            message: "no nodes available to schedule pods".to_owned(),
             rejectors: ["NodeName".to_owned()].into(),
+            room: None,
+            waits: false,
         };
     }
-    let (mut counts, mut rejectors) = (BTreeMap::<String, usize>::new(), BTreeSet::new());
-    for verdict in verdicts {
-        rejectors.insert(verdict.plugin);
-        for reason in verdict.reasons {
-            *counts.entry(reason).or_default() += 1;
-        }
-    }
-    let mut reasons: Vec<String> = counts
-        .into_iter()
-        .map(|(reason, count)| format!("{count} {reason}"))
-        .collect();
-    reasons.sort();
+    let statuses = || verdicts.iter().map(|(_, status)| status);
+    let reasons = statuses().flat_map(|status| status.reasons.iter().map(String::as_str));
     Unfit {
-        message: format!("0/{total} nodes are available: {}.", reasons.join(", ")),
-        rejectors,
+        message: format!("0/{total} nodes are available: {}.", histogram(reasons)),
+        rejectors: statuses().map(|status| status.plugin.clone()).collect(),
+        room: None,
+        waits: false,
     }
 }
+
+#[cfg(test)]
+mod tests;

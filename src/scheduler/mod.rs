@@ -6,6 +6,7 @@
 
 mod bind;
 mod cycle;
+mod evict;
 pub mod framework;
 pub mod plugins;
 mod queue;

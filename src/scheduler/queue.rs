@@ -55,6 +55,8 @@ pub(super) struct Queue {
     slots: BTreeMap<Key, Slot>,
     active: BTreeSet<Ordered>,
     backoff: BTreeSet<(Instant, Key)>,
+    /// The pods that wait for an event.
+    parked: BTreeSet<Key>,
     sequence: u64,
     activity: Activity,
 }
@@ -96,6 +98,7 @@ impl Queue {
             slots: BTreeMap::new(),
             active: BTreeSet::new(),
             backoff: BTreeSet::new(),
+            parked: BTreeSet::new(),
             sequence: 0,
             activity,
         }
@@ -143,6 +146,7 @@ impl Queue {
                 rejectors: [rejection.plugin.clone()].into(),
                 since: Instant::now(),
             };
+            self.parked.insert(key.clone());
             self.slots.insert(
                 key,
                 Slot {
@@ -187,7 +191,10 @@ impl Queue {
                 self.backoff.remove(&(at, key.clone()));
             }
             Place::Active => self.active.retain(|ordered| ordered.info.key != *key),
-            Place::Parked { .. } | Place::Taken => {}
+            Place::Parked { .. } => {
+                self.parked.remove(key);
+            }
+            Place::Taken => {}
         }
     }
 
@@ -215,6 +222,7 @@ impl Queue {
                 since: Instant::now(),
             };
             slot.guard = None;
+            self.parked.insert(key.clone());
         }
     }
 
@@ -252,11 +260,10 @@ impl Queue {
             }),
             _ => false,
         };
-        let woken: Vec<Key> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| waits(slot))
-            .map(|(key, _)| key.clone())
+        let parked = self.parked.iter();
+        let woken: Vec<Key> = parked
+            .filter(|key| self.slots.get(key).is_some_and(waits))
+            .cloned()
             .collect();
         for key in woken {
             self.wake(&key, "the cluster changed");
@@ -281,6 +288,7 @@ impl Queue {
             return;
         };
         slot.guard = guard;
+        self.parked.remove(key);
         if backs_off {
             slot.place = Place::Backoff(due);
             self.backoff.insert((due, key.clone()));
@@ -310,13 +318,10 @@ impl Queue {
     pub(super) fn flush_leftovers(&mut self) {
         let now = Instant::now();
         let old = |slot: &Slot| matches!(slot.place, Place::Parked { since, .. } if since + LEFTOVER <= now);
-        let old: Vec<Key> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| {
-                old(slot) && gated(&slot.queued.info, &slot.queued.profile).is_none()
-            })
-            .map(|(key, _)| key.clone())
+        let parked = self.parked.iter().filter_map(|key| self.slots.get(key));
+        let old: Vec<Key> = parked
+            .filter(|slot| old(slot) && gated(&slot.queued.info, &slot.queued.profile).is_none())
+            .map(|slot| slot.queued.info.key.clone())
             .collect();
         for key in old {
             self.wake(&key, "it has waited for long");
@@ -341,3 +346,6 @@ fn gated(info: &PodInfo, profile: &Profile) -> Option<super::framework::Status> 
 fn changes_scheduling(old: &PodInfo, new: &PodInfo) -> bool {
     old.pod.spec != new.pod.spec || old.pod.metadata.labels != new.pod.metadata.labels
 }
+
+#[cfg(test)]
+mod tests;

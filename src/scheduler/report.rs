@@ -15,6 +15,7 @@ pub(super) async fn unscheduled(
     pod: std::sync::Arc<Pod>,
     reason: &'static str,
     message: String,
+    nominated: Option<String>,
 ) {
     let conditions = pod
         .status
@@ -23,9 +24,16 @@ pub(super) async fn unscheduled(
     let mut scheduled = conditions.filter(|condition| condition.type_ == "PodScheduled");
     let old = scheduled.next();
     let same = |text: &Option<String>, wanted: &str| text.as_deref() == Some(wanted);
-    if old.is_some_and(|old| {
-        old.status == "False" && same(&old.reason, reason) && same(&old.message, &message)
-    }) {
+    let had = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.nominated_node_name.clone())
+        .filter(|node| !node.is_empty());
+    if had == nominated
+        && old.is_some_and(|old| {
+            old.status == "False" && same(&old.reason, reason) && same(&old.message, &message)
+        })
+    {
         return;
     }
     let kept = old
@@ -39,8 +47,8 @@ pub(super) async fn unscheduled(
         "type": "PodScheduled", "status": "False", "reason": reason, "message": message, "lastTransitionTime": since,
         "observedGeneration": pod.metadata.generation,
     });
-    let patch =
-        json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}});
+    let status = json!({"conditions": [condition], "nominatedNodeName": nominated});
+    let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
     let pods: Api<Pod> = Api::namespaced(
         client,
         pod.metadata.namespace.as_deref().unwrap_or_default(),

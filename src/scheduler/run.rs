@@ -7,14 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use tokio::time::{Instant, sleep_until};
 
 use super::bind::{Binding, bind};
-use super::cycle::{Decider, Decision};
+use super::cycle::{Decider, Decision, Unfit};
+use super::evict;
 use super::framework::{ClusterEvent, CycleState, PodInfo, Profile, Snapshot};
 use super::queue::{Queue, Queued};
 use super::report;
@@ -36,7 +38,12 @@ pub(super) struct Settings {
 }
 
 pub(super) fn install(manager: &Manager, settings: Settings) {
-    let (pods, nodes) = (manager.cache::<Pod>(), manager.cache::<Node>());
+    let caches = Caches {
+        pods: manager.cache(),
+        nodes: manager.cache(),
+        budgets: manager.cache(),
+        namespaces: manager.cache(),
+    };
     let (client, recorder) = (manager.client_for(NAME), manager.recorder(NAME));
     let (clock, activity) = (manager.clock().clone(), manager.activity().clone());
     manager.add_task(NAME, move || {
@@ -53,8 +60,17 @@ pub(super) fn install(manager: &Manager, settings: Settings) {
             tails: FuturesUnordered::new(),
             bindings: 0,
         };
-        scheduler.run(pods.clone(), nodes.clone())
+        scheduler.run(caches.clone())
     });
+}
+
+/// What the scheduler follows.
+#[derive(Clone)]
+struct Caches {
+    pods: Cache<Pod>,
+    nodes: Cache<Node>,
+    budgets: Cache<PodDisruptionBudget>,
+    namespaces: Cache<Namespace>,
 }
 
 /// What runs beside the loop.
@@ -79,8 +95,10 @@ struct Scheduler {
 }
 
 impl Scheduler {
-    async fn run(mut self, pods: Cache<Pod>, nodes: Cache<Node>) -> Result<(), Error> {
-        let (mut pods, mut nodes) = (pods.subscribe(), nodes.subscribe());
+    async fn run(mut self, caches: Caches) -> Result<(), Error> {
+        let (mut pods, mut nodes) = (caches.pods.subscribe(), caches.nodes.subscribe());
+        let mut budgets = caches.budgets.subscribe();
+        let mut namespaces = caches.namespaces.subscribe();
         let mut leftovers = Instant::now() + LEFTOVERS;
         loop {
             let can_schedule = self.bindings < self.settings.parallelism && self.queue.has_active();
@@ -90,6 +108,18 @@ impl Scheduler {
                 .map_or(leftovers, |due| due.min(leftovers));
             tokio::select! {
                 biased;
+                deltas = namespaces.next() => match deltas {
+                    Some(deltas) => for delta in deltas {
+                        self.snapshot.set_namespace(&delta.key.name, delta.new);
+                    },
+                    None => return Ok(()),
+                },
+                deltas = budgets.next() => match deltas {
+                    Some(deltas) => for delta in deltas {
+                        self.snapshot.set_budget(delta.key, delta.new);
+                    },
+                    None => return Ok(()),
+                },
                 deltas = nodes.next() => match deltas {
                     Some(deltas) => deltas.into_iter().for_each(|delta| self.node(delta)),
                     None => return Ok(()),
@@ -128,27 +158,54 @@ impl Scheduler {
     fn pod(&mut self, delta: Delta<Pod>) {
         let key = delta.key;
         let Some(pod) = delta.new else {
-            self.queue.remove(&key);
+            self.forget(&key);
             self.vacate(&key);
             return;
         };
         let info = Arc::new(PodInfo::new(pod));
         let finished = matches!(phase(&info.pod), "Succeeded" | "Failed");
         if finished {
-            self.queue.remove(&key);
+            self.forget(&key);
             self.vacate(&key);
         } else if !info.node_name().is_empty() {
-            self.queue.remove(&key);
+            self.forget(&key);
+            let known = self.places.get(&key).is_some_and(|(_, assumed)| !assumed);
+            let labels = |pod: &Arc<Pod>| pod.metadata.labels.clone();
+            let moved = delta.old.as_ref().map(labels) != Some(labels(&info.pod));
             self.occupy(&info, info.node_name().to_owned(), false);
-        } else if info.pod.metadata.deletion_timestamp.is_some() {
-            self.queue.remove(&key);
+            if !known || moved {
+                self.queue.event(ClusterEvent::PodAssigned);
+            }
+        } else if info.is_terminating() {
+            self.forget(&key);
         } else if self.places.contains_key(&key) {
             // Assumed: its binding is on the way.
-        } else if let Some(profile) = self.profile(&info)
-            && let Err(rejection) = self.queue.put(info.clone(), &profile)
-        {
-            self.report(&info, "SchedulingGated", rejection.reasons.join(", "));
+        } else {
+            self.wait(info);
         }
+    }
+
+    /// A pod that is to be scheduled.
+    fn wait(&mut self, info: Arc<PodInfo>) {
+        let Some(profile) = self.profile(&info) else {
+            return;
+        };
+        let status = info.pod.status.as_ref();
+        let nominated = status.and_then(|status| status.nominated_node_name.clone());
+        if let Some(node) = nominated.filter(|node| !node.is_empty())
+            && self.snapshot.nomination(&info.key).is_none()
+        {
+            self.snapshot.nominate(&info, &node);
+        }
+        if let Err(rejection) = self.queue.put(info.clone(), &profile) {
+            self.report(&info, "SchedulingGated", rejection.reasons.join(", "), None);
+        }
+    }
+
+    /// A pod that is not to be scheduled any more.
+    fn forget(&mut self, key: &Key) {
+        self.queue.remove(key);
+        self.snapshot.withdraw(key);
     }
 
     fn profile(&self, info: &PodInfo) -> Option<Arc<Profile>> {
@@ -162,13 +219,8 @@ impl Scheduler {
     /// Counts a pod on a node.
     fn occupy(&mut self, info: &Arc<PodInfo>, node: String, assumed: bool) {
         if let Some((before, _)) = self.places.get(&info.key).cloned() {
-            let unchanged = before == node
-                && self
-                    .snapshot
-                    .get(&node)
-                    .and_then(|node| node.pods.get(&info.key))
-                    .is_some_and(|have| have.requests == info.requests);
-            if unchanged {
+            if before == node {
+                self.snapshot.entry(&node).replace_pod(info);
                 self.places.insert(info.key.clone(), (node, assumed));
                 return;
             }
@@ -191,17 +243,8 @@ impl Scheduler {
     fn schedule(&mut self, queued: Queued) {
         let Queued { info, profile, .. } = queued;
         match self.decider.decide(&profile, &info, &self.snapshot) {
-            Decision::Node(node) => self.assume(info, profile, node),
-            Decision::Unfit(unfit) => {
-                self.recorder.event(
-                    reference(&*info.pod),
-                    EventType::Warning,
-                    "FailedScheduling",
-                    unfit.message.clone(),
-                );
-                self.queue.park(&info.key, unfit.rejectors);
-                self.report(&info, "Unschedulable", unfit.message);
-            }
+            Decision::Node(node, state) => self.assume(info, profile, node, state),
+            Decision::Unfit(unfit) => self.unfit(&info, &profile, unfit),
             Decision::Failed(error) => {
                 self.recorder.event(
                     reference(&*info.pod),
@@ -210,14 +253,83 @@ impl Scheduler {
                     error.clone(),
                 );
                 self.queue.retry(&info.key, "a plugin failed");
-                self.report(&info, "SchedulerError", error);
+                self.report(&info, "SchedulerError", error, None);
             }
         }
     }
 
+    /// Parks a pod that fits nowhere; when it may take the place of others, they are asked to leave.
+    fn unfit(&mut self, info: &Arc<PodInfo>, profile: &Profile, unfit: Unfit) {
+        self.recorder.event(
+            reference(&*info.pod),
+            EventType::Warning,
+            "FailedScheduling",
+            unfit.message.clone(),
+        );
+        self.queue.park(&info.key, unfit.rejectors);
+        match unfit.room {
+            Some((node, victims)) => self.preempt(info, profile, &node, victims),
+            None if unfit.waits => {}
+            None => self.snapshot.withdraw(&info.key),
+        }
+        let nominated = self.snapshot.nomination(&info.key).map(ToString::to_string);
+        self.report(info, "Unschedulable", unfit.message, nominated);
+    }
+
+    fn preempt(
+        &mut self,
+        info: &Arc<PodInfo>,
+        profile: &Profile,
+        node: &str,
+        victims: Vec<Arc<PodInfo>>,
+    ) {
+        // Those of lower priority that wait for room there have to find another place.
+        let lower: Vec<_> = self
+            .snapshot
+            .nominated_to(node)
+            .filter(|other| other.priority < info.priority)
+            .cloned()
+            .collect();
+        for other in lower {
+            self.snapshot.withdraw(&other.key);
+            let withdrawn = evict::withdraw(self.client.clone(), other);
+            self.tails
+                .push(Box::pin(withdrawn.map(|()| Tail::Reported)));
+        }
+        self.snapshot.nominate(info, node);
+        let uid = info.pod.metadata.uid.as_deref().unwrap_or_default();
+        for victim in &victims {
+            self.recorder.event(
+                reference(&*victim.pod),
+                EventType::Normal,
+                "Preempted",
+                format!("Preempted by pod {uid} on node {node}"),
+            );
+        }
+        let guard = self
+            .activity
+            .begin(NAME, info.key.to_string(), "preemption", None);
+        let evicted = evict::evict(
+            self.client.clone(),
+            self.clock.clone(),
+            profile.name().to_owned(),
+            victims,
+        );
+        self.tails.push(Box::pin(async move {
+            evicted.await;
+            drop(guard);
+            Tail::Reported
+        }));
+    }
+
     /// Counts the pod on its node before it is bound, so that the next decision knows of it.
-    fn assume(&mut self, info: Arc<PodInfo>, profile: Arc<Profile>, node: String) {
-        let mut state = CycleState::default();
+    fn assume(
+        &mut self,
+        info: Arc<PodInfo>,
+        profile: Arc<Profile>,
+        node: String,
+        mut state: CycleState,
+    ) {
         for (index, plugin) in profile.reserve.iter().enumerate() {
             let status = plugin.reserve(&mut state, &info, &node);
             if !status.is_success() {
@@ -226,11 +338,12 @@ impl Scheduler {
                     .rev()
                     .for_each(|plugin| plugin.unreserve(&mut state, &info, &node));
                 self.queue.retry(&info.key, "a reservation failed");
-                self.report(&info, "SchedulerError", status.reasons.join(", "));
+                self.report(&info, "SchedulerError", status.reasons.join(", "), None);
                 return;
             }
         }
         self.occupy(&info, node.clone(), true);
+        self.snapshot.withdraw(&info.key);
         self.bindings += 1;
         let guard = self
             .activity
@@ -241,6 +354,7 @@ impl Scheduler {
                 pod: info,
                 profile,
                 node,
+                state,
             },
         );
         self.tails.push(Box::pin(async move {
@@ -250,9 +364,15 @@ impl Scheduler {
     }
 
     fn tail(&mut self, tail: Tail) {
-        let Tail::Bound(Binding { pod, profile, node }, result, guard) = tail else {
+        let Tail::Bound(binding, result, guard) = tail else {
             return;
         };
+        let Binding {
+            pod,
+            profile,
+            node,
+            mut state,
+        } = binding;
         self.bindings -= 1;
         match result {
             Ok(()) => {
@@ -266,7 +386,6 @@ impl Scheduler {
                 );
             }
             Err(error) => {
-                let mut state = CycleState::default();
                 profile
                     .reserve
                     .iter()
@@ -286,14 +405,20 @@ impl Scheduler {
                         "FailedScheduling",
                         error.to_string(),
                     );
-                    self.report(&pod, "SchedulerError", error.to_string());
+                    self.report(&pod, "SchedulerError", error.to_string(), None);
                 }
             }
         }
         drop(guard);
     }
 
-    fn report(&mut self, info: &PodInfo, reason: &'static str, message: String) {
+    fn report(
+        &mut self,
+        info: &PodInfo,
+        reason: &'static str,
+        message: String,
+        nominated: Option<String>,
+    ) {
         let guard = self
             .activity
             .begin(NAME, info.key.to_string(), reason, None);
@@ -303,6 +428,7 @@ impl Scheduler {
             info.pod.clone(),
             reason,
             message,
+            nominated,
         );
         self.tails.push(Box::pin(async move {
             report.await;

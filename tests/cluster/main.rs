@@ -9,6 +9,7 @@
 mod controllers;
 mod determinism;
 mod faults;
+mod kubelet;
 mod lifecycle;
 mod nodes;
 mod rollout;

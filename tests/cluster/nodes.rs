@@ -96,7 +96,10 @@ spec: {containers: [{name: c, image: 'registry.example/big:v1', resources: {requ
     );
     assert_eq!(
         scheduled.message.as_deref(),
-        Some("0/2 nodes are available: 2 Insufficient cpu.")
+        Some(
+            "0/2 nodes are available: 2 Insufficient cpu. \
+             preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+        )
     );
     let events: Api<Event> = Api::default_namespaced(cluster.client());
     let events = events.list(&ListParams::default()).await.unwrap().items;

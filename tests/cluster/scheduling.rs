@@ -1,12 +1,17 @@
 //! Users' scheduler plugins.
 
+use std::time::Duration;
+
+use homeostat::cri::fake::Script;
+use homeostat::node::NodeSpec;
 use homeostat::scheduler::SchedulerConfig;
 use homeostat::scheduler::framework::{
     CycleState, Filter, NodeInfo, Plugin, PodInfo, Profile, Status,
 };
 use homeostat::testing::Cluster;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::Api;
+use kube::api::ListParams;
 
 /// Keeps pods off `node-1`, and cannot bear one of them.
 #[derive(Debug)]
@@ -45,7 +50,7 @@ async fn a_users_filter_counts_and_its_panic_fails_its_pod_only() {
         );
         cluster.apply(&pod).await.unwrap();
     }
-    cluster.advance(std::time::Duration::from_secs(30)).await;
+    cluster.advance(Duration::from_secs(30)).await;
     let pods: Api<Pod> = Api::default_namespaced(cluster.client());
     for name in ["a", "b", "c"] {
         assert_eq!(
@@ -74,4 +79,133 @@ async fn a_users_filter_counts_and_its_panic_fails_its_pod_only() {
     // What keeps it busy is named.
     let busy = cluster.settle().await.unwrap_err();
     assert!(busy.to_string().contains("default/cursed"), "{busy}");
+}
+
+fn node_of(pod: &Pod) -> &str {
+    let spec = pod.spec.as_ref().unwrap();
+    spec.node_name.as_deref().unwrap_or_default()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_important_pod_takes_the_place_of_others() {
+    let cluster = Cluster::builder().nodes(2).seed(4).start().await.unwrap();
+    let runtime = |name: &str| cluster.node(name).runtime().clone();
+    for name in ["node-1", "node-2"] {
+        let slow = Script::default().stop_takes(Duration::from_secs(10));
+        runtime(name).script("registry.example/c:v1", slow);
+    }
+    let pod = |name: &str, cpu: i32, class: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {name}}}}}\nspec: {{priorityClassName: {class}, \
+             containers: [{{name: c, image: 'registry.example/c:v1', resources: {{requests: {{cpu: '{cpu}'}}}}}}]}}\n"
+        )
+    };
+    let class = |name: &str, value: i32| {
+        format!(
+            "---\napiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {{name: {name}}}\nvalue: {value}\n"
+        )
+    };
+    let classes = class("low", 1) + &class("middle", 5) + &class("high", 100);
+    cluster.apply(&classes).await.unwrap();
+    cluster
+        .apply(&(pod("low", 3, "low") + &pod("middle", 3, "middle")))
+        .await
+        .unwrap();
+    cluster.settle().await.unwrap();
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+    let low = pods.get("low").await.unwrap();
+    cluster.apply(&pod("high", 4, "high")).await.unwrap();
+    cluster.advance(Duration::from_secs(5)).await;
+    // The victim ends in its own time, the pod is nominated meanwhile, and a lesser one may not slip in.
+    let waits = pods.get("high").await.unwrap();
+    let nominated = waits.status.unwrap().nominated_node_name.unwrap();
+    assert_eq!(nominated, node_of(&low));
+    let victim = pods.get("low").await.unwrap();
+    assert!(victim.metadata.deletion_timestamp.is_some());
+    let conditions = victim.status.unwrap().conditions.unwrap();
+    let disrupted = conditions
+        .iter()
+        .find(|condition| condition.type_ == "DisruptionTarget")
+        .unwrap();
+    assert_eq!(disrupted.reason.as_deref(), Some("PreemptionByScheduler"));
+    cluster.apply(&pod("late", 1, "low")).await.unwrap();
+    cluster.settle().await.unwrap();
+    assert_eq!(node_of(&pods.get("high").await.unwrap()), node_of(&low));
+    assert!(pods.get_opt("low").await.unwrap().is_none());
+    let middle = pods.get("middle").await.unwrap();
+    assert_eq!(node_of(&pods.get("late").await.unwrap()), node_of(&middle));
+    let events: Api<Event> = Api::default_namespaced(cluster.client());
+    let events = events.list(&ListParams::default()).await.unwrap().items;
+    assert!(
+        events
+            .iter()
+            .any(|event| event.reason.as_deref() == Some("Preempted"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_are_spread_and_followers_follow() {
+    let zone =
+        |name: &str, zone: &str| NodeSpec::new(name).label("topology.kubernetes.io/zone", zone);
+    let cluster = Cluster::builder()
+        .seed(4)
+        .with(|cluster| {
+            cluster
+                .node(zone("a1", "a"))
+                .node(zone("a2", "a"))
+                .node(zone("b1", "b"))
+                .node(zone("c1", "c"))
+        })
+        .start()
+        .await
+        .unwrap();
+    cluster
+        .apply(
+            "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 6
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      topologySpreadConstraints:
+      - {maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}}
+      containers: [{name: c, image: 'registry.example/c:v1'}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: follower}
+spec:
+  affinity:
+    podAffinity:
+      requiredDuringSchedulingIgnoredDuringExecution:
+      - {labelSelector: {matchLabels: {app: leader}}, topologyKey: kubernetes.io/hostname}
+  containers: [{name: c, image: 'registry.example/c:v1'}]
+",
+        )
+        .await
+        .unwrap();
+    cluster.settle().await.unwrap();
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+    let mut by_zone = std::collections::BTreeMap::new();
+    let web = pods
+        .list(&ListParams::default().labels("app=web"))
+        .await
+        .unwrap()
+        .items;
+    for pod in &web {
+        *by_zone.entry(node_of(pod)[..1].to_owned()).or_insert(0) += 1;
+    }
+    assert_eq!(by_zone.into_values().collect::<Vec<_>>(), [2, 2, 2]);
+    // There is nobody to follow yet; as soon as there is, the pod that waits is tried again.
+    assert_eq!(node_of(&pods.get("follower").await.unwrap()), "");
+    cluster
+        .apply("apiVersion: v1\nkind: Pod\nmetadata: {name: leader, labels: {app: leader}}\nspec: {nodeName: c1, containers: [{name: c, image: 'registry.example/c:v1'}]}\n")
+        .await
+        .unwrap();
+    cluster.settle().await.unwrap();
+    assert_eq!(node_of(&pods.get("follower").await.unwrap()), "c1");
 }

@@ -1,27 +1,44 @@
 //! The environment of a container: values, fields of its pod, config maps and secrets, with `$(VAR)` expanded.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container, EnvVarSource, Pod, ResourceFieldSelector, Secret, Service,
+};
 use kube::Api;
 
+use super::plan::all;
 use crate::node::driver::NodeSpec;
+use crate::object::{Quantity, Resources};
+
+/// Where the values come from.
+pub(super) struct Origin<'a> {
+    pub client: &'a kube::Client,
+    pub pod: &'a Pod,
+    pub node: &'a NodeSpec,
+    /// What the node can give out, the limit of containers that have none.
+    pub allocatable: Resources,
+    /// The pod's address.
+    pub ip: &'a str,
+    /// All services.
+    pub services: Vec<Arc<Service>>,
+}
 
 /// The variables, in order.
 ///
 /// # Errors
 /// What is missing, in the words of the real kubelet.
 pub(super) async fn of(
-    client: &kube::Client,
-    pod: &Pod,
+    origin: &Origin<'_>,
     container: &Container,
-    node: &NodeSpec,
-    ip: &str,
 ) -> Result<Vec<(String, String)>, String> {
+    let Origin { client, pod, .. } = *origin;
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let mut env: Vec<(String, String)> = Vec::new();
+    let links = pod.spec.as_ref().and_then(|spec| spec.enable_service_links);
+    let mut env = services(&origin.services, namespace, links != Some(false));
     for source in container.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or_default();
         let mut data = BTreeMap::new();
@@ -41,7 +58,11 @@ pub(super) async fn of(
             Some(EnvVarSource {
                 field_ref: Some(field),
                 ..
-            }) => Some(field_of(pod, &field.field_path, node, ip)),
+            }) => Some(field_of(pod, &field.field_path, origin.node, origin.ip)),
+            Some(EnvVarSource {
+                resource_field_ref: Some(wanted),
+                ..
+            }) => Some(resource_of(pod, container, wanted, &origin.allocatable)?),
             Some(EnvVarSource {
                 config_map_key_ref: Some(wanted),
                 ..
@@ -154,8 +175,121 @@ fn field_of(pod: &Pod, path: &str, node: &NodeSpec, ip: &str) -> String {
     }
 }
 
+/// A resource of a container, in whole units of the divisor, rounded up. A limit that is not set is all that the node has.
+fn resource_of(
+    pod: &Pod,
+    container: &Container,
+    wanted: &ResourceFieldSelector,
+    allocatable: &Resources,
+) -> Result<String, String> {
+    let named = wanted
+        .container_name
+        .as_deref()
+        .filter(|name| !name.is_empty());
+    let spec = pod.spec.as_ref();
+    let container = match named {
+        None => container,
+        Some(name) => spec
+            .into_iter()
+            .flat_map(all)
+            .find(|container| container.name == name)
+            .ok_or_else(|| format!("container {name} not found"))?,
+    };
+    let unsupported = || format!("unsupported container resource : {}", wanted.resource);
+    let (kind, name) = wanted.resource.split_once('.').ok_or_else(unsupported)?;
+    let resources = container.resources.as_ref();
+    let list = match kind {
+        "limits" => resources.and_then(|resources| resources.limits.as_ref()),
+        "requests" => resources.and_then(|resources| resources.requests.as_ref()),
+        _ => return Err(unsupported()),
+    };
+    let set = list
+        .and_then(|list| list.get(name))
+        .and_then(|amount| Quantity::parse(&amount.0).ok());
+    let in_milli = name == "cpu";
+    let amount = match set {
+        Some(amount) if in_milli => amount.milli_value(),
+        Some(amount) => amount.value(),
+        None if kind == "requests" => 0,
+        None => match name {
+            "cpu" => allocatable.milli_cpu,
+            "memory" => allocatable.memory,
+            "ephemeral-storage" => allocatable.ephemeral_storage,
+            _ => 0,
+        },
+    };
+    let divisor = wanted
+        .divisor
+        .as_ref()
+        .and_then(|divisor| Quantity::parse(&divisor.0).ok())
+        .filter(|divisor| !divisor.is_zero());
+    let one = if in_milli { 1000 } else { 1 };
+    let divisor = divisor.map_or(one, |divisor| {
+        if in_milli {
+            divisor.milli_value()
+        } else {
+            divisor.value()
+        }
+    });
+    // Rounded up, without overflow.
+    let units = amount / divisor + i64::from(amount % divisor > 0);
+    Ok(units.to_string())
+}
+
+/// The variables by which a container finds the services of its namespace, and the API server.
+fn services(services: &[Arc<Service>], namespace: &str, links: bool) -> Vec<(String, String)> {
+    let mut env = Vec::new();
+    for service in services {
+        let meta = &service.metadata;
+        let (own, name) = (
+            meta.namespace.as_deref().unwrap_or_default(),
+            meta.name.as_deref().unwrap_or_default(),
+        );
+        let is_api = own == "default" && name == "kubernetes";
+        let is_linked = links && own == namespace;
+        if !(is_api || is_linked) {
+            continue;
+        }
+        let Some(spec) = &service.spec else { continue };
+        let address = spec.cluster_ip.as_deref().unwrap_or_default();
+        let ports = spec.ports.as_deref().unwrap_or_default();
+        let Some(first) = ports.first().filter(|_| !matches!(address, "" | "None")) else {
+            continue;
+        };
+        let word = |text: &str| text.to_uppercase().replace('-', "_");
+        let prefix = word(name);
+        let mut put = |name: String, value: String| set(&mut env, name, value);
+        put(format!("{prefix}_SERVICE_HOST"), address.to_owned());
+        put(format!("{prefix}_SERVICE_PORT"), first.port.to_string());
+        for port in ports {
+            if let Some(name) = port.name.as_deref().filter(|name| !name.is_empty()) {
+                let name = word(name);
+                put(
+                    format!("{prefix}_SERVICE_PORT_{name}"),
+                    port.port.to_string(),
+                );
+            }
+        }
+        // As Docker's links were.
+        for (index, port) in ports.iter().enumerate() {
+            let protocol = port.protocol.as_deref().unwrap_or("TCP");
+            let number = port.port;
+            let url = format!("{}://{address}:{number}", protocol.to_lowercase());
+            if index == 0 {
+                put(format!("{prefix}_PORT"), url.clone());
+            }
+            let of_port = format!("{prefix}_PORT_{number}_{protocol}");
+            put(of_port.clone(), url);
+            put(format!("{of_port}_PROTO"), protocol.to_lowercase());
+            put(format!("{of_port}_PORT"), number.to_string());
+            put(format!("{of_port}_ADDR"), address.to_owned());
+        }
+    }
+    env
+}
+
 /// Replaces `$(NAME)` by what is set before; `$$(NAME)` stands for itself.
-fn expand(text: &str, env: &[(String, String)]) -> String {
+pub(super) fn expand(text: &str, env: &[(String, String)]) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
@@ -201,5 +335,97 @@ mod tests {
         ] {
             assert_eq!(expand(text, &env), expanded);
         }
+    }
+
+    #[test]
+    fn resources_in_units_of_the_divisor() {
+        let pod: Pod = serde_json::from_value(serde_json::json!({"spec": {"containers": [
+            {"name": "a", "resources": {"limits": {"cpu": "1500m"}, "requests": {"cpu": "250m", "memory": "100M"}}},
+            {"name": "b"},
+        ]}}))
+        .unwrap();
+        let container = &pod.spec.as_ref().unwrap().containers[0];
+        let node = Resources {
+            milli_cpu: 4000,
+            memory: 16 << 30,
+            ..Resources::default()
+        };
+        for (selector, expected) in [
+            (serde_json::json!({"resource": "limits.cpu"}), "2"),
+            (
+                serde_json::json!({"resource": "limits.cpu", "divisor": "1m"}),
+                "1500",
+            ),
+            (
+                serde_json::json!({"resource": "requests.cpu", "divisor": "0"}),
+                "1",
+            ),
+            (
+                serde_json::json!({"resource": "requests.memory", "divisor": "1Mi"}),
+                "96",
+            ),
+            (
+                serde_json::json!({"resource": "limits.memory"}),
+                "17179869184",
+            ),
+            (
+                serde_json::json!({"resource": "limits.cpu", "containerName": "b"}),
+                "4",
+            ),
+            (
+                serde_json::json!({"resource": "requests.cpu", "containerName": "b"}),
+                "0",
+            ),
+        ] {
+            let wanted: ResourceFieldSelector = serde_json::from_value(selector.clone()).unwrap();
+            assert_eq!(
+                resource_of(&pod, container, &wanted, &node).unwrap(),
+                expected,
+                "{selector}"
+            );
+        }
+        let wrong = ResourceFieldSelector {
+            resource: "weights.cpu".into(),
+            ..ResourceFieldSelector::default()
+        };
+        assert!(resource_of(&pod, container, &wrong, &node).is_err());
+    }
+
+    #[test]
+    fn services_are_found_by_variables() {
+        let service = |namespace: &str, name: &str, ip: &str| {
+            let service = serde_json::json!({
+                "metadata": {"namespace": namespace, "name": name},
+                "spec": {"clusterIP": ip, "ports": [{"name": "http", "port": 80}, {"port": 53, "protocol": "UDP"}]},
+            });
+            Arc::new(serde_json::from_value(service).unwrap())
+        };
+        let all = [
+            service("default", "kubernetes", "10.96.0.1"),
+            service("ns", "my-web", "10.96.0.2"),
+            service("ns", "headless", "None"),
+            service("other", "far", "10.96.0.3"),
+        ];
+        let env = services(&all, "ns", true);
+        let get = |name: &str| {
+            env.iter()
+                .find(|(have, _)| have == name)
+                .map(|(_, value)| value.as_str())
+        };
+        for (name, value) in [
+            ("KUBERNETES_SERVICE_HOST", "10.96.0.1"),
+            ("MY_WEB_SERVICE_PORT_HTTP", "80"),
+            ("MY_WEB_PORT", "tcp://10.96.0.2:80"),
+            ("MY_WEB_PORT_53_UDP_ADDR", "10.96.0.2"),
+            ("MY_WEB_PORT_53_UDP_PROTO", "udp"),
+        ] {
+            assert_eq!(get(name), Some(value), "{name}");
+        }
+        assert!(get("HEADLESS_SERVICE_HOST").is_none() && get("FAR_SERVICE_HOST").is_none());
+        assert!(
+            services(&all, "ns", false)
+                .iter()
+                .all(|(name, _)| name.starts_with("KUBERNETES"))
+        );
     }
 }

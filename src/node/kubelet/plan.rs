@@ -6,38 +6,33 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodSpec};
 use tokio::time::Instant;
 
+use super::restart::{self, init_restarts, is_sidecar, restarts};
 use crate::cri::{Container, ContainerState, Sandbox};
-
-/// A container that ends is started again after this …
-const FIRST_BACKOFF: Duration = Duration::from_secs(10);
-/// … doubling up to this …
-const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
-/// … and anew from the first when it ran for this long.
-const GOOD_RUN: Duration = Duration::from_secs(600);
 
 /// What is remembered of a container between two looks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
-    /// How often it was started again.
-    pub restarts: u32,
     /// How often in a row it ended soon.
     pub crashes: u32,
     /// The end that was accounted for last, by container id.
     pub ended: Option<String>,
     /// When it may be started again.
     pub not_before: Option<Instant>,
-    /// How often in a row pulling or starting failed, and what was said.
+    /// The wait of which was told.
+    pub told: Option<Instant>,
+    /// Why it could not be started last.
     pub failure: Option<Failure>,
     /// What its checks found.
     pub health: Health,
 }
 
-/// A container that could not be made.
+/// A container that could not be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
-    /// `ErrImagePull`, `ImagePullBackOff`, `CreateContainerConfigError`, `RunContainerError`.
+    /// `ErrImagePull`, `ImagePullBackOff`, `CreateContainerConfigError`, `RunContainerError`, `PostStartHookError`.
     pub reason: &'static str,
     pub message: String,
+    /// How often in a row.
     pub times: u32,
 }
 
@@ -48,8 +43,15 @@ pub(super) struct Health {
     pub id: String,
     pub started: bool,
     pub ready: bool,
-    /// A liveness or startup check failed for good: it has to be started again.
-    pub failed: bool,
+    /// A check that failed for good: the container has to be started again.
+    pub failed: Option<Fatal>,
+}
+
+/// The kinds of checks for which a container is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fatal {
+    Startup,
+    Liveness,
 }
 
 /// One step.
@@ -59,23 +61,21 @@ pub(super) enum Step {
     Sandbox,
     /// Start a container.
     Start { name: String },
-    /// Stop a container; why.
+    /// Stop a container; why, and the check that failed.
     Stop {
         id: String,
         name: String,
         why: String,
+        failed: Option<Fatal>,
     },
-    /// Remove everything of the pod from the runtime.
-    Clean,
-    /// Tell the API that the pod is gone.
-    Finish,
 }
 
-/// What to do now, and when to look again.
+/// What to do now, when to look again, and which containers wait for their backoff.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     pub steps: Vec<Step>,
     pub again: Option<Duration>,
+    pub waiting: Vec<String>,
 }
 
 /// The newest container of a name.
@@ -95,30 +95,33 @@ pub(super) fn exit_code(container: &Container) -> Option<i32> {
     }
 }
 
-fn is_running(container: &Container) -> bool {
+pub(super) fn is_running(container: &Container) -> bool {
     matches!(container.state, ContainerState::Running { .. })
 }
 
-pub(super) fn is_sidecar(container: &Spec) -> bool {
-    container.restart_policy.as_deref() == Some("Always")
+/// All containers that a pod's spec names, in the order in which they start.
+pub(super) fn all(spec: &PodSpec) -> impl Iterator<Item = &Spec> {
+    spec.init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers)
 }
 
-/// Whether a container that ended with `code` is started again.
-fn restarts(pod: &PodSpec, container: &Spec, code: i32) -> bool {
-    let policy = container
-        .restart_policy
-        .as_deref()
-        .or(pod.restart_policy.as_deref());
-    match policy {
-        Some("Never") => false,
-        Some("OnFailure") => code != 0,
-        _ => true,
-    }
+/// The image of the container of this name.
+pub(super) fn image<'a>(pod: &'a Pod, name: &str) -> &'a str {
+    let mut containers = pod.spec.iter().flat_map(all);
+    containers
+        .find(|container| container.name == name)
+        .and_then(|container| container.image.as_deref())
+        .unwrap_or_default()
 }
 
-/// Whether an init container that ended with `code` is started again: only failed ones are.
-fn init_restarts(pod: &PodSpec, container: &Spec, code: i32) -> bool {
-    is_sidecar(container) || (code != 0 && pod.restart_policy.as_deref() != Some("Never"))
+/// Whether the spec asks for another image than the one the container was made from.
+fn changed(container: &Spec, latest: &Container) -> bool {
+    container
+        .image
+        .as_ref()
+        .is_some_and(|image| *image != latest.image)
 }
 
 /// Accounts for the end of containers, so that restarts back off.
@@ -128,12 +131,7 @@ pub(super) fn account(
     memory: &mut BTreeMap<String, Memory>,
     now: Instant,
 ) {
-    for container in spec
-        .init_containers
-        .iter()
-        .flatten()
-        .chain(&spec.containers)
-    {
+    for container in all(spec) {
         let Some(latest) = newest(sandbox, &container.name) else {
             continue;
         };
@@ -149,71 +147,20 @@ pub(super) fn account(
         }
         memory.ended = Some(latest.id.clone());
         let ran = Duration::try_from(finished.duration_since(*started)).unwrap_or(Duration::ZERO);
-        memory.crashes = if ran >= GOOD_RUN {
-            0
-        } else {
-            memory.crashes + 1
-        };
-        // The first restart is immediate; then the pauses double.
-        memory.not_before = memory.crashes.checked_sub(2).map(|doublings| {
-            let doubled = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
-            now + FIRST_BACKOFF.saturating_mul(doubled).min(LONGEST_BACKOFF)
-        });
+        memory.crashes = restart::crashes(memory.crashes, ran);
+        memory.not_before = restart::pause(memory.crashes).map(|pause| now + pause);
     }
 }
 
 /// How long a container of this name has to wait before it is started again.
 pub(super) fn backoff(memory: Option<&Memory>, now: Instant) -> Option<Duration> {
-    let due = memory?.not_before?;
-    (due > now).then(|| due - now)
-}
-
-/// Decides.
-pub(super) fn plan(
-    pod: &Pod,
-    sandbox: Option<&Sandbox>,
-    memory: &BTreeMap<String, Memory>,
-    now: Instant,
-) -> Plan {
-    let Some(spec) = &pod.spec else {
-        return Plan::default();
-    };
-    if pod.metadata.deletion_timestamp.is_some() {
-        return terminate(sandbox, Step::Finish);
-    }
-    match outcome(spec, sandbox) {
-        Some(_) => terminate(sandbox, Step::Clean),
-        None => advance(spec, sandbox, memory, now),
-    }
-}
-
-/// Ends everything, then takes the last step.
-fn terminate(sandbox: Option<&Sandbox>, last: Step) -> Plan {
-    let containers = sandbox.iter().flat_map(|sandbox| &sandbox.containers);
-    let stop = |container: &Container| Step::Stop {
-        id: container.id.clone(),
-        name: container.name.clone(),
-        why: format!("Stopping container {}", container.name),
-    };
-    let mut steps: Vec<Step> = containers
-        .filter(|container| is_running(container))
-        .map(stop)
-        .collect();
-    if last == Step::Finish {
-        steps.extend(sandbox.map(|_| Step::Clean));
-        steps.push(Step::Finish);
-    }
-    Plan { steps, again: None }
+    restart::left(memory?.not_before, now)
 }
 
 /// Whether the pod has run to its end: `Some(true)` when all went well.
 pub(super) fn outcome(spec: &PodSpec, sandbox: Option<&Sandbox>) -> Option<bool> {
-    for container in spec
-        .init_containers
-        .iter()
-        .flatten()
-        .filter(|container| !is_sidecar(container))
-    {
+    let init = spec.init_containers.iter().flatten();
+    for container in init.filter(|container| !is_sidecar(container)) {
         let code = newest(sandbox, &container.name).and_then(exit_code);
         if code.is_some_and(|code| code != 0 && !init_restarts(spec, container, code)) {
             return Some(false);
@@ -221,8 +168,9 @@ pub(super) fn outcome(spec: &PodSpec, sandbox: Option<&Sandbox>) -> Option<bool>
     }
     let mut good = true;
     for container in &spec.containers {
-        let code = exit_code(newest(sandbox, &container.name)?)?;
-        if restarts(spec, container, code) {
+        let latest = newest(sandbox, &container.name)?;
+        let code = exit_code(latest)?;
+        if restarts(spec, container, code) || changed(container, latest) {
             return None;
         }
         good &= code == 0;
@@ -230,30 +178,46 @@ pub(super) fn outcome(spec: &PodSpec, sandbox: Option<&Sandbox>) -> Option<bool>
     Some(good)
 }
 
-fn advance(
-    spec: &PodSpec,
+/// Decides what is to be done for a pod that is meant to run.
+pub(super) fn plan(
+    pod: &Pod,
     sandbox: Option<&Sandbox>,
     memory: &BTreeMap<String, Memory>,
     now: Instant,
 ) -> Plan {
-    if sandbox.is_none() {
-        return Plan {
-            steps: vec![Step::Sandbox],
-            again: None,
-        };
-    }
     let mut plan = Plan::default();
+    let Some(spec) = &pod.spec else {
+        return plan;
+    };
+    if outcome(spec, sandbox).is_some() {
+        return plan;
+    }
+    if sandbox.is_none() {
+        plan.steps.push(Step::Sandbox);
+        return plan;
+    }
+    // Debugging does not wait for anything, and happens once.
+    for container in spec.ephemeral_containers.iter().flatten() {
+        if newest(sandbox, &container.name).is_none() {
+            plan.start(&container.name, memory, now);
+        }
+    }
+    // Once a main container was made, the pod has been initialized: only sidecars are looked after.
+    let initialized = spec
+        .containers
+        .iter()
+        .any(|container| newest(sandbox, &container.name).is_some());
     for container in spec.init_containers.iter().flatten() {
         let latest = newest(sandbox, &container.name);
         let code = latest.and_then(exit_code);
-        let done = code == Some(0) && !is_sidecar(container);
-        if done {
+        if !is_sidecar(container) && (code == Some(0) || initialized) {
             continue;
         }
-        let wanted =
-            latest.is_none() || code.is_some_and(|code| init_restarts(spec, container, code));
-        if wanted {
-            plan.start(container, memory, now);
+        if latest.is_none() || code.is_some_and(|code| init_restarts(spec, container, code)) {
+            plan.start(&container.name, memory, now);
+        }
+        if is_sidecar(container) {
+            plan.replace_unhealthy(spec, container, latest, memory, "Init container");
         }
         let health = memory.get(&container.name).map(|memory| &memory.health);
         let started = latest.is_some_and(|latest| {
@@ -261,44 +225,71 @@ fn advance(
                 && health.is_some_and(|health| health.id == latest.id && health.started)
         });
         // The next one waits until this one has ended, or, as a sidecar, has started.
-        if !(is_sidecar(container) && started) {
+        let stays = is_sidecar(container) && started;
+        if !(initialized || stays) {
             return plan;
         }
     }
     for container in &spec.containers {
-        let Some(latest) = newest(sandbox, &container.name) else {
-            plan.start(container, memory, now);
-            continue;
-        };
-        if exit_code(latest).is_some_and(|code| restarts(spec, container, code)) {
-            plan.start(container, memory, now);
+        let latest = newest(sandbox, &container.name);
+        let wanted = latest.is_none_or(|latest| {
+            exit_code(latest)
+                .is_some_and(|code| restarts(spec, container, code) || changed(container, latest))
+        });
+        if wanted {
+            plan.start(&container.name, memory, now);
         }
-        let health = memory.get(&container.name).map(|memory| &memory.health);
-        if is_running(latest)
-            && health.is_some_and(|health| health.id == latest.id && health.failed)
-        {
-            plan.steps.push(Step::Stop {
-                id: latest.id.clone(),
-                name: container.name.clone(),
-                why: format!(
-                    "Container {} failed liveness probe, will be restarted",
-                    container.name
-                ),
-            });
-        }
+        plan.replace_unhealthy(spec, container, latest, memory, "Container");
     }
     plan
 }
 
 impl Plan {
     /// Starts a container, now or when its backoff has passed.
-    fn start(&mut self, container: &Spec, memory: &BTreeMap<String, Memory>, now: Instant) {
-        match backoff(memory.get(&container.name), now) {
+    fn start(&mut self, name: &str, memory: &BTreeMap<String, Memory>, now: Instant) {
+        match backoff(memory.get(name), now) {
             None => self.steps.push(Step::Start {
-                name: container.name.clone(),
+                name: name.to_owned(),
             }),
-            Some(wait) => self.again = Some(self.again.map_or(wait, |again| again.min(wait))),
+            Some(wait) => {
+                self.waiting.push(name.to_owned());
+                self.again = Some(self.again.map_or(wait, |again| again.min(wait)));
+            }
         }
+    }
+
+    /// Stops a running container whose checks failed or whose image is another one now.
+    fn replace_unhealthy(
+        &mut self,
+        spec: &PodSpec,
+        container: &Spec,
+        latest: Option<&Container>,
+        memory: &BTreeMap<String, Memory>,
+        what: &str,
+    ) {
+        let Some(latest) = latest.filter(|latest| is_running(latest)) else {
+            return;
+        };
+        let health = memory.get(&container.name).map(|memory| &memory.health);
+        let failed = health
+            .filter(|health| health.id == latest.id)
+            .and_then(|health| health.failed);
+        let changed = changed(container, latest);
+        let problem = match failed {
+            _ if changed => "definition changed",
+            Some(Fatal::Startup) => "failed startup probe",
+            Some(Fatal::Liveness) => "failed liveness probe",
+            None => return,
+        };
+        // What a killed container ends with.
+        let again = changed || restarts(spec, container, 137);
+        let then = if again { ", will be restarted" } else { "" };
+        self.steps.push(Step::Stop {
+            id: latest.id.clone(),
+            name: container.name.clone(),
+            why: format!("{what} {} {problem}{then}", container.name),
+            failed,
+        });
     }
 }
 
@@ -321,6 +312,7 @@ mod tests {
                 finished: started,
                 code,
                 reason: String::new(),
+                message: String::new(),
             },
         };
         let (name, id, image) = (name.to_owned(), format!("id-{name}"), String::new());
@@ -356,7 +348,7 @@ mod tests {
                     id: "id-side".into(),
                     started: true,
                     ready: true,
-                    failed: false,
+                    failed: None,
                 },
                 ..Memory::default()
             },
@@ -365,28 +357,9 @@ mod tests {
         let shown = plan.steps.iter().map(|step| match step {
             Step::Start { name } => format!("+{name}"),
             Step::Stop { name, .. } => format!("-{name}"),
-            other => format!("{other:?}"),
+            Step::Sandbox => "sandbox".to_owned(),
         });
         shown.collect::<Vec<_>>().join(" ")
-    }
-
-    #[test]
-    fn restart_policies() {
-        for (policy, code, expected) in [
-            ("Always", 0, "+a"),
-            ("Always", 1, "+a"),
-            ("OnFailure", 0, ""),
-            ("OnFailure", 1, "+a"),
-            ("Never", 0, ""),
-            ("Never", 1, ""),
-        ] {
-            let pod = pod(json!({"restartPolicy": policy, "containers": [{"name": "a"}]}));
-            assert_eq!(
-                steps(&pod, &[("a", Some(code))]),
-                expected,
-                "{policy} {code}"
-            );
-        }
     }
 
     #[test]
@@ -415,6 +388,11 @@ mod tests {
                     ("b", None),
                 ],
                 "+side",
+            ),
+            // A pod that was initialized looks after its main containers while a sidecar is away.
+            (
+                vec![("side", Some(1)), ("a", Some(1)), ("b", None)],
+                "+side +a",
             ),
         ] {
             assert_eq!(steps(&pod, &containers), expected, "{containers:?}");
@@ -446,15 +424,58 @@ mod tests {
     }
 
     #[test]
-    fn deleted_pods_are_stopped_and_finished() {
-        let mut pod = pod(json!({"containers": [{"name": "a"}]}));
-        pod.metadata.deletion_timestamp =
-            serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-        assert_eq!(steps(&pod, &[("a", None)]), "-a Clean Finish");
-        assert_eq!(
-            plan(&pod, None, &BTreeMap::new(), Instant::now()).steps,
-            [Step::Finish]
-        );
+    fn another_image_replaces_the_container_whatever_the_policy() {
+        for (code, expected) in [(None, "-a"), (Some(0), "+a")] {
+            let pod = pod(
+                json!({"restartPolicy": "Never", "containers": [{"name": "a", "image": "new"}]}),
+            );
+            assert_eq!(steps(&pod, &[("a", code)]), expected);
+        }
+    }
+
+    #[test]
+    fn failed_checks_stop_and_say_why() {
+        for (policy, failed, why) in [
+            (
+                "Always",
+                Fatal::Liveness,
+                "Container a failed liveness probe, will be restarted",
+            ),
+            (
+                "Never",
+                Fatal::Liveness,
+                "Container a failed liveness probe",
+            ),
+            (
+                "OnFailure",
+                Fatal::Startup,
+                "Container a failed startup probe, will be restarted",
+            ),
+        ] {
+            let pod = pod(json!({"restartPolicy": policy, "containers": [{"name": "a"}]}));
+            let health = Health {
+                id: "id-a".into(),
+                failed: Some(failed),
+                ..Health::default()
+            };
+            let memory = BTreeMap::from([(
+                "a".to_owned(),
+                Memory {
+                    health,
+                    ..Memory::default()
+                },
+            )]);
+            let plan = plan(
+                &pod,
+                Some(&sandbox(&[("a", None)])),
+                &memory,
+                Instant::now(),
+            );
+            assert!(
+                matches!(&plan.steps[..], [Step::Stop { why: said, .. }] if said == why),
+                "{plan:?}"
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container as Spec, Probe};
+use k8s_openapi::api::core::v1::{Container as Spec, ContainerStatus, HTTPGetAction, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::time::Instant;
 
-use super::plan::Health;
+use super::plan::{Fatal, Health};
 use crate::cri::{Check, ContainerRuntime};
 
 /// The probes of one container and how they stand.
@@ -39,6 +39,21 @@ pub(super) struct Round {
 }
 
 impl Probes {
+    /// What was reported of a container that an earlier agent started: it counts until the probes say otherwise.
+    pub(super) fn adopted(status: &ContainerStatus) -> Self {
+        let verdict = |holds: bool| State {
+            verdict: holds.then_some(true),
+            ..State::default()
+        };
+        Self {
+            id: status.container_id.clone().unwrap_or_default(),
+            begun: Some(Instant::now()),
+            startup: verdict(status.started == Some(true)),
+            liveness: State::default(),
+            readiness: verdict(status.ready),
+        }
+    }
+
     /// Runs the probes that are due.
     pub(super) async fn round(
         &mut self,
@@ -57,6 +72,8 @@ impl Probes {
         let mut failures = Vec::new();
         let started = match &spec.startup_probe {
             None => true,
+            // A startup probe that has succeeded is over.
+            Some(_) if self.startup.verdict == Some(true) => true,
             Some(probe) => {
                 self.startup
                     .run(runtime, spec, id, probe, begun, ("Startup", &mut failures))
@@ -89,7 +106,11 @@ impl Probes {
                 }
             };
         }
-        let failed = !alive || self.startup.verdict == Some(false);
+        let failed = if self.startup.verdict == Some(false) {
+            Some(Fatal::Startup)
+        } else {
+            (!alive).then_some(Fatal::Liveness)
+        };
         let states = [&self.startup, &self.liveness, &self.readiness];
         // A startup probe that has succeeded is over.
         let due = states
@@ -179,16 +200,7 @@ fn check(spec: &Spec, probe: &Probe) -> Option<Check> {
         return Some(Check::Exec(exec.command.clone().unwrap_or_default()));
     }
     if let Some(get) = &probe.http_get {
-        return Some(Check::Http {
-            scheme: get
-                .scheme
-                .clone()
-                .unwrap_or_else(|| "HTTP".to_owned())
-                .to_lowercase(),
-            host: get.host.clone().unwrap_or_default(),
-            port: port(spec, &get.port)?,
-            path: get.path.clone().unwrap_or_else(|| "/".to_owned()),
-        });
+        return http(spec, get);
     }
     if let Some(tcp) = &probe.tcp_socket {
         return Some(Check::Tcp {
@@ -200,6 +212,17 @@ fn check(spec: &Spec, probe: &Probe) -> Option<Check> {
     Some(Check::Grpc {
         port: u16::try_from(grpc.port).ok()?,
         service: grpc.service.clone().unwrap_or_default(),
+    })
+}
+
+/// The request that a probe or a hook makes.
+pub(super) fn http(spec: &Spec, get: &HTTPGetAction) -> Option<Check> {
+    let scheme = get.scheme.as_deref().unwrap_or("HTTP").to_lowercase();
+    Some(Check::Http {
+        scheme,
+        host: get.host.clone().unwrap_or_default(),
+        port: port(spec, &get.port)?,
+        path: get.path.clone().unwrap_or_else(|| "/".to_owned()),
     })
 }
 

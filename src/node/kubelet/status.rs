@@ -3,21 +3,31 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodSpec, PodStatus};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
-use super::plan::{self, Memory, is_sidecar, newest, outcome};
-use crate::cri::{Container, ContainerState, Sandbox};
+use super::conditions;
+use super::containers::{self, Role, Shown, State};
+use super::plan::Memory;
+use super::restart::{init_restarts, restarts};
+use crate::cri::Sandbox;
 use crate::node::driver::rfc3339;
 
 /// What a status is made from.
 pub(super) struct Observed<'a> {
     pub pod: &'a Pod,
+    /// What the API has.
+    pub known: Option<&'a PodStatus>,
     pub sandbox: Option<&'a Sandbox>,
     pub memory: &'a BTreeMap<String, Memory>,
     pub host: &'a str,
     pub now: Timestamp,
+    /// Its ephemeral containers.
+    pub debuggers: &'a [Spec],
+    /// Nothing of the pod runs any more, and nothing will.
+    pub over: bool,
+    /// Why it failed, when that does not follow from its containers.
+    pub failure: Option<(&'a str, &'a str)>,
 }
 
 /// The status, as a strategic merge patch of it.
@@ -25,33 +35,42 @@ pub(super) fn status(observed: &Observed<'_>) -> Value {
     let Some(spec) = &observed.pod.spec else {
         return json!({});
     };
-    let init: Vec<Value> = spec
-        .init_containers
-        .iter()
-        .flatten()
-        .map(|container| observed.container(container, true))
-        .collect();
-    let main: Vec<Value> = spec
-        .containers
-        .iter()
-        .map(|container| observed.container(container, false))
-        .collect();
-    let phase = observed.phase(spec);
-    let old = observed.pod.status.as_ref();
-    let started = old
+    let shown = containers::shown(observed, spec);
+    let phase = observed.phase(spec, &shown);
+    let started = observed
+        .known
         .and_then(|status| status.start_time.as_ref())
         .map_or(observed.now, |time| time.0);
+    let of = |role: fn(Role) -> bool| -> Vec<Value> {
+        let shown = shown.iter().filter(|shown| role(shown.role));
+        shown.map(Shown::value).collect()
+    };
     let mut status = json!({
         "phase": phase,
         "startTime": rfc3339(started),
         "hostIP": observed.host,
         "hostIPs": [{"ip": observed.host}],
-        "containerStatuses": main,
-        "conditions": observed.conditions(spec, phase),
+        "containerStatuses": of(|role| role == Role::Main),
+        "conditions": conditions::all(observed, spec, &shown, phase),
         "observedGeneration": observed.pod.metadata.generation,
     });
-    if !init.is_empty() {
-        status["initContainerStatuses"] = init.into();
+    for (field, statuses) in [
+        (
+            "initContainerStatuses",
+            of(|role| matches!(role, Role::Init | Role::Sidecar)),
+        ),
+        (
+            "ephemeralContainerStatuses",
+            of(|role| role == Role::Ephemeral),
+        ),
+    ] {
+        if !statuses.is_empty() {
+            status[field] = statuses.into();
+        }
+    }
+    if let Some((reason, message)) = observed.failure {
+        status["reason"] = reason.into();
+        status["message"] = message.into();
     }
     if let Some(ip) = observed.ip(spec) {
         status["podIP"] = ip.into();
@@ -65,279 +84,88 @@ impl Observed<'_> {
         if spec.host_network == Some(true) {
             return Some(self.host);
         }
-        let kept = self
-            .pod
-            .status
-            .as_ref()
-            .and_then(|status| status.pod_ip.as_deref());
+        let kept = self.known.and_then(|status| status.pod_ip.as_deref());
         self.sandbox
             .map(|sandbox| sandbox.ip.as_str())
             .filter(|ip| !ip.is_empty())
             .or(kept)
     }
 
-    fn phase(&self, spec: &PodSpec) -> &'static str {
-        // What a pod came to is not taken back when its containers are cleaned away.
-        match self
-            .pod
-            .status
-            .as_ref()
-            .and_then(|status| status.phase.as_deref())
-        {
+    /// The phase follows from the states of the containers; what a pod came to is never taken back.
+    fn phase(&self, spec: &PodSpec, shown: &[Shown<'_>]) -> &'static str {
+        match self.known.and_then(|status| status.phase.as_deref()) {
             Some("Succeeded") => return "Succeeded",
             Some("Failed") => return "Failed",
             _ => {}
         }
-        match outcome(spec, self.sandbox) {
-            Some(true) => "Succeeded",
-            Some(false) => "Failed",
-            None if self.initialized(spec)
-                && spec
-                    .containers
-                    .iter()
-                    .any(|container| newest(self.sandbox, &container.name).is_some()) =>
-            {
-                "Running"
-            }
-            None => "Pending",
+        if self.failure.is_some() {
+            return "Failed";
         }
-    }
-
-    fn initialized(&self, spec: &PodSpec) -> bool {
-        spec.init_containers.iter().flatten().all(|container| {
-            let latest = newest(self.sandbox, &container.name);
-            let done = latest.and_then(plan::exit_code) == Some(0);
-            done || (is_sidecar(container) && latest.is_some())
-        })
-    }
-
-    fn health(&self, latest: Option<&Container>) -> (bool, bool) {
-        let Some(latest) =
-            latest.filter(|latest| matches!(latest.state, ContainerState::Running { .. }))
-        else {
-            return (false, false);
-        };
-        let health = self
-            .memory
-            .get(&latest.name)
-            .map(|memory| &memory.health)
-            .filter(|health| health.id == latest.id);
-        health.map_or((false, false), |health| (health.started, health.ready))
-    }
-
-    fn is_ready(&self, spec: &PodSpec) -> bool {
-        let sidecars = spec
-            .init_containers
-            .iter()
-            .flatten()
-            .filter(|container| is_sidecar(container));
-        sidecars
-            .chain(&spec.containers)
-            .all(|container| self.health(newest(self.sandbox, &container.name)).1)
-    }
-
-    fn conditions(&self, spec: &PodSpec, phase: &str) -> Vec<Value> {
-        let finished = matches!(phase, "Succeeded" | "Failed");
-        let completed = phase == "Succeeded";
-        let names = |unready: bool| {
-            let containers = spec.containers.iter();
-            let named = containers.filter(|container| {
-                unready != self.health(newest(self.sandbox, &container.name)).1
-            });
-            named
-                .map(|container| container.name.clone())
-                .collect::<Vec<_>>()
-                .join(" ")
-        };
-        let ready = !finished && self.is_ready(spec);
-        let not_ready = if finished {
-            (
-                if completed {
-                    "PodCompleted"
-                } else {
-                    "PodFailed"
-                },
-                String::new(),
-            )
-        } else {
-            (
-                "ContainersNotReady",
-                format!("containers with unready status: [{}]", names(true)),
-            )
-        };
-        let initialized = self.initialized(spec) || completed;
-        let rows = [
-            (
-                "PodReadyToStartContainers",
-                self.sandbox.is_some(),
-                ("", String::new()),
-            ),
-            (
-                "Initialized",
-                initialized,
-                (
-                    "ContainersNotInitialized",
-                    format!(
-                        "containers with incomplete status: [{}]",
-                        self.incomplete(spec)
-                    ),
-                ),
-            ),
-            ("Ready", ready, not_ready.clone()),
-            ("ContainersReady", ready, not_ready),
-        ];
-        rows.into_iter()
-            .map(|(type_, holds, (reason, message))| self.condition(type_, holds, reason, &message))
-            .collect()
-    }
-
-    fn incomplete(&self, spec: &PodSpec) -> String {
-        let init = spec.init_containers.iter().flatten();
-        let open = init.filter(|container| {
-            newest(self.sandbox, &container.name).and_then(plan::exit_code) != Some(0)
-        });
-        open.map(|container| container.name.clone())
-            .collect::<Vec<_>>()
-            .join(" ")
-    }
-
-    fn condition(&self, type_: &str, holds: bool, reason: &str, message: &str) -> Value {
-        let status = if holds { "True" } else { "False" };
-        let mut conditions = self
-            .pod
-            .status
-            .iter()
-            .flat_map(|status| status.conditions.iter().flatten());
-        let old =
-            conditions.find(|condition| condition.type_ == type_ && condition.status == status);
-        let since = old
-            .and_then(|old| old.last_transition_time.as_ref())
-            .map_or(self.now, |time| time.0);
-        let (reason, message) = if holds {
-            (Value::Null, Value::Null)
-        } else {
-            (text(reason), text(message))
-        };
-        json!({
-            "type": type_, "status": status, "reason": reason, "message": message, "lastProbeTime": null,
-            "lastTransitionTime": rfc3339(since), "observedGeneration": self.pod.metadata.generation,
-        })
-    }
-
-    fn container(&self, spec: &Spec, init: bool) -> Value {
-        let all: Vec<&Container> = self
-            .sandbox
-            .iter()
-            .flat_map(|sandbox| &sandbox.containers)
-            .filter(|container| container.name == spec.name)
-            .collect();
-        let latest = all.last().copied();
-        let memory = self.memory.get(&spec.name);
-        let (started, ready) = self.health(latest);
-        let done = init && !is_sidecar(spec) && latest.and_then(plan::exit_code) == Some(0);
-        let mut status = json!({
-            "name": spec.name, "image": spec.image, "imageID": latest.map_or("", |latest| latest.image_id.as_str()),
-            "ready": ready || done, "restartCount": memory.map_or(0, |memory| memory.restarts), "started": started,
-            "state": self.state(latest, memory), "lastState": {},
-        });
-        if let Some(latest) = latest {
-            status["containerID"] = latest.id.as_str().into();
+        let phase = phase(spec, shown, self.over);
+        // A pod that ends without having run has not succeeded.
+        if self.over && !matches!(phase, "Succeeded" | "Failed") {
+            return "Failed";
         }
-        let waiting = status["state"].get("waiting").is_some();
-        let before = if waiting {
-            latest
-        } else {
-            all.len()
-                .checked_sub(2)
-                .and_then(|index| all.get(index).copied())
-        };
-        if let Some(ended) = before.and_then(terminated) {
-            status["lastState"] = json!({"terminated": ended});
-        }
-        status
+        phase
     }
+}
 
-    fn state(&self, latest: Option<&Container>, memory: Option<&Memory>) -> Value {
-        let waiting = |reason: &str, message: &str| json!({"waiting": {"reason": reason, "message": text(message)}});
-        if let Some(failure) = memory.and_then(|memory| memory.failure.as_ref()) {
-            return waiting(failure.reason, &failure.message);
-        }
-        let Some(latest) = latest else {
-            let has_init = self
-                .pod
-                .spec
-                .iter()
-                .flat_map(|spec| spec.init_containers.iter().flatten())
-                .next()
-                .is_some();
-            let reason = if has_init {
-                "PodInitializing"
-            } else {
-                "ContainerCreating"
-            };
-            return waiting(reason, "");
-        };
-        match &latest.state {
-            ContainerState::Created => waiting("ContainerCreating", ""),
-            ContainerState::Running { started } => {
-                json!({"running": {"startedAt": rfc3339(*started)}})
-            }
-            ContainerState::Exited { .. } => {
-                let backs_off = plan::backoff(memory, Instant::now());
-                match (backs_off, self.pod.metadata.deletion_timestamp.is_none()) {
-                    (Some(_), true) => {
-                        let pause = 10_u64
-                            << memory
-                                .map_or(0, |memory| memory.crashes.saturating_sub(2))
-                                .min(5);
-                        let pause = match pause.min(300) {
-                            300 => "5m0s".to_owned(),
-                            long if long >= 60 => format!("{}m{}s", long / 60, long % 60),
-                            short => format!("{short}s"),
-                        };
-                        let (name, namespace) =
-                            (&self.pod.metadata.name, &self.pod.metadata.namespace);
-                        let pod = format!(
-                            "{}_{}({})",
-                            name.as_deref().unwrap_or_default(),
-                            namespace.as_deref().unwrap_or_default(),
-                            self.pod.metadata.uid.as_deref().unwrap_or_default()
-                        );
-                        waiting(
-                            "CrashLoopBackOff",
-                            &format!(
-                                "back-off {pause} restarting failed container={} pod={pod}",
-                                latest.name
-                            ),
-                        )
-                    }
-                    _ => json!({"terminated": terminated(latest)}),
+/// `getPhase` of the kubelet.
+fn phase(spec: &PodSpec, shown: &[Shown<'_>], over: bool) -> &'static str {
+    let (mut pending_init, mut failed_init, mut pending_sidecars) = (false, false, false);
+    let (mut running, mut waiting, mut initialized) = (false, false, false);
+    let (mut stopped, mut for_good, mut succeeded) = (0, 0, 0);
+    for container in shown {
+        let ended = container.ended();
+        match container.role {
+            Role::Init => match ended {
+                Some(code) => {
+                    failed_init |= code != 0 && !init_restarts(spec, container.spec, code);
+                    // Started anew after a failure, it still counts as failed, not as pending, while it waits.
                 }
-            }
+                None => pending_init = true,
+            },
+            Role::Sidecar => match (&container.state, ended) {
+                (State::Running(_), _) => {
+                    pending_sidecars |= !container.started;
+                    running = true;
+                }
+                (_, Some(_)) => {}
+                (_, None) => (pending_sidecars, waiting) = (true, true),
+            },
+            Role::Main => match (&container.state, ended) {
+                (State::Running(_), _) => (running, initialized) = (true, true),
+                (_, Some(code)) => {
+                    stopped += 1;
+                    for_good += i32::from(!restarts(spec, container.spec, code));
+                    succeeded += i32::from(code == 0);
+                }
+                (_, None) => waiting = true,
+            },
+            Role::Ephemeral => {}
         }
     }
-}
-
-fn text(text: &str) -> Value {
-    if text.is_empty() {
-        Value::Null
+    if failed_init {
+        return "Failed";
+    }
+    if pending_init || (pending_sidecars && !initialized) || waiting {
+        return "Pending";
+    }
+    if running {
+        return "Running";
+    }
+    if stopped == 0 {
+        return "Pending";
+    }
+    if !over && stopped != for_good {
+        return "Running";
+    }
+    if stopped == succeeded {
+        "Succeeded"
     } else {
-        text.into()
+        "Failed"
     }
 }
 
-fn terminated(container: &Container) -> Option<Value> {
-    let ContainerState::Exited {
-        started,
-        finished,
-        code,
-        reason,
-    } = &container.state
-    else {
-        return None;
-    };
-    Some(json!({
-        "exitCode": code, "reason": reason, "startedAt": rfc3339(*started), "finishedAt": rfc3339(*finished),
-        "containerID": container.id,
-    }))
-}
+#[cfg(test)]
+mod tests;

@@ -1,51 +1,38 @@
 //! The contract between the scheduler and its plugins: a trait for each extension point of the Kubernetes scheduling
 //! framework, the objects they see, and the verdicts they give.
 
+mod affinity;
 mod node;
 mod pod;
 mod profile;
+mod snapshot;
+mod state;
 mod status;
+mod trial;
 
-use std::any::{Any, TypeId};
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use self::node::{NodeInfo, Resources, Snapshot};
-pub use self::pod::{NodeTerm, PodInfo};
+pub use self::affinity::{PodAffinity, PodTerm};
+pub use self::node::NodeInfo;
+pub use self::pod::PodInfo;
 pub use self::profile::Profile;
+pub use self::snapshot::Snapshot;
+pub use self::state::CycleState;
+pub(crate) use self::status::histogram;
 pub use self::status::{Code, Status};
+pub(crate) use self::trial::Judges;
+pub use self::trial::{Trial, TrialNode};
+pub use crate::object::Resources;
+pub use crate::object::selector::NodeTerm;
 use crate::reconcile::Error;
 
 /// The best score a plugin can give a node, after normalisation.
 pub const MAX_SCORE: i64 = 100;
-
-/// Data that one plugin's calls share within the scheduling of one pod, by type.
-#[derive(Debug, Default)]
-pub struct CycleState {
-    values: BTreeMap<TypeId, Box<dyn Any + Send + Sync>>,
-}
-
-impl CycleState {
-    /// Keeps a value, one of each type.
-    pub fn write<T: Send + Sync + 'static>(&mut self, value: T) {
-        self.values.insert(TypeId::of::<T>(), Box::new(value));
-    }
-
-    /// The value of type `T`.
-    #[must_use]
-    pub fn read<T: Send + Sync + 'static>(&self) -> Option<&T> {
-        self.values.get(&TypeId::of::<T>())?.downcast_ref()
-    }
-
-    /// The value of type `T`, to change it.
-    pub fn read_mut<T: Send + Sync + 'static>(&mut self) -> Option<&mut T> {
-        self.values.get_mut(&TypeId::of::<T>())?.downcast_mut()
-    }
-}
 
 /// Something that happened in the cluster and may let a waiting pod fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +46,8 @@ pub enum ClusterEvent {
     NodeLabels,
     /// A node's taints or its cordon changed.
     NodeTaints,
+    /// A pod came to a node, or changed its labels there.
+    PodAssigned,
     /// A pod left a node.
     PodDeleted,
     /// The waiting pod itself changed.
@@ -94,7 +83,14 @@ pub trait PreFilter: Plugin {
     fn pre_filter(&self, state: &mut CycleState, pod: &PodInfo, snapshot: &Snapshot) -> Status;
 
     /// Accounts for `added`, which is thought to be on `node` (preemption and nomination try such things out).
-    fn add_pod(&self, _state: &mut CycleState, _pod: &PodInfo, _added: &PodInfo, _node: &NodeInfo) {
+    fn add_pod(
+        &self,
+        _state: &mut CycleState,
+        _pod: &PodInfo,
+        _added: &PodInfo,
+        _node: &NodeInfo,
+        _snapshot: &Snapshot,
+    ) {
     }
 
     /// Accounts for `removed`, which is thought to be gone from `node`.
@@ -104,6 +100,7 @@ pub trait PreFilter: Plugin {
         _pod: &PodInfo,
         _removed: &PodInfo,
         _node: &NodeInfo,
+        _snapshot: &Snapshot,
     ) {
     }
 }
@@ -114,22 +111,38 @@ pub trait Filter: Plugin {
     fn filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Status;
 }
 
+/// What a [`PostFilter`] found for a pod that fits nowhere.
+#[derive(Clone, Debug)]
+pub enum Rescue {
+    /// Nothing can be done; why, for the pod's condition and event.
+    None(String),
+    /// Nothing is to be done now; why. A nomination that the pod has stays.
+    Wait(String),
+    /// The pod is nominated to a node, which it will fit once these pods have left it. The scheduler evicts them.
+    Room {
+        /// The node.
+        node: String,
+        /// Who has to go.
+        victims: Vec<Arc<PodInfo>>,
+    },
+}
+
 /// Called when no node can run a pod: may make room.
 pub trait PostFilter: Plugin {
-    /// Gives the node on which room is being made, if any.
-    fn post_filter(
-        &self,
-        state: &CycleState,
-        pod: &PodInfo,
-        snapshot: &Snapshot,
-        verdicts: &[Status],
-    ) -> Option<String>;
+    /// Finds room, trying out on copies of nodes.
+    fn post_filter(&self, trial: &Trial<'_>) -> Rescue;
 }
 
 /// Prepares what [`Score`] needs, once for each pod.
 pub trait PreScore: Plugin {
     /// Looks at the nodes that can run the pod. `Skip`: this plugin's score need not run.
-    fn pre_score(&self, state: &mut CycleState, pod: &PodInfo, nodes: &[&NodeInfo]) -> Status;
+    fn pre_score(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        nodes: &[&NodeInfo],
+        snapshot: &Snapshot,
+    ) -> Status;
 }
 
 /// How good a node is for a pod.

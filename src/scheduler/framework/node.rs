@@ -4,74 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Taint};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
 use super::PodInfo;
-use crate::object::Quantity;
+use crate::object::{Quantity, Resources};
 use crate::reconcile::Key;
-
-/// Amounts of resources: cpu in thousandths, the rest in whole units (bytes).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Resources {
-    /// Thousandths of a core.
-    pub milli_cpu: i64,
-    /// Bytes.
-    pub memory: i64,
-    /// Bytes.
-    pub ephemeral_storage: i64,
-    /// Everything else, by name.
-    pub scalars: BTreeMap<String, i64>,
-}
-
-impl Resources {
-    /// From a list of quantities. What does not parse counts as zero (the API stores no such thing).
-    #[must_use]
-    pub fn of(list: Option<&BTreeMap<String, Text>>) -> Self {
-        let mut resources = Self::default();
-        for (name, text) in list.into_iter().flatten() {
-            let quantity = Quantity::parse(&text.0).unwrap_or_default();
-            match name.as_str() {
-                "cpu" => resources.milli_cpu = quantity.milli_value(),
-                "memory" => resources.memory = quantity.value(),
-                "ephemeral-storage" => resources.ephemeral_storage = quantity.value(),
-                "pods" => {}
-                _ => {
-                    resources.scalars.insert(name.clone(), quantity.value());
-                }
-            }
-        }
-        resources
-    }
-
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.milli_cpu += other.milli_cpu;
-        self.memory += other.memory;
-        self.ephemeral_storage += other.ephemeral_storage;
-        for (name, amount) in &other.scalars {
-            *self.scalars.entry(name.clone()).or_default() += amount;
-        }
-    }
-
-    pub(crate) fn subtract(&mut self, other: &Self) {
-        self.milli_cpu -= other.milli_cpu;
-        self.memory -= other.memory;
-        self.ephemeral_storage -= other.ephemeral_storage;
-        for (name, amount) in &other.scalars {
-            *self.scalars.entry(name.clone()).or_default() -= amount;
-        }
-    }
-
-    /// The larger of each.
-    pub(crate) fn max(&mut self, other: &Self) {
-        self.milli_cpu = self.milli_cpu.max(other.milli_cpu);
-        self.memory = self.memory.max(other.memory);
-        self.ephemeral_storage = self.ephemeral_storage.max(other.ephemeral_storage);
-        for (name, amount) in &other.scalars {
-            let have = self.scalars.entry(name.clone()).or_default();
-            *have = (*have).max(*amount);
-        }
-    }
-}
 
 /// A node and the pods that are on it or assumed to be.
 #[derive(Clone, Debug)]
@@ -90,6 +26,12 @@ pub struct NodeInfo {
     pub non_zero: (i64, i64),
     /// Its pods.
     pub pods: BTreeMap<Key, Arc<PodInfo>>,
+    /// How many of them have pod affinity or anti-affinity.
+    pub with_affinity: usize,
+    /// How many of them require anti-affinity.
+    pub with_anti_affinity: usize,
+    /// The images it has, by all their names, and their sizes in bytes.
+    pub images: BTreeMap<String, i64>,
 }
 
 impl NodeInfo {
@@ -102,6 +44,9 @@ impl NodeInfo {
             requested: Resources::default(),
             non_zero: (0, 0),
             pods: BTreeMap::new(),
+            with_affinity: 0,
+            with_anti_affinity: 0,
+            images: BTreeMap::new(),
         }
     }
 
@@ -114,19 +59,32 @@ impl NodeInfo {
         self.allowed_pods = pods
             .and_then(|pods| usize::try_from(pods.value()).ok())
             .unwrap_or(0);
+        let images = node
+            .iter()
+            .filter_map(|node| node.status.as_ref()?.images.as_ref())
+            .flatten();
+        let named = images.flat_map(|image| {
+            let size = image.size_bytes.unwrap_or(0);
+            image
+                .names
+                .iter()
+                .flatten()
+                .map(move |name| (name.clone(), size))
+        });
+        self.images = named.collect();
         self.node = node;
+    }
+
+    /// Its labels.
+    #[must_use]
+    pub fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        self.node.as_ref()?.metadata.labels.as_ref()
     }
 
     /// The label `key`.
     #[must_use]
     pub fn label(&self, key: &str) -> Option<&str> {
-        self.node
-            .as_ref()?
-            .metadata
-            .labels
-            .as_ref()?
-            .get(key)
-            .map(String::as_str)
+        self.labels()?.get(key).map(String::as_str)
     }
 
     /// Its taints.
@@ -147,11 +105,28 @@ impl NodeInfo {
             == Some(true)
     }
 
+    /// Puts the new state of a pod in the place of the old one.
+    pub(crate) fn replace_pod(&mut self, pod: &Arc<PodInfo>) {
+        let same = self.pods.get(&pod.key).is_some_and(|old| {
+            old.requests == pod.requests
+                && old.non_zero == pod.non_zero
+                && old.affinity == pod.affinity
+        });
+        if same {
+            self.pods.insert(pod.key.clone(), pod.clone());
+        } else {
+            self.remove_pod(&pod.key);
+            self.add_pod(pod);
+        }
+    }
+
     pub(crate) fn add_pod(&mut self, pod: &Arc<PodInfo>) {
         if self.pods.insert(pod.key.clone(), pod.clone()).is_none() {
             self.requested.add(&pod.requests);
             self.non_zero.0 += pod.non_zero.0;
             self.non_zero.1 += pod.non_zero.1;
+            self.with_affinity += usize::from(pod.affinity.any());
+            self.with_anti_affinity += usize::from(!pod.affinity.required_anti.is_empty());
         }
     }
 
@@ -160,60 +135,8 @@ impl NodeInfo {
         self.requested.subtract(&pod.requests);
         self.non_zero.0 -= pod.non_zero.0;
         self.non_zero.1 -= pod.non_zero.1;
+        self.with_affinity -= usize::from(pod.affinity.any());
+        self.with_anti_affinity -= usize::from(!pod.affinity.required_anti.is_empty());
         Some(pod)
-    }
-}
-
-/// All nodes at one moment. The scheduler changes it between decisions, in place: a decision costs no copy.
-#[derive(Debug, Default)]
-pub struct Snapshot {
-    nodes: Vec<NodeInfo>,
-    by_name: BTreeMap<Arc<str>, usize>,
-}
-
-impl Snapshot {
-    /// The nodes, in an order that stays the same while none comes or goes.
-    #[must_use]
-    pub fn nodes(&self) -> &[NodeInfo] {
-        &self.nodes
-    }
-
-    /// The node of this name.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&NodeInfo> {
-        self.by_name
-            .get(name)
-            .and_then(|index| self.nodes.get(*index))
-    }
-
-    /// The node of this name, made when it is not known.
-    pub(crate) fn entry(&mut self, name: &str) -> &mut NodeInfo {
-        let index = if let Some(index) = self.by_name.get(name) {
-            *index
-        } else {
-            let node = NodeInfo::new(name);
-            self.by_name.insert(node.name.clone(), self.nodes.len());
-            self.nodes.push(node);
-            self.nodes.len() - 1
-        };
-        &mut self.nodes[index]
-    }
-
-    /// Forgets a node that is gone and has no pods left.
-    pub(crate) fn prune(&mut self, name: &str) {
-        let Some(&index) = self.by_name.get(name) else {
-            return;
-        };
-        let is_empty = self
-            .nodes
-            .get(index)
-            .is_some_and(|node| node.node.is_none() && node.pods.is_empty());
-        if is_empty {
-            self.by_name.remove(name);
-            self.nodes.swap_remove(index);
-            if let Some(moved) = self.nodes.get(index) {
-                self.by_name.insert(moved.name.clone(), index);
-            }
-        }
     }
 }

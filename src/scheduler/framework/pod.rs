@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{
-    Container, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Toleration,
-};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, Toleration};
 
-use super::Resources;
-use super::node::NodeInfo;
+use super::PodAffinity;
+use crate::object::selector::NodeTerm;
+use crate::object::{HostPort, Resources};
 use crate::reconcile::Key;
 
 /// What scoring assumes of a container that requests no cpu: 0.1 cores.
@@ -29,19 +28,14 @@ pub struct PodInfo {
     pub non_zero: (i64, i64),
     /// Higher goes first.
     pub priority: i32,
-    /// Host ports: protocol, address, port.
-    pub host_ports: Vec<(String, String, i32)>,
+    /// The ports it takes of its node.
+    pub host_ports: Vec<HostPort>,
     /// Terms of required node affinity, of which one must hold; `None`: any node does.
     pub required: Option<Vec<NodeTerm>>,
     /// Terms of preferred node affinity and their weights.
     pub preferred: Vec<(i64, NodeTerm)>,
-}
-
-/// One term of node affinity, all of whose requirements must hold.
-#[derive(Clone, Debug, Default)]
-pub struct NodeTerm {
-    expressions: Vec<NodeSelectorRequirement>,
-    fields: Vec<NodeSelectorRequirement>,
+    /// What it wants of the pods near it.
+    pub affinity: PodAffinity,
 }
 
 impl PodInfo {
@@ -64,26 +58,12 @@ impl PodInfo {
                 .preferred_during_scheduling_ignored_during_execution
                 .as_ref()
         });
-        let ports = spec
-            .containers
-            .iter()
-            .flat_map(|container| container.ports.iter().flatten());
-        let host_ports = ports.filter_map(|port| {
-            let number = port.host_port.filter(|number| *number > 0)?;
-            let address = port.host_ip.clone().filter(|address| !address.is_empty());
-            let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".to_owned());
-            Some((
-                protocol,
-                address.unwrap_or_else(|| "0.0.0.0".to_owned()),
-                number,
-            ))
-        });
         Self {
             key: Key::of(&*pod),
-            requests: requests(spec),
+            requests: Resources::of_pod(spec),
             non_zero: non_zero(spec),
             priority: spec.priority.unwrap_or(0),
-            host_ports: host_ports.collect(),
+            host_ports: HostPort::of_pod(spec).collect(),
             required: required.map(|required| {
                 required
                     .node_selector_terms
@@ -96,8 +76,21 @@ impl PodInfo {
                 .flatten()
                 .map(|term| (i64::from(term.weight), NodeTerm::new(&term.preference)))
                 .collect(),
+            affinity: PodAffinity::of(&pod),
             pod,
         }
+    }
+
+    /// Its labels.
+    #[must_use]
+    pub fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        self.pod.metadata.labels.as_ref()
+    }
+
+    /// Whether it is being deleted.
+    #[must_use]
+    pub fn is_terminating(&self) -> bool {
+        self.pod.metadata.deletion_timestamp.is_some()
     }
 
     /// The spec; every stored pod has one.
@@ -137,101 +130,6 @@ impl PodInfo {
     }
 }
 
-impl NodeTerm {
-    fn new(term: &NodeSelectorTerm) -> Self {
-        Self {
-            expressions: term.match_expressions.clone().unwrap_or_default(),
-            fields: term.match_fields.clone().unwrap_or_default(),
-        }
-    }
-
-    /// Whether a node fits. A term without requirements fits none.
-    #[must_use]
-    pub fn matches(&self, node: &NodeInfo) -> bool {
-        if self.expressions.is_empty() && self.fields.is_empty() {
-            return false;
-        }
-        let field = |key: &str| (key == "metadata.name").then_some(&*node.name);
-        self.expressions
-            .iter()
-            .all(|requirement| holds(requirement, node.label(&requirement.key)))
-            && self
-                .fields
-                .iter()
-                .all(|requirement| holds(requirement, field(&requirement.key)))
-    }
-}
-
-fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let is_one = |value: &str| values.iter().any(|wanted| wanted == value);
-    let numbers = || {
-        Some((
-            value?.parse::<i64>().ok()?,
-            values.first()?.parse::<i64>().ok()?,
-        ))
-    };
-    match requirement.operator.as_str() {
-        "In" => value.is_some_and(is_one),
-        "NotIn" => !value.is_some_and(is_one),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => numbers().is_some_and(|(value, bound)| value > bound),
-        "Lt" => numbers().is_some_and(|(value, bound)| value < bound),
-        _ => false,
-    }
-}
-
-fn is_sidecar(container: &Container) -> bool {
-    container.restart_policy.as_deref() == Some("Always")
-}
-
-/// What a pod takes: all its containers together, or any one init container (beside the sidecars started before it) if that
-/// is more; plus its overhead. What is set for the pod as a whole overrides the sum (KEP-2837).
-fn requests(spec: &PodSpec) -> Resources {
-    let of = |container: &Container| {
-        Resources::of(
-            container
-                .resources
-                .as_ref()
-                .and_then(|resources| resources.requests.as_ref()),
-        )
-    };
-    let mut total = Resources::default();
-    spec.containers
-        .iter()
-        .for_each(|container| total.add(&of(container)));
-    let (mut sidecars, mut largest) = (Resources::default(), Resources::default());
-    for container in spec.init_containers.iter().flatten() {
-        let mut wanted = of(container);
-        if is_sidecar(container) {
-            total.add(&wanted);
-            sidecars.add(&wanted);
-            largest.max(&sidecars);
-        } else {
-            wanted.add(&sidecars);
-            largest.max(&wanted);
-        }
-    }
-    total.max(&largest);
-    if let Some(list) = spec
-        .resources
-        .as_ref()
-        .and_then(|resources| resources.requests.as_ref())
-    {
-        let pod = Resources::of(Some(list));
-        for name in list.keys() {
-            match name.as_str() {
-                "cpu" => total.milli_cpu = pod.milli_cpu,
-                "memory" => total.memory = pod.memory,
-                _ => {}
-            }
-        }
-    }
-    total.add(&Resources::of(spec.overhead.as_ref()));
-    total
-}
-
 fn non_zero(spec: &PodSpec) -> (i64, i64) {
     let mut total = (0, 0);
     for container in &spec.containers {
@@ -252,6 +150,6 @@ fn non_zero(spec: &PodSpec) -> (i64, i64) {
             DEFAULT_MEMORY
         };
     }
-    let least = requests(spec);
+    let least = Resources::of_pod(spec);
     (total.0.max(least.milli_cpu), total.1.max(least.memory))
 }

@@ -1,5 +1,7 @@
 //! What a plugin says of a pod or a node.
 
+use std::collections::BTreeMap;
+
 /// The kinds of verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Code {
@@ -82,4 +84,18 @@ impl Status {
         plugin.clone_into(&mut self.plugin);
         self
     }
+}
+
+/// Counts reasons: `1 Insufficient cpu, 2 node(s) were unschedulable`.
+pub(crate) fn histogram<'a>(reasons: impl Iterator<Item = &'a str>) -> String {
+    let mut counts = BTreeMap::<&str, usize>::new();
+    for reason in reasons {
+        *counts.entry(reason).or_default() += 1;
+    }
+    let mut counted: Vec<String> = counts
+        .into_iter()
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
+    counted.sort();
+    counted.join(", ")
 }

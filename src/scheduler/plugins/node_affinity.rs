@@ -22,15 +22,21 @@ impl Plugin for NodeAffinity {
     }
 }
 
+/// Whether a node has what the pod's selector and required affinity ask for.
+pub(super) fn matches(pod: &PodInfo, node: &NodeInfo) -> bool {
+    let mut selector = pod.node_selector().into_iter().flatten();
+    let selected = selector.all(|(key, value)| node.label(key) == Some(value));
+    let wanted = pod.required.as_ref().is_none_or(|terms| {
+        terms
+            .iter()
+            .any(|term| term.matches(&node.name, node.labels()))
+    });
+    selected && wanted
+}
+
 impl Filter for NodeAffinity {
     fn filter(&self, _state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Status {
-        let mut selector = pod.node_selector().into_iter().flatten();
-        let selected = selector.all(|(key, value)| node.label(key) == Some(value));
-        let wanted = pod
-            .required
-            .as_ref()
-            .is_none_or(|terms| terms.iter().any(|term| term.matches(node)));
-        if selected && wanted {
+        if matches(pod, node) {
             return Status::success();
         }
         Status::unresolvable("node(s) didn't match Pod's node affinity/selector")
@@ -41,7 +47,7 @@ impl Score for NodeAffinity {
     fn score(&self, _state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> i64 {
         pod.preferred
             .iter()
-            .filter(|(_, term)| term.matches(node))
+            .filter(|(_, term)| term.matches(&node.name, node.labels()))
             .map(|(weight, _)| weight)
             .sum()
     }

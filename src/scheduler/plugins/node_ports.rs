@@ -27,7 +27,7 @@ impl Filter for NodePorts {
         let conflicts = pod
             .host_ports
             .iter()
-            .any(|wanted| taken().any(|taken| conflict(wanted, taken)));
+            .any(|wanted| taken().any(|taken| wanted.conflicts(taken)));
         if conflicts {
             return Status::unschedulable(
                 "node(s) didn't have free ports for the requested pod ports",
@@ -35,9 +35,4 @@ impl Filter for NodePorts {
         }
         Status::success()
     }
-}
-
-/// Ports conflict on the same address, or when either wants all addresses.
-fn conflict(a: &(String, String, i32), b: &(String, String, i32)) -> bool {
-    a.0 == b.0 && a.2 == b.2 && (a.1 == b.1 || a.1 == "0.0.0.0" || b.1 == "0.0.0.0")
 }

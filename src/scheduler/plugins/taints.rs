@@ -1,5 +1,7 @@
 //! TaintToleration: nodes may push pods away, hard or soft.
 
+use k8s_openapi::api::core::v1::Taint;
+
 use crate::object::taint::tolerates;
 use crate::scheduler::framework::{
     ClusterEvent, CycleState, Filter, MAX_SCORE, NodeInfo, Plugin, PodInfo, Score, Status,
@@ -22,17 +24,21 @@ impl Plugin for TaintToleration {
     }
 }
 
+/// The first taint for which the pod cannot come to the node.
+pub(super) fn untolerated<'a>(pod: &PodInfo, node: &'a NodeInfo) -> Option<&'a Taint> {
+    node.taints().iter().find(|taint| {
+        let value = taint.value.as_deref().unwrap_or_default();
+        matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute")
+            && !pod
+                .tolerations()
+                .iter()
+                .any(|toleration| tolerates(toleration, &taint.key, value, &taint.effect))
+    })
+}
+
 impl Filter for TaintToleration {
     fn filter(&self, _state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Status {
-        let untolerated = node.taints().iter().find(|taint| {
-            let value = taint.value.as_deref().unwrap_or_default();
-            matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute")
-                && !pod
-                    .tolerations()
-                    .iter()
-                    .any(|toleration| tolerates(toleration, &taint.key, value, &taint.effect))
-        });
-        match untolerated {
+        match untolerated(pod, node) {
             None => Status::success(),
             Some(taint) => {
                 let value = taint.value.as_deref().unwrap_or_default();

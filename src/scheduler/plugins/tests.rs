@@ -1,5 +1,9 @@
 //! The rules of the plugins, one table each.
 
+mod near;
+mod preempt;
+mod spread;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -9,7 +13,7 @@ use super::{
     TaintToleration,
 };
 use crate::scheduler::framework::{
-    CycleState, Filter, NodeInfo, PodInfo, PreEnqueue, Score, Snapshot,
+    CycleState, Filter, NodeInfo, PodInfo, PreEnqueue, PreFilter, PreScore, Score, Snapshot,
 };
 
 fn pod(spec: Value) -> PodInfo {
@@ -267,4 +271,67 @@ fn scores() {
     let mut affinity = [0, 5, 10];
     NodeAffinity.normalize(&CycleState::default(), &half, &mut affinity);
     assert_eq!(affinity, [0, 50, 100]);
+}
+
+/// A node of this name with these labels, four cores and room for ten pods.
+fn named(name: &str, labels: &Value) -> Value {
+    json!({
+        "metadata": {"name": name, "labels": labels},
+        "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "10"}},
+    })
+}
+
+/// A cluster of nodes and of pods on them: the node's name, and the pod's metadata and spec.
+fn cluster(nodes: &[Value], pods: &[(&str, Value)]) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for node in nodes {
+        let name = node["metadata"]["name"].as_str().unwrap();
+        let parsed = serde_json::from_value(node.clone()).unwrap();
+        snapshot.entry(name).set_node(Some(Arc::new(parsed)));
+    }
+    for (index, (node, pod)) in pods.iter().enumerate() {
+        let mut pod = whole(pod.clone());
+        if pod.key.name.is_empty() {
+            pod.key.name = format!("pod-{index}").into();
+        }
+        snapshot.entry(node).add_pod(&Arc::new(pod));
+    }
+    snapshot
+}
+
+/// A pod from its metadata and spec, in the namespace `ns` unless it says another.
+fn whole(mut pod: Value) -> PodInfo {
+    if pod["metadata"]["namespace"].is_null() {
+        pod["metadata"]["namespace"] = "ns".into();
+    }
+    if pod["spec"]["containers"].is_null() {
+        pod["spec"]["containers"] = json!([]);
+    }
+    PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap()))
+}
+
+/// The nodes that a plugin lets a pod go to, and the reasons of the others.
+fn verdicts<P: PreFilter + Filter>(plugin: &P, pod: &PodInfo, snapshot: &Snapshot) -> String {
+    let mut state = CycleState::default();
+    plugin.pre_filter(&mut state, pod, snapshot);
+    let verdicts = snapshot.nodes().iter().map(|node| {
+        let status = plugin.filter(&state, pod, node);
+        if status.is_success() {
+            node.name.to_string()
+        } else {
+            format!("{}!", node.name)
+        }
+    });
+    verdicts.collect::<Vec<_>>().join(" ")
+}
+
+/// The scores of all nodes, normalized.
+fn normalized<P: PreScore + Score>(plugin: &P, pod: &PodInfo, snapshot: &Snapshot) -> Vec<i64> {
+    let mut state = CycleState::default();
+    let nodes: Vec<&NodeInfo> = snapshot.nodes().iter().collect();
+    plugin.pre_score(&mut state, pod, &nodes, snapshot);
+    let scores = nodes.iter().map(|node| plugin.score(&state, pod, node));
+    let mut scores: Vec<i64> = scores.collect();
+    plugin.normalize(&state, pod, &mut scores);
+    scores
 }

@@ -1,0 +1,282 @@
+//! Making containers: image, environment, the container itself, and its postStart hook.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container as Spec, Node, Pod};
+use tokio::time::Instant;
+
+use super::environment::{self, Origin};
+use super::plan::{self, Failure};
+use super::stop::grace;
+use super::{Inner, full_name, hook};
+use crate::cri::{ContainerConfig, Sandbox};
+use crate::object::Resources;
+use crate::reconcile::events::EventType;
+use crate::reconcile::{Error, Key};
+
+/// A pull that failed is tried again after this, doubling up to …
+const FIRST_PULL_BACKOFF: Duration = Duration::from_secs(10);
+/// … this.
+const LONGEST_PULL_BACKOFF: Duration = Duration::from_secs(300);
+/// What lacks something is looked at again after this.
+pub(super) const RESYNC: Duration = Duration::from_secs(10);
+
+fn failure(reason: &'static str, message: impl Into<String>) -> Failure {
+    Failure {
+        reason,
+        message: message.into(),
+        times: 0,
+    }
+}
+
+impl Inner {
+    /// Starts a container; whether it failed and has to wait.
+    pub(super) async fn start_container(
+        &self,
+        key: &Key,
+        pod: &Pod,
+        sandbox: &Sandbox,
+        container: &Spec,
+    ) -> Result<bool, Error> {
+        let attempt = self.attempt(key, sandbox, container);
+        let failed = match self.make(pod, sandbox, container, attempt).await {
+            Ok(id) => {
+                // The one before the last is no longer needed for the status.
+                let old = sandbox
+                    .containers
+                    .iter()
+                    .filter(|old| old.name == container.name && old.attempt + 1 < attempt);
+                for old in old {
+                    self.runtime.remove_container(&old.id).await?;
+                }
+                self.post_start(pod, container, &id).await?
+            }
+            Err(failure) => Some(failure),
+        };
+        Ok(self.remember(key, pod, container, failed))
+    }
+
+    /// How many containers of the name there were before, in this sandbox or in one that is gone.
+    fn attempt(&self, key: &Key, sandbox: &Sandbox, container: &Spec) -> u32 {
+        if let Some(latest) = plan::newest(Some(sandbox), &container.name) {
+            return latest.attempt + 1;
+        }
+        let known = self.pods.get(key);
+        let status = known.as_ref().and_then(|pod| pod.status.as_ref());
+        let mut statuses = status.into_iter().flat_map(|status| {
+            let lists = [&status.container_statuses, &status.init_container_statuses];
+            lists.into_iter().flatten().flatten()
+        });
+        // One that was lost while it ran was counted when that was reported, and has no id any more.
+        statuses
+            .find(|status| status.name == container.name)
+            .map_or(0, |status| {
+                u32::try_from(status.restart_count).unwrap_or(0)
+                    + u32::from(status.container_id.is_some())
+            })
+    }
+
+    /// Notes how a start went; whether it failed.
+    fn remember(&self, key: &Key, pod: &Pod, container: &Spec, failed: Option<Failure>) -> bool {
+        let mut state = self.state.lock();
+        let Some(state) = state.get_mut(key) else {
+            return failed.is_some();
+        };
+        let memory = state.containers.entry(container.name.clone()).or_default();
+        let Some(failed) = failed else {
+            memory.failure = None;
+            return false;
+        };
+        let times = memory
+            .failure
+            .as_ref()
+            .map_or(1, |failure| failure.times.saturating_add(1));
+        let wait = match failed.reason {
+            "ErrImagePull" | "RunContainerError" => {
+                let doubled = 1_u32.checked_shl(times - 1).unwrap_or(u32::MAX);
+                Some(
+                    FIRST_PULL_BACKOFF
+                        .saturating_mul(doubled)
+                        .min(LONGEST_PULL_BACKOFF),
+                )
+            }
+            // The container did start: its end backs off like any other.
+            "PostStartHookError" => None,
+            _ => Some(RESYNC),
+        };
+        if let Some(wait) = wait {
+            memory.not_before = Some(Instant::now() + wait);
+            let said = match failed.reason {
+                "CreateContainerConfigError" | "RunContainerError" => &failed.message,
+                reason => reason,
+            };
+            self.event(pod, EventType::Warning, "Failed", format!("Error: {said}"));
+        }
+        memory.failure = Some(Failure { times, ..failed });
+        true
+    }
+
+    /// Says once of each container that waits to be started that it does.
+    pub(super) fn tell_waiting(&self, key: &Key, pod: &Pod, names: &[String]) {
+        let mut state = self.state.lock();
+        let Some(state) = state.get_mut(key) else {
+            return;
+        };
+        for name in names {
+            let Some(memory) = state.containers.get_mut(name) else {
+                continue;
+            };
+            if memory.told == memory.not_before {
+                continue;
+            }
+            memory.told = memory.not_before;
+            match &mut memory.failure {
+                Some(failure) if failure.reason == "ErrImagePull" => {
+                    let message = format!("Back-off pulling image {:?}", plan::image(pod, name));
+                    failure.message = format!("{message}: ErrImagePull: {}", failure.message);
+                    failure.reason = "ImagePullBackOff";
+                    self.event(pod, EventType::Normal, "BackOff", message);
+                    let error = "Error: ImagePullBackOff".to_owned();
+                    self.event(pod, EventType::Warning, "Failed", error);
+                }
+                Some(failure) if failure.reason != "PostStartHookError" => {}
+                _ => {
+                    let pod_name = full_name(pod);
+                    let message =
+                        format!("Back-off restarting failed container {name} in pod {pod_name}");
+                    self.event(pod, EventType::Warning, "BackOff", message);
+                }
+            }
+        }
+    }
+
+    async fn make(
+        &self,
+        pod: &Pod,
+        sandbox: &Sandbox,
+        container: &Spec,
+        attempt: u32,
+    ) -> Result<String, Failure> {
+        let image = self.image(pod, container).await?;
+        let known = self.nodes.get(&Key::cluster(self.spec.name.as_str()));
+        let allocatable = known
+            .as_deref()
+            .and_then(|node: &Node| node.status.as_ref()?.allocatable.as_ref());
+        let origin = Origin {
+            client: &self.client,
+            pod,
+            node: &self.spec,
+            allocatable: Resources::of(allocatable),
+            ip: &sandbox.ip,
+            services: self.services.list(),
+        };
+        let env = environment::of(&origin, container)
+            .await
+            .map_err(|why| failure("CreateContainerConfigError", why))?;
+        let expanded = |words: &Option<Vec<String>>| {
+            let words = words.iter().flatten();
+            words.map(|word| environment::expand(word, &env)).collect()
+        };
+        let config = ContainerConfig {
+            name: container.name.clone(),
+            attempt,
+            image,
+            command: expanded(&container.command),
+            args: expanded(&container.args),
+            working_dir: container.working_dir.clone().unwrap_or_default(),
+            env,
+        };
+        let id = self.runtime.start_container(&sandbox.id, config).await;
+        let id = id.map_err(|error| failure("RunContainerError", error.to_string()))?;
+        for (reason, message) in [
+            ("Created", "Container created"),
+            ("Started", "Container started"),
+        ] {
+            self.event(pod, EventType::Normal, reason, message.to_owned());
+        }
+        Ok(id)
+    }
+
+    /// Makes sure that the image is present; gives its name.
+    async fn image(&self, pod: &Pod, container: &Spec) -> Result<String, Failure> {
+        let image = container.image.clone().unwrap_or_default();
+        let policy = container
+            .image_pull_policy
+            .as_deref()
+            .unwrap_or("IfNotPresent");
+        let present = self
+            .runtime
+            .image(&image)
+            .await
+            .map_err(|error| failure("ImageInspectError", error.to_string()))?
+            .is_some();
+        let tell = |type_, reason, message| self.event(pod, type_, reason, message);
+        match (policy, present) {
+            ("Never", false) => {
+                let message =
+                    format!("Container image {image:?} is not present with pull policy of Never");
+                tell(EventType::Warning, "ErrImageNeverPull", message.clone());
+                Err(failure("ErrImageNeverPull", message))
+            }
+            ("Always", _) | (_, false) => {
+                tell(
+                    EventType::Normal,
+                    "Pulling",
+                    format!("Pulling image {image:?}"),
+                );
+                let begun = Instant::now();
+                if let Err(error) = self.runtime.pull(&image).await {
+                    let message = format!("Failed to pull image {image:?}: {error}");
+                    tell(EventType::Warning, "Failed", message);
+                    return Err(failure("ErrImagePull", error.to_string()));
+                }
+                let took = go_duration(begun.elapsed());
+                let message = format!(
+                    "Successfully pulled image {image:?} in {took} ({took} including waiting)"
+                );
+                tell(EventType::Normal, "Pulled", message);
+                Ok(image)
+            }
+            _ => {
+                let message = format!(
+                    "Container image {image:?} already present on machine and can be accessed by the pod"
+                );
+                tell(EventType::Normal, "Pulled", message);
+                Ok(image)
+            }
+        }
+    }
+
+    /// Runs the hook of a container that has just started. A container whose hook fails is ended.
+    async fn post_start(
+        &self,
+        pod: &Pod,
+        container: &Spec,
+        id: &str,
+    ) -> Result<Option<Failure>, Error> {
+        let lifecycle = container.lifecycle.as_ref();
+        let Some(hook) = lifecycle.and_then(|lifecycle| lifecycle.post_start.as_ref()) else {
+            return Ok(None);
+        };
+        let Err(error) = hook::run(&*self.runtime, pod, container, id, hook).await else {
+            return Ok(None);
+        };
+        // Its output may be secret.
+        let told = "PostStartHook failed".to_owned();
+        self.event(pod, EventType::Warning, "FailedPostStartHook", told);
+        let why = "FailedPostStartHook".to_owned();
+        self.stop_one(pod, Some(container), id, why, grace(pod), None)
+            .await?;
+        Ok(Some(failure("PostStartHookError", error)))
+    }
+}
+
+/// A duration to the millisecond, as Go writes it.
+fn go_duration(duration: Duration) -> String {
+    let millis = Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    if millis.is_zero() {
+        "0s".to_owned()
+    } else {
+        format!("{millis:?}")
+    }
+}

@@ -1,0 +1,433 @@
+//! One look at a pod: what it has and what it should have, the steps between, and the status.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Api;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use super::admit::{Rejection, admit};
+use super::plan::{self, Memory, Plan, Step};
+use super::probe::Probes;
+use super::report::debuggers;
+use super::start::RESYNC;
+use super::stop::{grace, grace_after};
+use super::{Inner, PodState, is_terminal};
+use crate::cri::{Sandbox, SandboxConfig};
+use crate::reconcile::events::EventType;
+use crate::reconcile::{Action, Error, Key};
+
+/// Steps that take longer than this are reported about before they are done.
+const PROMPT: Duration = Duration::from_millis(200);
+/// What is left of a pod of which this agent knows nothing may take this long to end.
+const ORPHAN_GRACE: Duration = Duration::from_secs(30);
+
+/// When a pod is to be looked at again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Next {
+    /// For a reason that is work under way.
+    soon: Option<Duration>,
+    /// As housekeeping.
+    later: Option<Duration>,
+}
+
+impl Next {
+    fn soon(&mut self, after: Duration) {
+        self.soon = Some(self.soon.map_or(after, |have| have.min(after)));
+    }
+
+    fn later(&mut self, after: Duration) {
+        self.later = Some(self.later.map_or(after, |have| have.min(after)));
+    }
+
+    fn action(self) -> Action {
+        match (self.soon, self.later) {
+            (Some(soon), later) => Action::After(later.map_or(soon, |later| later.min(soon))),
+            (None, Some(later)) => Action::Background(later),
+            (None, None) => Action::Done,
+        }
+    }
+}
+
+impl Inner {
+    pub(super) async fn sync(&self, key: &Key) -> Result<Action, Error> {
+        let ending = self.state.lock().get(key).map(|state| state.ending.clone());
+        if let Some(ending) = &ending {
+            // What was told before this look is seen by it.
+            let _ = ending.notified().now_or_never();
+        }
+        let pod = self.pods.get(key).filter(|pod| self.owns(pod));
+        let uid = pod.as_ref().and_then(|pod| pod.metadata.uid.clone());
+        self.clean_others(key, uid.as_deref().unwrap_or_default())
+            .await?;
+        let Some(pod) = pod else {
+            self.state.lock().remove(key);
+            return Ok(Action::Done);
+        };
+        let ending = self.adopt(key, &pod);
+        tokio::select! {
+            biased;
+            // Whatever is under way, a pull or a long farewell, is dropped: the pod is to end, or sooner.
+            () = ending.notified() => Ok(Action::After(Duration::ZERO)),
+            result = self.look(key, &pod) => result,
+        }
+    }
+
+    async fn look(&self, key: &Key, pod: &Pod) -> Result<Action, Error> {
+        if pod.metadata.deletion_timestamp.is_some() {
+            return self.terminate(key, pod).await;
+        }
+        if is_terminal(pod) || self.is_finished(key) {
+            return self.tidy(key, pod).await;
+        }
+        if let Some(Rejection { reason, message }) = self.rejection(key, pod).await? {
+            self.event(pod, EventType::Warning, &reason, message.clone());
+            self.report_rejection(pod, &reason, &message).await?;
+            return self.tidy(key, pod).await;
+        }
+        let left = self.deadline(pod);
+        if left == Some(Duration::ZERO) {
+            let message = "Pod was active on the node longer than the specified deadline";
+            self.event(
+                pod,
+                EventType::Normal,
+                "DeadlineExceeded",
+                message.to_owned(),
+            );
+            return self
+                .finish(key, pod, Some(("DeadlineExceeded", message)))
+                .await;
+        }
+        let before = self.sandbox(pod).await?;
+        let mut next = {
+            let mut steps = pin!(self.steps(key, pod));
+            tokio::select! {
+                biased;
+                next = &mut steps => next?,
+                () = sleep(PROMPT) => {
+                    // A container whose hook still runs does not count as started.
+                    self.report(key, pod, before.as_ref()).await?;
+                    steps.await?
+                }
+            }
+        };
+        let sandbox = self.sandbox(pod).await?;
+        let phase = &self.observe(key, pod, sandbox.as_ref(), false, None)["phase"];
+        let over = pod
+            .spec
+            .as_ref()
+            .is_some_and(|spec| plan::outcome(spec, sandbox.as_ref()).is_some());
+        if over || phase == "Succeeded" || phase == "Failed" {
+            return self.finish(key, pod, None).await;
+        }
+        self.report(key, pod, sandbox.as_ref()).await?;
+        if let Some(left) = left.or_else(|| self.deadline(pod)) {
+            next.later(left);
+        }
+        Ok(next.action())
+    }
+
+    /// What is left of the time that a pod may be active, from when this node took it.
+    fn deadline(&self, pod: &Pod) -> Option<Duration> {
+        let seconds = pod.spec.as_ref()?.active_deadline_seconds?;
+        let known = self.pods.get(&Key::of(pod));
+        let status = known.as_deref().unwrap_or(pod).status.as_ref();
+        let started = status.and_then(|status| status.start_time.as_ref());
+        let active = started.map_or(Duration::ZERO, |time| self.clock.since(time.0));
+        let allowed = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        Some(allowed.saturating_sub(active))
+    }
+
+    /// Takes what is known of a pod from the last agent, if this one knows nothing yet.
+    fn adopt(&self, key: &Key, pod: &Pod) -> Arc<Notify> {
+        let mut states = self.state.lock();
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        if let Some(state) = states.get(key).filter(|state| state.uid == uid) {
+            return state.ending.clone();
+        }
+        let status = pod.status.as_ref();
+        let statuses = status.into_iter().flat_map(|status| {
+            let lists = [&status.container_statuses, &status.init_container_statuses];
+            lists.into_iter().flatten().flatten()
+        });
+        let probes = statuses.map(|status| (status.name.clone(), Probes::adopted(status)));
+        let state = PodState {
+            uid,
+            admitted: status.is_some_and(|status| status.start_time.is_some()),
+            finished: false,
+            ending: Arc::default(),
+            containers: BTreeMap::new(),
+            probes: probes.collect(),
+        };
+        let ending = state.ending.clone();
+        states.insert(key.clone(), state);
+        ending
+    }
+
+    pub(super) fn memory(&self, key: &Key) -> BTreeMap<String, Memory> {
+        let states = self.state.lock();
+        states
+            .get(key)
+            .map(|state| state.containers.clone())
+            .unwrap_or_default()
+    }
+
+    /// Why a new pod may not run here. A pod that was let in stays.
+    async fn rejection(&self, key: &Key, pod: &Pod) -> Result<Option<Rejection>, Error> {
+        let admitted = |state: &PodState| state.admitted && !state.finished;
+        if self.state.lock().get(key).is_some_and(admitted) {
+            return Ok(None);
+        }
+        let others: Vec<Key> = {
+            let states = self.state.lock();
+            let others = states.iter().filter(|(_, state)| admitted(state));
+            others.map(|(key, _)| key.clone()).collect()
+        };
+        let others: Vec<Arc<Pod>> = others
+            .iter()
+            .filter_map(|key| self.pods.get(key))
+            .filter(|other| !is_terminal(other))
+            .collect();
+        let node = self.nodes.get(&Key::cluster(self.spec.name.as_str()));
+        let mut verdict = node.map(|node| admit(pod, &node, &others));
+        if !matches!(verdict, Some(Ok(()))) {
+            // The cache of nodes may be behind that of pods.
+            let nodes: Api<Node> = Api::all(self.client.clone());
+            let node = nodes.get_opt(&self.spec.name).await?;
+            verdict = node.map(|node| admit(pod, &node, &others));
+        }
+        let unknown = || Rejection {
+            reason: "InvalidNodeInfo".to_owned(),
+            message: "Kubelet cannot get node info.".to_owned(),
+        };
+        let rejection = verdict.map_or_else(|| Some(unknown()), Result::err);
+        if rejection.is_none()
+            && let Some(state) = self.state.lock().get_mut(key)
+        {
+            state.admitted = true;
+        }
+        Ok(rejection)
+    }
+
+    /// Takes steps for as long as there are some.
+    async fn steps(&self, key: &Key, pod: &Pod) -> Result<Next, Error> {
+        let Some(spec) = &pod.spec else {
+            return Ok(Next::default());
+        };
+        // Each round may make the next one possible: a sandbox its containers, an init container the next.
+        let rounds = 2 * plan::all(spec).count() + 2;
+        let mut next = Next::default();
+        for _ in 0..rounds {
+            let sandbox = self.sandbox(pod).await?;
+            let now = Instant::now();
+            if let Some(state) = self.state.lock().get_mut(key) {
+                plan::account(spec, sandbox.as_ref(), &mut state.containers, now);
+            }
+            next = Next::default();
+            self.probe(key, pod, sandbox.as_ref(), &mut next).await;
+            let Plan {
+                steps,
+                again,
+                waiting,
+            } = plan::plan(pod, sandbox.as_ref(), &self.memory(key), Instant::now());
+            self.tell_waiting(key, pod, &waiting);
+            if let Some(again) = again {
+                next.soon(again);
+            }
+            let mut failed = false;
+            let idle = steps.is_empty();
+            for step in steps {
+                failed |= self.take(key, pod, sandbox.as_ref(), step).await?;
+            }
+            if failed {
+                let memory = self.memory(key);
+                let waits = memory
+                    .values()
+                    .filter_map(|memory| plan::backoff(Some(memory), Instant::now()));
+                next.soon(waits.min().unwrap_or(Duration::ZERO).min(RESYNC));
+            }
+            if idle || failed {
+                break;
+            }
+        }
+        Ok(next)
+    }
+
+    /// The pod's sandbox.
+    pub(super) async fn sandbox(&self, pod: &Pod) -> Result<Option<Sandbox>, Error> {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let sandboxes = self.runtime.list().await?;
+        Ok(sandboxes
+            .into_iter()
+            .find(|sandbox| sandbox.config.uid == uid))
+    }
+
+    /// Removes what runs for other pods of this name, which are gone.
+    async fn clean_others(&self, key: &Key, uid: &str) -> Result<(), Error> {
+        for sandbox in self.runtime.list().await? {
+            let of_key =
+                *sandbox.config.namespace == *key.namespace && *sandbox.config.name == *key.name;
+            if of_key && sandbox.config.uid != uid {
+                let running = sandbox
+                    .containers
+                    .iter()
+                    .filter(|container| plan::is_running(container));
+                let stops = running
+                    .map(|container| self.runtime.stop_container(&container.id, ORPHAN_GRACE));
+                for stopped in join_all(stops).await {
+                    stopped?;
+                }
+                self.remove(&sandbox).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a sandbox and what is remembered of its containers.
+    async fn remove(&self, sandbox: &Sandbox) -> Result<(), Error> {
+        self.runtime.remove_sandbox(&sandbox.id).await?;
+        let mut hooked = self.hooked.lock();
+        for container in &sandbox.containers {
+            hooked.remove(&container.id);
+        }
+        Ok(())
+    }
+
+    /// Runs the probes that are due.
+    async fn probe(&self, key: &Key, pod: &Pod, sandbox: Option<&Sandbox>, next: &mut Next) {
+        let Some(spec) = &pod.spec else { return };
+        for container in plan::all(spec) {
+            let latest = plan::newest(sandbox, &container.name);
+            let Some(latest) = latest.filter(|latest| plan::is_running(latest)) else {
+                continue;
+            };
+            let known = {
+                let mut states = self.state.lock();
+                let state = states.get_mut(key);
+                state.and_then(|state| state.probes.remove(&container.name))
+            };
+            let mut probes = known.unwrap_or_default();
+            let round = probes.round(&*self.runtime, container, &latest.id).await;
+            for failure in round.failures {
+                self.event(pod, EventType::Warning, "Unhealthy", failure);
+            }
+            if let Some(again) = round.again {
+                // A pod that is not ready yet is waited for; a steady one is merely looked after.
+                if round.health.ready {
+                    next.later(again);
+                } else {
+                    next.soon(again);
+                }
+            }
+            if let Some(state) = self.state.lock().get_mut(key) {
+                state.probes.insert(container.name.clone(), probes);
+                let memory = state.containers.entry(container.name.clone()).or_default();
+                memory.health = round.health;
+            }
+        }
+    }
+
+    /// Takes one step; whether it failed and has to wait.
+    async fn take(
+        &self,
+        key: &Key,
+        pod: &Pod,
+        sandbox: Option<&Sandbox>,
+        step: Step,
+    ) -> Result<bool, Error> {
+        match step {
+            Step::Sandbox => {
+                let meta = &pod.metadata;
+                let config = SandboxConfig {
+                    namespace: meta.namespace.clone().unwrap_or_default(),
+                    name: meta.name.clone().unwrap_or_default(),
+                    uid: meta.uid.clone().unwrap_or_default(),
+                    attempt: 0,
+                    labels: meta.labels.clone().unwrap_or_default(),
+                    host_network: pod.spec.as_ref().and_then(|spec| spec.host_network)
+                        == Some(true),
+                };
+                self.runtime.run_sandbox(config).await?;
+                Ok(false)
+            }
+            Step::Start { name } => {
+                let debuggers = debuggers(pod);
+                let mut containers = pod.spec.iter().flat_map(plan::all).chain(&debuggers);
+                match (sandbox, containers.find(|container| container.name == name)) {
+                    (Some(sandbox), Some(container)) => {
+                        self.start_container(key, pod, sandbox, container).await
+                    }
+                    _ => Ok(false),
+                }
+            }
+            Step::Stop {
+                id,
+                name,
+                why,
+                failed,
+            } => {
+                let mut containers = pod.spec.iter().flat_map(plan::all);
+                let container = containers.find(|container| container.name == name);
+                let grace = grace_after(pod, container, failed);
+                self.stop_one(pod, container, &id, why, grace, None).await?;
+                if let Some(state) = self.state.lock().get_mut(key) {
+                    state.containers.entry(name).or_default().health = plan::Health::default();
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// Ends a pod that has run to its end, or failed for a reason of its own: what still runs is stopped, the last status
+    /// written, and then all is cleaned away.
+    async fn finish(
+        &self,
+        key: &Key,
+        pod: &Pod,
+        failure: Option<(&str, &str)>,
+    ) -> Result<Action, Error> {
+        let mut sandbox = self.sandbox(pod).await?;
+        if let Some(found) = &sandbox {
+            self.stop_all(pod, found, grace(pod)).await?;
+            sandbox = self.sandbox(pod).await?;
+        }
+        self.report_end(key, pod, sandbox.as_ref(), failure).await?;
+        self.tidy(key, pod).await
+    }
+
+    fn is_finished(&self, key: &Key) -> bool {
+        self.state
+            .lock()
+            .get(key)
+            .is_some_and(|state| state.finished)
+    }
+
+    /// Cleans away what is left of a pod whose last status is written.
+    async fn tidy(&self, key: &Key, pod: &Pod) -> Result<Action, Error> {
+        if let Some(state) = self.state.lock().get_mut(key) {
+            state.finished = true;
+        }
+        if let Some(sandbox) = self.sandbox(pod).await? {
+            self.stop_all(pod, &sandbox, grace(pod)).await?;
+            self.remove(&sandbox).await?;
+        }
+        Ok(Action::Done)
+    }
+
+    /// Ends a pod that is being deleted: stops its containers, writes its last status, cleans up, and lets it go.
+    async fn terminate(&self, key: &Key, pod: &Pod) -> Result<Action, Error> {
+        if is_terminal(pod) || self.is_finished(key) {
+            self.tidy(key, pod).await?;
+        } else {
+            self.finish(key, pod, None).await?;
+        }
+        self.let_go(pod).await?;
+        Ok(Action::Done)
+    }
+}

@@ -1,0 +1,219 @@
+//! The decision: which plugins are asked, how many nodes are looked at, what is said when none fits.
+
+use serde_json::json;
+
+use super::*;
+use crate::scheduler::framework::{Filter, Plugin, PreFilter, Score};
+use crate::scheduler::plugins::PrioritySort;
+
+/// Rejects, skips, panics or scores by the name of the node.
+#[derive(Debug)]
+struct Scripted {
+    pre: Code,
+    filter: fn(&str) -> Status,
+    score: fn(&str) -> i64,
+}
+
+impl Default for Scripted {
+    fn default() -> Self {
+        Self {
+            pre: Code::Success,
+            filter: |_| Status::success(),
+            score: |_| 0,
+        }
+    }
+}
+
+impl Plugin for Scripted {
+    fn name(&self) -> &'static str {
+        "Scripted"
+    }
+}
+
+impl PreFilter for Scripted {
+    fn pre_filter(&self, _: &mut CycleState, _: &PodInfo, _: &Snapshot) -> Status {
+        let reasons = vec!["told before".to_owned()];
+        Status {
+            code: self.pre,
+            reasons,
+            ..Status::default()
+        }
+    }
+}
+
+impl Filter for Scripted {
+    fn filter(&self, _: &CycleState, _: &PodInfo, node: &NodeInfo) -> Status {
+        (self.filter)(&node.name)
+    }
+}
+
+impl Score for Scripted {
+    fn score(&self, _: &CycleState, _: &PodInfo, node: &NodeInfo) -> i64 {
+        (self.score)(&node.name)
+    }
+}
+
+fn snapshot(count: usize) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for index in 0..count {
+        let node = json!({"metadata": {"name": format!("n{index}")}});
+        let node = Arc::new(serde_json::from_value(node).unwrap());
+        snapshot.entry(&format!("n{index}")).set_node(Some(node));
+    }
+    snapshot
+}
+
+fn pod() -> PodInfo {
+    let pod = json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": {"containers": []}});
+    PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap()))
+}
+
+type Make = fn() -> Scripted;
+
+fn decide(decider: &mut Decider, plugin: Make, snapshot: &Snapshot) -> String {
+    let profile = Profile::empty("test", PrioritySort)
+        .pre_filter(plugin())
+        .filter(plugin())
+        .score(plugin(), 1);
+    match decider.decide(&profile, &pod(), snapshot) {
+        Decision::Node(node, _) => node,
+        Decision::Unfit(unfit) => {
+            let rejectors: Vec<String> = unfit.rejectors.into_iter().collect();
+            format!("{} [{}]", unfit.message, rejectors.join(" "))
+        }
+        Decision::Failed(error) => format!("failed: {error}"),
+    }
+}
+
+#[test]
+fn verdicts_become_messages() {
+    let cases: [(Make, usize, &str); 7] = [
+        (
+            || Scripted {
+                score: |name| i64::from(name == "n1"),
+                ..Scripted::default()
+            },
+            3,
+            "n1",
+        ),
+        (
+            || Scripted {
+                filter: |name| {
+                    if name == "n0" {
+                        Status::unschedulable("full")
+                    } else {
+                        Status::unresolvable("wrong")
+                    }
+                },
+                ..Scripted::default()
+            },
+            3,
+            "0/3 nodes are available: 1 full, 2 wrong. [Scripted]",
+        ),
+        (
+            || Scripted {
+                pre: Code::UnschedulableAndUnresolvable,
+                ..Scripted::default()
+            },
+            2,
+            "0/2 nodes are available: told before. [Scripted]",
+        ),
+        (
+            || Scripted {
+                pre: Code::Error,
+                ..Scripted::default()
+            },
+            2,
+            "failed: told before",
+        ),
+        (
+            || Scripted {
+                pre: Code::Skip,
+                filter: |_| Status::unschedulable("full"),
+                score: |name| i64::from(name == "n1"),
+            },
+            2,
+            "n1",
+        ),
+        (
+            || Scripted {
+                filter: |_| Status::error("broken"),
+                ..Scripted::default()
+            },
+            2,
+            "failed: broken",
+        ),
+        (
+            Scripted::default,
+            0,
+            "no nodes available to schedule pods [NodeName]",
+        ),
+    ];
+    for (index, (plugin, nodes, expected)) in cases.into_iter().enumerate() {
+        let mut decider = Decider::new(Clock::seeded(1), None);
+        assert_eq!(
+            decide(&mut decider, plugin, &snapshot(nodes)),
+            expected,
+            "{index}"
+        );
+    }
+}
+
+#[test]
+fn a_panic_fails_the_pod_only() {
+    let mut decider = Decider::new(Clock::seeded(1), None);
+    let snapshot = snapshot(1);
+    let broken = || Scripted {
+        filter: |_| panic!("out of range"),
+        ..Scripted::default()
+    };
+    assert_eq!(
+        decide(&mut decider, broken, &snapshot),
+        "failed: a plugin panicked: out of range"
+    );
+    assert_eq!(decide(&mut decider, Scripted::default, &snapshot), "n0");
+}
+
+#[test]
+fn large_clusters_are_sampled_as_upstream_does() {
+    for (nodes, percentage, wanted) in [
+        (50, None, 50),
+        (99, None, 99),
+        (100, None, 100),
+        (1000, None, 420),
+        (5000, None, 500),
+        (6000, None, 300),
+        (100_000, None, 5000),
+        (5000, Some(10), 500),
+        (5000, Some(100), 5000),
+        (5000, Some(0), 500),
+    ] {
+        let decider = Decider::new(Clock::seeded(1), percentage);
+        assert_eq!(decider.wanted(nodes), wanted, "{nodes} {percentage:?}");
+    }
+}
+
+#[test]
+fn the_search_goes_round() {
+    let mut decider = Decider::new(Clock::seeded(1), Some(10));
+    let snapshot = snapshot(250);
+    // One decision sees a hundred nodes, the next one goes on from there.
+    let after_first: fn() -> Scripted = || Scripted {
+        score: |name| name.trim_start_matches('n').parse().unwrap(),
+        ..Scripted::default()
+    };
+    let seen: Vec<String> = (0..3)
+        .map(|_| decide(&mut decider, after_first, &snapshot))
+        .collect();
+    assert_eq!(seen, ["n99", "n199", "n249"]);
+}
+
+#[test]
+fn chance_decides_among_equals() {
+    let snapshot = snapshot(10);
+    let mut decider = Decider::new(Clock::seeded(1), None);
+    let chosen: BTreeSet<String> = (0..40)
+        .map(|_| decide(&mut decider, Scripted::default, &snapshot))
+        .collect();
+    assert!(chosen.len() > 5, "{chosen:?}");
+}

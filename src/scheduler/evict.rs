@@ -1,0 +1,81 @@
+//! Makes the room that a preempting pod needs: the victims are told why and asked to end, in their own time.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use serde_json::json;
+
+use super::framework::PodInfo;
+use crate::client;
+use crate::clock::Clock;
+
+/// Evicts pods for `scheduler`.
+pub(super) async fn evict(
+    client: kube::Client,
+    clock: Clock,
+    scheduler: String,
+    victims: Vec<Arc<PodInfo>>,
+) {
+    let all = victims.iter().filter(|victim| !victim.is_terminating());
+    let evictions = all.map(|victim| one(&client, &clock, &scheduler, victim));
+    for (victim, result) in victims.iter().zip(join_all(evictions).await) {
+        match result {
+            Err(error) if !client::is_not_found(&error) && !client::is_conflict(&error) => {
+                tracing::warn!(%error, pod = %victim.key, "a pod could not be preempted");
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn one(
+    client: &kube::Client,
+    clock: &Clock,
+    scheduler: &str,
+    victim: &PodInfo,
+) -> Result<(), kube::Error> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &victim.key.namespace);
+    let now = clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let uid = &victim.pod.metadata.uid;
+    let condition = json!({
+        "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+        "message": format!("{scheduler}: preempting to accommodate a higher priority pod"),
+        "lastTransitionTime": now, "observedGeneration": victim.pod.metadata.generation,
+    });
+    let patch = json!({"metadata": {"uid": uid}, "status": {"conditions": [condition]}});
+    pods.patch_status(
+        &victim.key.name,
+        &PatchParams::default(),
+        &Patch::Strategic(patch),
+    )
+    .await?;
+    let preconditions = Preconditions {
+        uid: uid.clone(),
+        resource_version: None,
+    };
+    let params = DeleteParams {
+        preconditions: Some(preconditions),
+        ..DeleteParams::default()
+    };
+    pods.delete(&victim.key.name, &params).await.map(drop)
+}
+
+/// Takes back the nomination of a pod, whose room another one takes.
+pub(super) async fn withdraw(client: kube::Client, pod: Arc<PodInfo>) {
+    let pods: Api<Pod> = Api::namespaced(client, &pod.key.namespace);
+    let patch =
+        json!({"metadata": {"uid": pod.pod.metadata.uid}, "status": {"nominatedNodeName": null}});
+    let patched = pods
+        .patch_status(
+            &pod.key.name,
+            &PatchParams::default(),
+            &Patch::Strategic(patch),
+        )
+        .await;
+    if let Err(error) = patched {
+        tracing::debug!(%error, pod = %pod.key, "a nomination was not taken back");
+    }
+}
