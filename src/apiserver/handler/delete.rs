@@ -179,7 +179,11 @@ impl Removed {
     }
 }
 
-fn check_preconditions(
+/// Whether the object is the one that the client means.
+///
+/// # Errors
+/// 409.
+pub(crate) fn check_preconditions(
     call: &Call<'_>,
     options: &DeleteOptions,
     current: &Current,

@@ -1,7 +1,8 @@
 //! `pods/eviction`: deletes a pod if its disruption budget allows it.
 use super::binding::set_condition;
+use crate::apiserver::DeleteOptions;
 use crate::apiserver::handler::call::{Call, Current, store_failure};
-use crate::apiserver::handler::delete::remove;
+use crate::apiserver::handler::delete::{check_preconditions, remove};
 use crate::apiserver::handler::{answer, body, metadata, write};
 use crate::apiserver::registry::Resource;
 use crate::apiserver::request::ResourceRequest;
@@ -9,7 +10,9 @@ use crate::apiserver::request::options::{DeleteBody, Deletion, WriteOptions};
 use crate::apiserver::response::{self, Response};
 use crate::apiserver::server::Shared;
 use crate::object::status::Cause;
-use crate::object::{Document, GroupResource, GroupVersionKind, LabelSelector, Status, condition};
+use crate::object::{
+    Document, GroupResource, GroupVersionKind, LabelSelector, Reason, Status, condition,
+};
 use crate::store::Range;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -17,6 +20,11 @@ use std::sync::Arc;
 
 /// So many evictions may wait for the budget's controller to see them.
 const MOST_DISRUPTED: usize = 2000;
+/// So often a pod that changes is looked at anew.
+const MOST_ATTEMPTS: usize = 20;
+/// After so many seconds a budget that is being looked at may be asked again.
+const BUSY_SECONDS: u32 = 10;
+const AMBIGUOUS: &str = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
 const REFUSED: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
 
 /// Evicts the pod.
@@ -37,16 +45,101 @@ pub(crate) async fn create(
     let sent = eviction.get("deleteOptions").unwrap_or(&Value::Null);
     let deletion = Deletion::check(DeleteBody::from_value(sent)?.or_dry_run(call.options.dry_run))?;
     call.options.dry_run = deletion.options.dry_run;
-    let name = request.name.as_str();
-    let Some(pod) = call.read(name).await? else {
-        return Err(call.not_found(name));
+    let outcome = evict(&mut call, &request.name, &deletion.options).await?;
+    let answer = match outcome {
+        Outcome::Evicted => answer::created(),
+        // The real server takes this for an outcome like any other.
+        Outcome::Ambiguous => json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": AMBIGUOUS, "code": 500,
+        }),
     };
-    if needs_budget(&pod.object) {
-        ask_budget(&mut call, &pod).await?;
+    Ok(response::document(StatusCode::CREATED, &answer))
+}
+
+/// What an eviction that did not fail came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Evicted,
+    /// Several budgets guard the pod, which nobody knows how to serve at once.
+    Ambiguous,
+}
+
+/// What the budgets say of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It may go.
+    Granted,
+    /// It may go as long as it is not ready; the budget's name.
+    WhileUnready(String),
+    Ambiguous,
+}
+
+/// Evicts the pod, again when it changed meanwhile, unless the client named a version.
+async fn evict(
+    call: &mut Call<'_>,
+    name: &str,
+    options: &DeleteOptions,
+) -> Result<Outcome, Status> {
+    for attempt in 1.. {
+        let Some(pod) = call.read(name).await? else {
+            return Err(call.not_found(name));
+        };
+        let mut options = options.clone();
+        let is_free = options.resource_version.is_none();
+        let mut guard = None;
+        if needs_budget(&pod.object) {
+            match ask_budget(call, &pod).await? {
+                Verdict::Granted => {}
+                Verdict::Ambiguous => return Ok(Outcome::Ambiguous),
+                Verdict::WhileUnready(budget) => guard = Some(budget),
+            }
+        }
+        // A pod that is about to become ready would then count for a budget.
+        let starts = is_free
+            && pod.object.str_at(&["status", "phase"]) == "Pending"
+            && pod.object.deletion_timestamp().is_none();
+        if starts || guard.is_some() {
+            options.resource_version = Some(pod.object.resource_version().to_owned());
+        }
+        match mark_and_remove(call, name, options).await {
+            Err(status) if status.reason == Reason::Conflict && is_free => {
+                if let Some(budget) = guard {
+                    return Err(refused(BUSY_SECONDS, processing(&budget)));
+                }
+                if !starts || attempt == MOST_ATTEMPTS {
+                    return Err(status);
+                }
+            }
+            other => return other.map(|()| Outcome::Evicted),
+        }
     }
-    mark(&mut call, name).await?;
-    remove(&mut call, name, &deletion.options).await?;
-    Ok(response::document(StatusCode::CREATED, &answer::created()))
+    Ok(Outcome::Evicted)
+}
+
+/// Says on the pod why it goes, and deletes it.
+async fn mark_and_remove(
+    call: &mut Call<'_>,
+    name: &str,
+    mut options: DeleteOptions,
+) -> Result<(), Status> {
+    let preconditions = options.clone();
+    let mut change = |call: &mut Call<'_>, current: &Current| {
+        check_preconditions(call, &preconditions, current)?;
+        let mut pod = current.object.clone();
+        let target = json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
+            "lastProbeTime": null, "lastTransitionTime": call.now,
+        });
+        set_condition(&mut pod, target);
+        Ok(pod)
+    };
+    if !options.dry_run {
+        let marked = write::direct(call, name, &mut change).await?;
+        if options.resource_version.is_some() {
+            options.resource_version = marked.revision.map(|revision| revision.to_string());
+        }
+    }
+    remove(call, name, &options).await.map(drop)
 }
 
 /// The body, in the present version or the old one, which only differs in name.
@@ -70,28 +163,24 @@ fn needs_budget(pod: &Value) -> bool {
 }
 
 /// Takes one disruption from the pod's budget, if it has one and counts for it.
-async fn ask_budget(call: &mut Call<'_>, pod: &Current) -> Result<(), Status> {
+async fn ask_budget(call: &mut Call<'_>, pod: &Current) -> Result<Verdict, Status> {
     let Some(resource) = call
         .shared
         .registry
         .get("policy", "v1", "poddisruptionbudgets")
     else {
-        return Ok(());
+        return Ok(Verdict::Granted);
     };
     let budgets = budgets(call, &resource, &pod.object).await?;
     let budget = match &budgets[..] {
-        [] => return Ok(()),
+        [] => return Ok(Verdict::Granted),
         [budget] => budget,
-        _ => {
-            return Err(Status::internal(
-                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
-            ));
-        }
+        _ => return Ok(Verdict::Ambiguous),
     };
     if !condition::is_true(pod.object.list_at(&["status", "conditions"]), "Ready")
         && spares_unready(&budget.object)
     {
-        return Ok(());
+        return Ok(Verdict::WhileUnready(budget.object.name().to_owned()));
     }
     let mut on_budget = Call::on(
         call.shared,
@@ -107,7 +196,7 @@ async fn ask_budget(call: &mut Call<'_>, pod: &Current) -> Result<(), Status> {
         &mut |call, current| take(call, &current.object, pod),
     )
     .await?;
-    Ok(())
+    Ok(Verdict::Granted)
 }
 
 async fn budgets(
@@ -158,22 +247,8 @@ fn take(call: &Call<'_>, budget: &Value, pod: &str) -> Result<Value, Status> {
             why,
         ))
     };
-    let refused = |seconds: u32, why: String| {
-        let mut status = Status::too_many_requests(REFUSED, seconds);
-        if let Some(details) = &mut status.details {
-            details.causes.push(Cause {
-                reason: "DisruptionBudget".into(),
-                message: why,
-                ..Cause::default()
-            });
-        }
-        Err(status)
-    };
     if number("observedGeneration") < budget.generation() {
-        return refused(
-            10,
-            format!("The disruption budget {name} is still being processed by the server."),
-        );
+        return Err(refused(BUSY_SECONDS, processing(name)));
     }
     let allowed = number("disruptionsAllowed");
     if allowed < 0 {
@@ -190,12 +265,12 @@ fn take(call: &Call<'_>, budget: &Value, pod: &str) -> Result<Value, Status> {
     }
     if allowed == 0 {
         let (desired, current) = (number("desiredHealthy"), number("currentHealthy"));
-        return refused(
+        return Err(refused(
             0,
             format!(
                 "The disruption budget {name} needs {desired} healthy pods and has {current} currently"
             ),
-        );
+        ));
     }
     let mut budget = budget.clone();
     budget.set_at(&["status", "disruptionsAllowed"], allowed - 1);
@@ -211,16 +286,19 @@ fn take(call: &Call<'_>, budget: &Value, pod: &str) -> Result<Value, Status> {
     Ok(budget)
 }
 
-/// Says on the pod why it goes.
-async fn mark(call: &mut Call<'_>, name: &str) -> Result<(), Status> {
-    let mut change = |call: &mut Call<'_>, current: &Current| {
-        let mut pod = current.object.clone();
-        let target = json!({
-            "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
-            "lastProbeTime": null, "lastTransitionTime": call.now,
+/// 429 with the reason for it.
+fn refused(seconds: u32, why: String) -> Status {
+    let mut status = Status::too_many_requests(REFUSED, seconds);
+    if let Some(details) = &mut status.details {
+        details.causes.push(Cause {
+            reason: "DisruptionBudget".into(),
+            message: why,
+            ..Cause::default()
         });
-        set_condition(&mut pod, target);
-        Ok(pod)
-    };
-    write::direct(call, name, &mut change).await.map(drop)
+    }
+    status
+}
+
+fn processing(budget: &str) -> String {
+    format!("The disruption budget {budget} is still being processed by the server.")
 }

@@ -23,6 +23,9 @@ mod update;
 mod volume;
 mod warnings;
 
+#[cfg(test)]
+mod tests;
+
 use serde_json::{Value, json};
 
 pub(in crate::apiserver::kinds) use self::defaults::default_spec;
