@@ -5,13 +5,20 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use homeostat::apiserver::ApiServer;
-use homeostat::store::{Error, EtcdConfig, EtcdStore, Expect, Range, Store, WatchEvent};
+use homeostat::apiserver::serve::Certificates;
+use homeostat::clock::Clock;
+use homeostat::cluster::Cluster;
+use homeostat::store::{
+    Change, Error, EtcdConfig, EtcdStore, Expect, Range, Revision, Store, WatchEvent,
+};
 use homeostat::testing::conformance;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, ListParams, ObjectMeta, PostParams, WatchParams};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams, WatchParams};
 
+use super::Temporary;
 use super::history::{History, Recorder};
-use super::process::{Etcd, empty, programs};
+use super::process::{Etcd, Network, empty, programs};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_the_contract() {
@@ -85,6 +92,82 @@ async fn errors_say_what_is_wrong() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_and_passwords_are_shown() {
+    let place = Temporary::new("tls");
+    let certificates = Certificates::generate(&Clock::system(), &["127.0.0.1"]).unwrap();
+    let (certificate, key) = certificates.server_pem();
+    let files = ["server.crt", "server.key", "ca.crt"].map(|name| place.0.join(name));
+    for (file, text) in files
+        .iter()
+        .zip([certificate, key, certificates.authority_pem()])
+    {
+        std::fs::write(file, text).unwrap();
+    }
+    let [_, (_, program)] = programs();
+    let etcd = Etcd::start_tls(&program, [&files[0], &files[1], &files[2]]);
+    let authority = certificates.authority_pem().as_bytes();
+    let (certificate, key) = certificates.client_pem("store", &[]).unwrap();
+    let shown = (certificate.as_bytes(), key.as_bytes());
+    let config = etcd.config().tls(authority, Some(shown));
+    let store = etcd.store_with(config.clone()).await;
+    store
+        .put("/a", "1".into(), Expect::Absent, None)
+        .await
+        .unwrap();
+    let short = Duration::from_secs(1);
+    let without = EtcdStore::connect(etcd.config().tls(authority, None).timeout(short)).await;
+    assert!(
+        without.is_err(),
+        "a client without a certificate was let in"
+    );
+
+    // A user of the store's own, with a password.
+    let options = etcd_client::ConnectOptions::new().with_tls(
+        etcd_client::TlsOptions::new()
+            .ca_certificate(etcd_client::Certificate::from_pem(authority))
+            .identity(etcd_client::Identity::from_pem(shown.0, shown.1)),
+    );
+    let mut admin = etcd_client::Client::connect(etcd.endpoints(), Some(options))
+        .await
+        .unwrap();
+    for user in ["root", "keeper"] {
+        admin.user_add(user, "secret", None).await.unwrap();
+        admin.role_add(user).await.unwrap();
+        let all = etcd_client::Permission::read_write("").with_all_keys();
+        admin.role_grant_permission(user, all).await.unwrap();
+        admin.user_grant_role(user, user).await.unwrap();
+    }
+    admin.auth_enable().await.unwrap();
+    let wrong = EtcdStore::connect(config.clone().user("keeper", "wrong").timeout(short)).await;
+    assert!(
+        wrong
+            .unwrap_err()
+            .to_string()
+            .contains("authentication failed")
+    );
+    let store = EtcdStore::connect(config.user("keeper", "secret"))
+        .await
+        .unwrap();
+    assert_eq!(store.get("/a").await.unwrap().unwrap().value, "1");
+    store
+        .put("/b", "2".into(), Expect::Absent, None)
+        .await
+        .unwrap();
+    let mut watch = store
+        .watch("/", store.revision().await.unwrap())
+        .await
+        .unwrap();
+    store
+        .put("/c", "3".into(), Expect::Absent, None)
+        .await
+        .unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
+    assert!(
+        matches!(told, Ok(Some(Ok(WatchEvent::Changes(changes)))) if &**changes[0].key() == "/c")
+    );
+}
+
 /// Two API servers on three members: what is written through one is seen through the other, in order.
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_share_an_etcd() {
@@ -140,13 +223,9 @@ async fn servers_share_an_etcd() {
     }
 }
 
-/// Members die, stop and come back under load: no acknowledged write is lost, no read is stale, watches have no gap.
-#[tokio::test(flavor = "multi_thread")]
-async fn members_may_die_and_stop() {
-    let [_, (_, program)] = programs();
-    let mut etcd = Etcd::start(&program, 3);
-    let first = etcd.store().await;
-    let stores: Vec<Arc<dyn Store>> = vec![Arc::new(first), Arc::new(etcd.store().await)];
+/// Clients that read and write through two stores while `faults` happens; then whether all that they saw was possible.
+async fn under_load<F: Future<Output = ()>>(stores: [EtcdStore; 2], faults: F) {
+    let stores = stores.map(|store| Arc::new(store) as Arc<dyn Store>);
     let start = stores[0].revision().await.unwrap();
     let recorder = Recorder::default();
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -162,19 +241,7 @@ async fn members_may_die_and_stop() {
             })
         })
         .collect();
-    for (round, fault) in ["kill", "stop", "kill", "stop", "kill"].iter().enumerate() {
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        let member = round % 3;
-        if *fault == "kill" {
-            etcd.kill(member);
-            tokio::time::sleep(Duration::from_millis(1500)).await;
-            etcd.run(member);
-        } else {
-            etcd.signal(member, "STOP");
-            tokio::time::sleep(Duration::from_millis(3000)).await;
-            etcd.signal(member, "CONT");
-        }
-    }
+    faults.await;
     tokio::time::sleep(Duration::from_millis(1000)).await;
     stop.send_replace(true);
     for client in clients {
@@ -182,25 +249,152 @@ async fn members_may_die_and_stop() {
     }
     let mut told = Vec::new();
     for store in &stores {
-        let newest = store.revision().await.unwrap();
-        let mut watch = store.watch("/", start).await.unwrap();
-        let mut changes = Vec::new();
-        while changes
-            .last()
-            .is_none_or(|change: &homeostat::store::Change| change.revision() < newest)
-        {
-            match tokio::time::timeout(Duration::from_secs(20), watch.next()).await {
-                Ok(Some(Ok(WatchEvent::Changes(more)))) => changes.extend(more),
-                Ok(Some(Ok(WatchEvent::Progress(_)))) => {}
-                other => panic!("{other:?}"),
-            }
-        }
-        told.push(changes);
+        told.push(changes_since(&**store, start).await);
     }
-    assert_eq!(told[0], told[1], "two stores tell two histories");
+    assert!(told[0] == told[1], "two stores tell two histories");
     let history = History::new(told.remove(0));
     let operations = recorder.operations();
     println!("{} operations", operations.len());
     assert!(operations.len() > 500);
     history.check(&operations).unwrap();
+}
+
+async fn changes_since(store: &dyn Store, start: Revision) -> Vec<Change> {
+    let newest = store.revision().await.unwrap();
+    let mut watch = store.watch("/", start).await.unwrap();
+    let mut changes = Vec::new();
+    while changes
+        .last()
+        .is_none_or(|change: &Change| change.revision() < newest)
+    {
+        match tokio::time::timeout(Duration::from_secs(20), watch.next()).await {
+            Ok(Some(Ok(WatchEvent::Changes(more)))) => {
+                // Servers that share an etcd compact it under a key of their own.
+                changes.extend(
+                    more.into_iter()
+                        .filter(|change| change.key().starts_with('/')),
+                );
+            }
+            Ok(Some(Ok(WatchEvent::Progress(_)))) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    changes
+}
+
+async fn for_millis(millis: u64) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+/// Members die, stop and come back: no acknowledged write is lost, no read is stale, watches have no gap.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_may_die_and_stop() {
+    let [_, (_, program)] = programs();
+    let mut etcd = Etcd::start(&program, 3);
+    let stores = [etcd.store().await, etcd.store().await];
+    under_load(stores, async {
+        // Whoever leads is among them.
+        for member in 0..3 {
+            for_millis(500).await;
+            etcd.kill(member);
+            for_millis(1500).await;
+            etcd.run(member);
+            for_millis(700).await;
+            etcd.signal(member, "STOP");
+            for_millis(3000).await;
+            etcd.signal(member, "CONT");
+        }
+    })
+    .await;
+}
+
+/// The same with the network: a member is cut off from all, or only from its peers.
+#[tokio::test(flavor = "multi_thread")]
+async fn networks_may_part() {
+    let [_, (_, program)] = programs();
+    let network = Network::new(3);
+    let etcd = Etcd::start_on(&program, &network);
+    let stores = [etcd.store().await, etcd.store().await];
+    under_load(stores, async {
+        for host in 0..3 {
+            for_millis(500).await;
+            network.cut(host);
+            for_millis(2500).await;
+            network.mend(host);
+            for_millis(1000).await;
+            network.isolate(host);
+            for_millis(2500).await;
+            network.join(host);
+        }
+    })
+    .await;
+}
+
+/// A cluster on three members, and a second API server beside it: a rollout that is asked for while members die arrives.
+#[tokio::test(flavor = "multi_thread")]
+async fn controllers_converge_after_failures() {
+    let [_, (_, program)] = programs();
+    let mut etcd = Etcd::start(&program, 3);
+    let cluster = Cluster::builder()
+        .server(ApiServer::builder(Arc::new(etcd.store().await)))
+        .nodes(2)
+        .start()
+        .await
+        .unwrap();
+    let other = ApiServer::builder(Arc::new(etcd.store().await))
+        .start()
+        .await
+        .unwrap();
+    let deployments = Api::<Deployment>::default_namespaced(other.client());
+    let deployment = serde_json::from_value(serde_json::json!({
+        "metadata": {"name": "web"},
+        "spec": {
+            "replicas": 2, "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i:v1"}]}},
+        },
+    }));
+    deployments
+        .create(&PostParams::default(), &deployment.unwrap())
+        .await
+        .unwrap();
+    for member in 0..3 {
+        etcd.kill(member);
+        // A write of unknown outcome fails; the user tries again.
+        let patch = serde_json::json!({"spec": {"replicas": member + 3}});
+        let asked = async {
+            while deployments
+                .patch("web", &PatchParams::default(), &Patch::Merge(&patch))
+                .await
+                .is_err()
+            {
+                for_millis(100).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), asked)
+            .await
+            .unwrap();
+        etcd.run(member);
+        for_millis(1000).await;
+    }
+    let ready = |deployment: Option<&Deployment>| {
+        deployment.is_some_and(|deployment| {
+            deployment
+                .status
+                .as_ref()
+                .and_then(|status| status.ready_replicas)
+                == Some(5)
+        })
+    };
+    let arrives = kube::runtime::wait::await_condition(deployments, "web", ready);
+    tokio::time::timeout(Duration::from_secs(60), arrives)
+        .await
+        .unwrap()
+        .unwrap();
+    let pods = Api::<Pod>::default_namespaced(cluster.client());
+    assert_eq!(
+        pods.list(&ListParams::default()).await.unwrap().items.len(),
+        5
+    );
+    cluster.stop().await;
+    other.stop().await;
 }

@@ -23,10 +23,15 @@ pub(crate) struct Etcd {
 }
 
 struct Member {
+    /// What the program is started with: nothing, or the way into a network namespace.
+    within: Vec<String>,
     arguments: Vec<String>,
     client: String,
     running: Option<Child>,
 }
+
+/// Where a member listens: address, port for its peers, port for clients.
+type Place = (String, u16, u16);
 
 fn free_ports(count: usize) -> Vec<u16> {
     let held: Vec<TcpListener> = (0..count)
@@ -37,38 +42,94 @@ fn free_ports(count: usize) -> Vec<u16> {
 }
 
 impl Etcd {
-    /// Starts a cluster of so many members.
+    /// Starts a cluster of so many members on the loopback.
     pub(crate) fn start(program: &Path, members: usize) -> Self {
-        let directory = Temporary::new("etcd");
         let ports = free_ports(members * 2);
-        let url = |port: u16| format!("http://127.0.0.1:{port}");
-        let cluster: Vec<String> = (0..members)
-            .map(|member| format!("m{member}={}", url(ports[member * 2])))
-            .collect();
-        let members = (0..members).map(|member| {
-            let (peer, client) = (url(ports[member * 2]), url(ports[member * 2 + 1]));
-            let data = directory.0.join(format!("m{member}"));
-            let arguments = [
-                ("name", format!("m{member}")),
-                ("data-dir", data.display().to_string()),
-                ("listen-peer-urls", peer.clone()),
-                ("initial-advertise-peer-urls", peer),
-                ("listen-client-urls", client.clone()),
-                ("advertise-client-urls", client.clone()),
-                ("initial-cluster", cluster.join(",")),
-                ("heartbeat-interval", "50".into()),
-                ("election-timeout", "500".into()),
-                ("log-level", "error".into()),
-            ];
-            Member {
-                arguments: arguments
-                    .iter()
-                    .map(|(name, value)| format!("--{name}={value}"))
-                    .collect(),
-                client,
-                running: None,
-            }
+        let places = ports
+            .chunks(2)
+            .map(|ports| ("127.0.0.1".to_owned(), ports[0], ports[1]));
+        Self::at(program, places.map(|place| (Vec::new(), place)).collect())
+    }
+
+    /// Starts a member that speaks TLS only, with the certificate and key in these files, and wants a certificate of its
+    /// clients that the authority in the third has signed.
+    pub(crate) fn start_tls(program: &Path, files: [&Path; 3]) -> Self {
+        let port = free_ports(1)[0];
+        let directory = Temporary::new("etcd");
+        let url = format!("https://127.0.0.1:{port}");
+        let [certificate, key, authority] = files.map(|file| file.display().to_string());
+        let arguments = [
+            format!("--data-dir={}", directory.0.join("m0").display()),
+            format!("--listen-client-urls={url}"),
+            format!("--advertise-client-urls={url}"),
+            format!("--listen-peer-urls=http://127.0.0.1:{}", free_ports(1)[0]),
+            format!("--cert-file={certificate}"),
+            format!("--key-file={key}"),
+            format!("--trusted-ca-file={authority}"),
+            "--client-cert-auth".to_owned(),
+            "--log-level=error".to_owned(),
+        ];
+        let member = Member {
+            within: Vec::new(),
+            arguments: arguments.to_vec(),
+            client: url,
+            running: None,
+        };
+        let mut etcd = Self {
+            program: program.to_owned(),
+            directory,
+            members: vec![member],
+        };
+        etcd.run(0);
+        etcd
+    }
+
+    /// Starts a member on each host of `network`.
+    pub(crate) fn start_on(program: &Path, network: &Network) -> Self {
+        let hosts = (0..network.hosts).map(|host| {
+            let within = ["ip", "netns", "exec", &network.host(host)].map(str::to_owned);
+            (within.to_vec(), (network.address(host), PEERS, 2379))
         });
+        Self::at(program, hosts.collect())
+    }
+
+    fn at(program: &Path, places: Vec<(Vec<String>, Place)>) -> Self {
+        let directory = Temporary::new("etcd");
+        let url = |address: &str, port: u16| format!("http://{address}:{port}");
+        let cluster: Vec<String> = places
+            .iter()
+            .enumerate()
+            .map(|(member, (_, (address, peers, _)))| format!("m{member}={}", url(address, *peers)))
+            .collect();
+        let members =
+            places
+                .iter()
+                .enumerate()
+                .map(|(member, (within, (address, peers, clients)))| {
+                    let (peer, client) = (url(address, *peers), url(address, *clients));
+                    let data = directory.0.join(format!("m{member}"));
+                    let arguments = [
+                        ("name", format!("m{member}")),
+                        ("data-dir", data.display().to_string()),
+                        ("listen-peer-urls", peer.clone()),
+                        ("initial-advertise-peer-urls", peer),
+                        ("listen-client-urls", client.clone()),
+                        ("advertise-client-urls", client.clone()),
+                        ("initial-cluster", cluster.join(",")),
+                        ("heartbeat-interval", "50".into()),
+                        ("election-timeout", "500".into()),
+                        ("log-level", "error".into()),
+                    ];
+                    Member {
+                        within: within.clone(),
+                        arguments: arguments
+                            .iter()
+                            .map(|(name, value)| format!("--{name}={value}"))
+                            .collect(),
+                        client,
+                        running: None,
+                    }
+                });
         let mut etcd = Self {
             program: program.to_owned(),
             members: members.collect(),
@@ -87,8 +148,17 @@ impl Etcd {
             .append(true)
             .open(self.directory.0.join("log"))
             .unwrap();
-        let child = Command::new(&self.program)
-            .args(&self.members[member].arguments)
+        let place = &self.members[member];
+        let mut command = match place.within.split_first() {
+            None => Command::new(&self.program),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.program);
+                command
+            }
+        };
+        let child = command
+            .args(&place.arguments)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn();
@@ -129,8 +199,13 @@ impl Etcd {
 
     /// A store over it, once it answers.
     pub(crate) async fn store(&self) -> EtcdStore {
+        self.store_with(self.config()).await
+    }
+
+    /// As [`Etcd::store`], by a configuration of its own.
+    pub(crate) async fn store_with(&self, config: EtcdConfig) -> EtcdStore {
         for _ in 0..100 {
-            if let Ok(store) = EtcdStore::connect(self.config()).await {
+            if let Ok(store) = EtcdStore::connect(config.clone()).await {
                 return store;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -145,6 +220,106 @@ impl Drop for Etcd {
         for member in 0..self.members.len() {
             self.kill(member);
         }
+    }
+}
+
+/// The port on which members of a [`Network`] hear each other.
+const PEERS: u16 = 2380;
+
+/// Hosts in network namespaces of their own on one bridge, which this process reaches; gone with the value.
+pub(crate) struct Network {
+    name: String,
+    number: u32,
+    hosts: usize,
+}
+
+fn run(command: &str) {
+    let mut words = command.split_whitespace();
+    let output = Command::new(words.next().unwrap()).args(words).output();
+    let output = output.unwrap_or_else(|error| panic!("{command}: {error}"));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command}: {error}");
+}
+
+impl Network {
+    pub(crate) fn new(hosts: usize) -> Self {
+        let number = std::process::id() % 200 + 20;
+        let network = Self {
+            name: format!("hs{number}"),
+            number,
+            hosts,
+        };
+        let name = &network.name;
+        run(&format!("ip link add {name} type bridge"));
+        run(&format!("ip addr add 10.231.{number}.254/24 dev {name}"));
+        run(&format!("ip link set {name} up"));
+        for host in 0..hosts {
+            let (space, address) = (network.host(host), network.address(host));
+            run(&format!("ip netns add {space}"));
+            run(&format!(
+                "ip link add {space} type veth peer name eth0 netns {space}"
+            ));
+            run(&format!("ip link set {space} master {name} up"));
+            run(&format!("ip -n {space} addr add {address}/24 dev eth0"));
+            run(&format!("ip -n {space} link set eth0 up"));
+            run(&format!("ip -n {space} link set lo up"));
+        }
+        network
+    }
+
+    fn host(&self, host: usize) -> String {
+        format!("{}h{host}", self.name)
+    }
+
+    fn address(&self, host: usize) -> String {
+        format!("10.231.{}.{}", self.number, host + 1)
+    }
+
+    /// Cuts a host off from all.
+    pub(crate) fn cut(&self, host: usize) {
+        run(&format!("ip link set {} down", self.host(host)));
+    }
+
+    /// Undoes [`Network::cut`].
+    pub(crate) fn mend(&self, host: usize) {
+        run(&format!("ip link set {} up", self.host(host)));
+    }
+
+    /// Cuts a host off from the other hosts, but not from us: a member that cannot know that it is alone.
+    pub(crate) fn isolate(&self, host: usize) {
+        let space = self.host(host);
+        run(&format!("ip netns exec {space} nft add table inet cut"));
+        for (chain, hook) in [("in", "input"), ("out", "output")] {
+            run(&format!(
+                "ip netns exec {space} nft add chain inet cut {chain} {{ type filter hook {hook} priority 0 ; }}"
+            ));
+            for port in ["sport", "dport"] {
+                run(&format!(
+                    "ip netns exec {space} nft add rule inet cut {chain} tcp {port} {PEERS} drop"
+                ));
+            }
+        }
+    }
+
+    /// Undoes [`Network::isolate`].
+    pub(crate) fn join(&self, host: usize) {
+        run(&format!(
+            "ip netns exec {} nft delete table inet cut",
+            self.host(host)
+        ));
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for host in 0..self.hosts {
+            let _ = Command::new("ip")
+                .args(["netns", "delete", &self.host(host)])
+                .status();
+        }
+        let _ = Command::new("ip")
+            .args(["link", "delete", &self.name])
+            .status();
     }
 }
 
