@@ -72,6 +72,9 @@ pub enum StartError {
     /// The range of cluster IPs is no IPv4 range of a size between /12 and /30.
     #[error("{0:?} is no IPv4 range for cluster IPs (a.b.c.d/12 to /30)")]
     ClusterIpRange(String),
+    /// There is no admission plugin of this name, or it is not built in and cannot be enabled.
+    #[error("{0:?} is no admission plugin of this server")]
+    UnknownAdmissionPlugin(String),
     /// The store could not be read, or what must be there could not be written.
     #[error("the API server cannot start: {0}")]
     Bootstrap(#[source] Status),
@@ -110,6 +113,12 @@ impl ApiServerBuilder {
     /// Leaves out the admission plugin of this name, as `--disable-admission-plugins`. Default = none is left out.
     pub fn without_admission(mut self, name: &str) -> Self {
         self.admission = self.admission.without(name);
+        self
+    }
+    /// Turns on a built-in admission plugin that is off by default, as `--enable-admission-plugins`. Default = all are on but
+    /// `OwnerReferencesPermissionEnforcement` and `ServiceAccount`, which needs a controller that makes the default accounts.
+    pub fn with_admission(mut self, name: &str) -> Self {
+        self.admission = self.admission.enable(name);
         self
     }
     /// Where cluster IPs come from. Default = `10.96.0.0/12`.
@@ -177,6 +186,9 @@ impl ApiServerBuilder {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(self) -> Result<ApiServer, StartError> {
+        if let Some(name) = self.admission.unknown() {
+            return Err(StartError::UnknownAdmissionPlugin(name.to_owned()));
+        }
         let cidr = Cidr::parse(&self.cluster_ip_range)
             .ok_or(StartError::ClusterIpRange(self.cluster_ip_range))?;
         let clock = self.clock.unwrap_or_else(Clock::system);

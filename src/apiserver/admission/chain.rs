@@ -1,22 +1,112 @@
 //! THE list of built-in plugins, and how plugins are run.
-use super::{Admission, AdmissionRequest, namespace, nodes, priority, tolerations};
+use super::{Admission, AdmissionRequest};
+use super::{
+    certificates, default_storage_class, in_use, ingress_class, limit_ranger, namespace, nodes,
+    owner_references, pod_security, priority, quota, resize, runtime_class, service_account,
+    tolerations,
+};
 use crate::object::Status;
 use serde_json::Value;
 use std::sync::Arc;
 
+/// Every plugin of Kubernetes by name, whether it is built in here or not.
+const NAMES: [&str; 41] = [
+    "AlwaysAdmit",
+    "NamespaceAutoProvision",
+    "NamespaceLifecycle",
+    "NamespaceExists",
+    "LimitPodHardAntiAffinityTopology",
+    "LimitRanger",
+    "ServiceAccount",
+    "NodeRestriction",
+    "TaintNodesByCondition",
+    "AlwaysPullImages",
+    "ImagePolicyWebhook",
+    "PodSecurity",
+    "PodNodeSelector",
+    "Priority",
+    "DefaultTolerationSeconds",
+    "PodTolerationRestriction",
+    "EventRateLimit",
+    "ExtendedResourceToleration",
+    "DefaultStorageClass",
+    "StorageObjectInUseProtection",
+    "PodGroupProtection",
+    "OwnerReferencesPermissionEnforcement",
+    "PersistentVolumeClaimResize",
+    "RuntimeClass",
+    "CertificateApproval",
+    "CertificateSigning",
+    "ClusterTrustBundleAttest",
+    "CertificateSubjectRestriction",
+    "DefaultIngressClass",
+    "DenyServiceExternalIPs",
+    "PodTopologyLabels",
+    "PodGroupWorkloadExists",
+    "NodeDeclaredFeatureValidator",
+    "JobValidation",
+    "PodResizeValidator",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionWebhook",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionWebhook",
+    "ResourceQuota",
+    "AlwaysDeny",
+];
+
+/// Those built in that run only when they are asked for. Without a controller that makes the account `default` in each
+/// namespace `ServiceAccount` would refuse every pod.
+const OFF: [&str; 2] = ["ServiceAccount", "OwnerReferencesPermissionEnforcement"];
+
+/// Those built in, in the order of kube-apiserver.
+fn builtin() -> Vec<Arc<dyn Admission>> {
+    vec![
+        Arc::new(namespace::NamespaceLifecycle),
+        Arc::new(limit_ranger::LimitRanger),
+        Arc::new(service_account::ServiceAccount),
+        Arc::new(nodes::TaintNodesByCondition),
+        Arc::new(pod_security::PodSecurity),
+        Arc::new(priority::Priority),
+        Arc::new(tolerations::DefaultTolerationSeconds),
+        Arc::new(default_storage_class::DefaultStorageClass),
+        Arc::new(in_use::StorageObjectInUseProtection),
+        Arc::new(owner_references::OwnerReferencesPermissionEnforcement),
+        Arc::new(resize::PersistentVolumeClaimResize),
+        Arc::new(runtime_class::RuntimeClass),
+        Arc::new(certificates::Approval),
+        Arc::new(certificates::Signing),
+        Arc::new(certificates::SubjectRestriction),
+        Arc::new(ingress_class::DefaultIngressClass),
+        Arc::new(quota::ResourceQuota),
+    ]
+}
+
+/// A plugin, and whether it runs.
+#[derive(Clone, Debug)]
+struct Entry {
+    plugin: Arc<dyn Admission>,
+    on: bool,
+}
+
 /// Plugins in the order in which they run.
 #[derive(Clone, Debug)]
-pub(crate) struct Chain(Vec<Arc<dyn Admission>>);
+pub(crate) struct Chain {
+    entries: Vec<Entry>,
+    /// Names that cannot be: of no plugin, or of one that is not built in.
+    unknown: Vec<String>,
+}
 
-/// The built-in plugins that are on by default, in the order of kube-apiserver.
+/// The built-in plugins, those on that are so by default.
 impl Default for Chain {
     fn default() -> Self {
-        Self(vec![
-            Arc::new(namespace::NamespaceLifecycle),
-            Arc::new(nodes::TaintNodesByCondition),
-            Arc::new(priority::Priority),
-            Arc::new(tolerations::DefaultTolerationSeconds),
-        ])
+        let entry = |plugin: Arc<dyn Admission>| Entry {
+            on: !OFF.contains(&plugin.name()),
+            plugin,
+        };
+        Self {
+            entries: builtin().into_iter().map(entry).collect(),
+            unknown: Vec::new(),
+        }
     }
 }
 
@@ -24,18 +114,52 @@ impl Chain {
     /// With `plugin` after those there are.
     #[must_use]
     pub(crate) fn with(mut self, plugin: Arc<dyn Admission>) -> Self {
-        self.0.push(plugin);
+        self.entries.push(Entry { plugin, on: true });
         self
     }
 
     /// Without the plugin of this name.
     #[must_use]
     pub(crate) fn without(mut self, name: &str) -> Self {
-        self.0.retain(|plugin| plugin.name() != name);
+        if !self.turn(name, false) && !NAMES.contains(&name) {
+            self.unknown.push(name.to_owned());
+        }
         self
     }
 
-    /// Runs the mutating hooks.
+    /// With the built-in plugin of this name, which does not run by default.
+    #[must_use]
+    pub(crate) fn enable(mut self, name: &str) -> Self {
+        if !self.turn(name, true) {
+            self.unknown.push(name.to_owned());
+        }
+        self
+    }
+
+    fn turn(&mut self, name: &str, on: bool) -> bool {
+        let mut found = false;
+        for entry in &mut self.entries {
+            if entry.plugin.name() == name {
+                entry.on = on;
+                found = true;
+            }
+        }
+        found
+    }
+
+    /// The first name that was given for no plugin.
+    pub(crate) fn unknown(&self) -> Option<&str> {
+        self.unknown.first().map(String::as_str)
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Arc<dyn Admission>> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.on)
+            .map(|entry| &entry.plugin)
+    }
+
+    /// Runs the mutating hooks, and once more when a webhook or a policy changed the object.
     ///
     /// # Errors
     /// What the first plugin that refuses says.
@@ -44,8 +168,13 @@ impl Chain {
         request: &AdmissionRequest<'_>,
         object: &mut Value,
     ) -> Result<(), Status> {
-        for plugin in &self.0 {
+        for plugin in self.running() {
             plugin.mutate(request, object).await?;
+        }
+        if request.session.begin_again() {
+            for plugin in self.running() {
+                plugin.mutate(request, object).await?;
+            }
         }
         Ok(())
     }
@@ -59,9 +188,54 @@ impl Chain {
         request: &AdmissionRequest<'_>,
         object: Option<&Value>,
     ) -> Result<(), Status> {
-        for plugin in &self.0 {
+        for plugin in self.running() {
             plugin.validate(request, object).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plugins_are_those_of_kubernetes_in_its_order() {
+        let places: Vec<usize> = builtin()
+            .iter()
+            .map(|plugin| {
+                NAMES
+                    .iter()
+                    .position(|name| *name == plugin.name())
+                    .unwrap()
+            })
+            .collect();
+        assert!(places.is_sorted());
+        assert!(OFF.iter().all(|name| NAMES.contains(name)));
+    }
+
+    #[test]
+    fn unknown_names_are_remembered() {
+        let running = |chain: &Chain| {
+            chain
+                .running()
+                .map(|plugin| plugin.name().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let chain = Chain::default()
+            .without("Priority")
+            .without("AlwaysDeny")
+            .enable("ServiceAccount");
+        assert_eq!(chain.unknown(), None);
+        assert!(!running(&chain).contains(&"Priority".to_owned()));
+        assert!(running(&chain).contains(&"ServiceAccount".to_owned()));
+        assert_eq!(
+            Chain::default().without("Prioritee").unknown(),
+            Some("Prioritee")
+        );
+        assert_eq!(
+            Chain::default().enable("AlwaysDeny").unknown(),
+            Some("AlwaysDeny")
+        );
     }
 }

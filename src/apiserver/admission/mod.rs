@@ -2,14 +2,29 @@
 //!
 //! A plugin implements [`Admission`]. Mutating hooks of all plugins run in order before the object is validated, validating hooks
 //! after. Architecture invariant: plugins see other objects through a read-only [`View`]; they write nothing.
+mod authorizer;
+mod certificates;
 mod chain;
+mod default_storage_class;
+mod in_use;
+mod ingress_class;
+mod limit_ranger;
 mod namespace;
 mod nodes;
+mod owner_references;
+mod pod_resources;
+mod pod_security;
 mod priority;
+mod quota;
+mod resize;
+mod runtime_class;
+mod service_account;
+mod session;
 mod tolerations;
 mod view;
 
 pub(crate) use self::chain::Chain;
+pub(crate) use self::session::Session;
 pub use self::view::View;
 use super::request::User;
 use crate::object::{GroupResource, GroupVersionKind, Status};
@@ -67,6 +82,8 @@ pub struct AdmissionRequest<'a> {
     pub kind: GroupVersionKind,
     /// The resource that is written.
     pub resource: GroupResource,
+    /// The version of the resource in the path of the request.
+    pub version: &'a str,
     /// The subresource that is written, `""` for the object itself.
     pub subresource: &'a str,
     /// The namespace, `""` for cluster-scoped objects.
@@ -83,6 +100,8 @@ pub struct AdmissionRequest<'a> {
     pub user: &'a UserInfo,
     /// Other objects.
     pub view: View<'a>,
+    /// What plugins leave behind.
+    pub(crate) session: &'a Session,
 }
 
 impl AdmissionRequest<'_> {
@@ -95,6 +114,20 @@ impl AdmissionRequest<'_> {
                 self.resource.group.as_str(),
                 self.resource.resource.as_str(),
             ) == (group, resource)
+    }
+
+    /// Warns the client, whatever becomes of the request.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.session.warn(text);
+    }
+
+    /// Whether the request is for `resource` of `group`, or for a subresource of it.
+    #[must_use]
+    pub fn is_for(&self, group: &str, resource: &str) -> bool {
+        (
+            self.resource.group.as_str(),
+            self.resource.resource.as_str(),
+        ) == (group, resource)
     }
 
     /// 403: `pods "x" is forbidden: why`, named as well as the request allows.
@@ -172,5 +205,7 @@ const _: () = {
     is_object::<dyn Admission>();
 };
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -1,90 +1,36 @@
 //! The built-in plugins over a small cluster.
+use super::testing::{Ask, World};
 use super::*;
-use crate::apiserver::Strategy;
-use crate::apiserver::registry::Registry;
-use crate::apiserver::registry::cacher::fake::{self, FakeStore};
-use crate::apiserver::registry::cacher::{Cacher, CacherConfig};
 use crate::object::Document;
 use serde_json::json;
-use std::sync::Arc;
-
-#[derive(Debug)]
-struct Plain;
-impl Strategy for Plain {}
-
-struct World {
-    registry: Registry,
-    cacher: Cacher,
-}
-
-fn world(classes: &[Value]) -> World {
-    let store = FakeStore::default();
-    let namespace = |name: &str, phase: &str| {
-        let document = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name }, "status": { "phase": phase } });
-        store.write(&format!("/registry/namespaces/{name}"), &document);
-    };
-    namespace("live", "Active");
-    namespace("dying", "Terminating");
-    for class in classes {
-        store.write(
-            &format!("/registry/priorityclasses/{}", class.name()),
-            class,
-        );
-    }
-    let registry = Registry::default();
-    registry.insert(fake::resource(
-        "Namespace",
-        "namespaces",
-        false,
-        Arc::new(Plain),
-    ));
-    let mut priorities = fake::resource("PriorityClass", "priorityclasses", false, Arc::new(Plain));
-    priorities.gvk.group = "scheduling.k8s.io".into();
-    priorities.storage_group = "scheduling.k8s.io".into();
-    registry.insert(priorities);
-    World {
-        registry,
-        cacher: Cacher::new(Arc::new(store), CacherConfig::default()),
-    }
-}
 
 fn class(name: &str, value: i64, default: bool) -> Value {
     json!({ "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": { "name": name }, "value": value,
         "preemptionPolicy": "Never", "globalDefault": default })
 }
 
+fn world(classes: &[Value]) -> World {
+    let objects: Vec<(&str, Value)> = classes
+        .iter()
+        .map(|class| ("priorityclasses", class.clone()))
+        .collect();
+    World::new(&objects)
+}
+
 impl World {
-    /// Runs the chain; the object as admitted.
-    async fn admit(
+    /// Runs all plugins; the object as admitted.
+    async fn run(
         &self,
         operation: Operation,
         resource: (&str, &str),
         namespace: &str,
         object: Value,
     ) -> Result<Value, Status> {
-        let (user, options, mut admitted) = (UserInfo::default(), json!({}), object.clone());
-        let name = object.name().to_owned();
-        let request = AdmissionRequest {
+        let ask = Ask {
             operation,
-            kind: GroupVersionKind::default(),
-            resource: GroupResource::new(resource.0, resource.1),
-            subresource: "",
-            namespace,
-            name: &name,
-            old: None,
-            options: &options,
-            dry_run: false,
-            user: &user,
-            view: View::new(&self.registry, &self.cacher),
+            ..Ask::create(resource.0, resource.1, namespace, object)
         };
-        let chain = Chain::default();
-        if operation == Operation::Delete {
-            chain.validate(&request, None).await?;
-        } else {
-            chain.mutate(&request, &mut admitted).await?;
-            chain.validate(&request, Some(&admitted)).await?;
-        }
-        Ok(admitted)
+        self.admit(&ask).await
     }
 }
 
@@ -140,7 +86,7 @@ async fn namespaces_must_exist_and_stay() {
         ),
     ] {
         let refused = world
-            .admit(operation, resource, namespace, object)
+            .run(operation, resource, namespace, object)
             .await
             .err();
         assert_eq!(
@@ -151,7 +97,7 @@ async fn namespaces_must_exist_and_stay() {
         );
     }
     let status = world
-        .admit(Operation::Create, maps, "dying", map())
+        .run(Operation::Create, maps, "dying", map())
         .await
         .unwrap_err();
     let cause = &status.details.unwrap().causes[0];
@@ -209,7 +155,7 @@ async fn priorities_follow_from_classes() {
     ] {
         let pod = json!({ "metadata": { "name": "p" }, "spec": spec });
         let admitted = world
-            .admit(Operation::Create, ("", "pods"), "live", pod)
+            .run(Operation::Create, ("", "pods"), "live", pod)
             .await;
         let found = admitted.map(|pod| {
             json!([
@@ -225,7 +171,7 @@ async fn priorities_follow_from_classes() {
         );
     }
     let second = defaulted
-        .admit(
+        .run(
             Operation::Create,
             ("scheduling.k8s.io", "priorityclasses"),
             "",
@@ -241,7 +187,7 @@ async fn priorities_follow_from_classes() {
         second.message
     );
     defaulted
-        .admit(
+        .run(
             Operation::Update,
             ("scheduling.k8s.io", "priorityclasses"),
             "",
@@ -286,7 +232,7 @@ async fn tolerations_and_taints_are_filled_in() {
     ] {
         let pod = json!({ "metadata": { "name": "p" }, "spec": { "tolerations": given } });
         let pod = world
-            .admit(Operation::Create, ("", "pods"), "live", pod)
+            .run(Operation::Create, ("", "pods"), "live", pod)
             .await
             .unwrap();
         assert_eq!(
@@ -295,7 +241,7 @@ async fn tolerations_and_taints_are_filled_in() {
         );
     }
     let node = world
-        .admit(
+        .run(
             Operation::Create,
             ("", "nodes"),
             "",
@@ -309,9 +255,348 @@ async fn tolerations_and_taints_are_filled_in() {
     );
     assert_eq!(
         world
-            .admit(Operation::Create, ("", "nodes"), "", node.clone())
+            .run(Operation::Create, ("", "nodes"), "", node.clone())
             .await
             .unwrap(),
         node
+    );
+}
+
+/// What the plugin says against it, or the object as it changes it.
+async fn mutated(
+    plugin: &dyn Admission,
+    objects: &[(&str, Value)],
+    ask: &Ask,
+) -> Result<Value, String> {
+    let outcome = World::new(objects).mutate(plugin, ask).await;
+    outcome.map_err(|status| status.message)
+}
+
+async fn refused(plugin: &dyn Admission, objects: &[(&str, Value)], ask: &Ask) -> String {
+    let outcome = World::new(objects).validate(plugin, ask).await;
+    outcome
+        .err()
+        .map_or_else(String::new, |status| status.message)
+}
+
+#[tokio::test(start_paused = true)]
+async fn storage_and_ingress_classes_have_defaults() {
+    let class = |name: &str, created: &str, default: bool| {
+        json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name, "creationTimestamp": created,
+            "annotations": {"storageclass.kubernetes.io/is-default-class": default.to_string()}}})
+    };
+    let classes = [
+        ("storageclasses", class("b", "2026-01-02T00:00:00Z", true)),
+        ("storageclasses", class("a", "2026-01-02T00:00:00Z", true)),
+        ("storageclasses", class("old", "2026-01-01T00:00:00Z", true)),
+        (
+            "storageclasses",
+            class("newest", "2026-01-03T00:00:00Z", false),
+        ),
+    ];
+    let claim = |spec: Value| {
+        Ask::create(
+            "",
+            "persistentvolumeclaims",
+            "live",
+            json!({"metadata": {"name": "c"}, "spec": spec}),
+        )
+    };
+    let plugin = default_storage_class::DefaultStorageClass;
+    for (spec, expected) in [
+        (json!({}), json!("a")),
+        (json!({"storageClassName": ""}), json!("")),
+        (json!({"storageClassName": "x"}), json!("x")),
+    ] {
+        let found = mutated(&plugin, &classes, &claim(spec)).await.unwrap();
+        assert_eq!(found["spec"]["storageClassName"], expected);
+    }
+    assert_eq!(
+        mutated(&plugin, &[], &claim(json!({}))).await.unwrap()["spec"],
+        json!({})
+    );
+    let ingress = json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "i",
+        "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}}});
+    let ask = Ask::create(
+        "networking.k8s.io",
+        "ingresses",
+        "live",
+        json!({"metadata": {"name": "x"}, "spec": {}}),
+    );
+    let found = mutated(
+        &ingress_class::DefaultIngressClass,
+        &[("ingressclasses", ingress)],
+        &ask,
+    )
+    .await
+    .unwrap();
+    assert_eq!(found["spec"]["ingressClassName"], "i");
+}
+
+#[tokio::test(start_paused = true)]
+async fn storage_is_protected_while_in_use() {
+    let ask = |resource: &str| {
+        Ask::create(
+            "",
+            resource,
+            "",
+            json!({"metadata": {"name": "x", "finalizers": ["a/b"]}}),
+        )
+    };
+    for (resource, expected) in [
+        (
+            "persistentvolumes",
+            json!(["a/b", "kubernetes.io/pv-protection"]),
+        ),
+        (
+            "persistentvolumeclaims",
+            json!(["a/b", "kubernetes.io/pvc-protection"]),
+        ),
+        ("configmaps", json!(["a/b"])),
+    ] {
+        let found = mutated(&in_use::StorageObjectInUseProtection, &[], &ask(resource))
+            .await
+            .unwrap();
+        assert_eq!(found["metadata"]["finalizers"], expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_grow_only_where_they_may() {
+    let class = json!({"metadata": {"name": "fast"}, "allowVolumeExpansion": true});
+    let claim = |size: &str, class: &str, phase: &str| {
+        json!({"metadata": {"name": "c"}, "status": {"phase": phase},
+        "spec": {"storageClassName": class, "resources": {"requests": {"storage": size}}}})
+    };
+    for (size, name, phase, expected) in [
+        ("2Gi", "fast", "Bound", ""),
+        ("1Gi", "fast", "Pending", ""),
+        (
+            "2Gi",
+            "fast",
+            "Pending",
+            "persistentvolumeclaims \"c\" is forbidden: Only bound persistent volume claims can be expanded",
+        ),
+        (
+            "2Gi",
+            "slow",
+            "Bound",
+            "persistentvolumeclaims \"c\" is forbidden: only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize",
+        ),
+    ] {
+        let ask = Ask::update(
+            "",
+            "persistentvolumeclaims",
+            "live",
+            claim(size, name, phase),
+            claim("1Gi", name, phase),
+        );
+        let found = refused(
+            &resize::PersistentVolumeClaimResize,
+            &[("storageclasses", class.clone())],
+            &ask,
+        )
+        .await;
+        assert_eq!(found, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn runtime_classes_give_overhead_and_scheduling() {
+    let class = json!({"metadata": {"name": "kata"}, "handler": "kata", "overhead": {"podFixed": {"cpu": "100m"}},
+        "scheduling": {"nodeSelector": {"k": "v"}, "tolerations": [{"key": "t"}]}});
+    let objects = [("runtimeclasses", class)];
+    let ask = |spec: Value| {
+        Ask::create(
+            "",
+            "pods",
+            "live",
+            json!({"metadata": {"name": "p"}, "spec": spec}),
+        )
+    };
+    let plugin = runtime_class::RuntimeClass;
+    let found = mutated(&plugin, &objects, &ask(json!({"runtimeClassName": "kata"})))
+        .await
+        .unwrap();
+    assert_eq!(
+        found["spec"],
+        json!({"runtimeClassName": "kata", "overhead": {"cpu": "100m"}, "nodeSelector": {"k": "v"}, "tolerations": [{"key": "t"}]})
+    );
+    for (spec, expected) in [
+        (
+            json!({"runtimeClassName": "no"}),
+            "pod rejected: RuntimeClass \"no\" not found",
+        ),
+        (
+            json!({"runtimeClassName": "kata", "overhead": {"cpu": "1"}}),
+            "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead",
+        ),
+        (
+            json!({"runtimeClassName": "kata", "nodeSelector": {"k": "w"}}),
+            "conflict: runtimeClass.scheduling.nodeSelector[k] = v; pod.spec.nodeSelector[k] = w",
+        ),
+    ] {
+        let why = mutated(&plugin, &objects, &ask(spec)).await.unwrap_err();
+        assert_eq!(why, format!("pods \"p\" is forbidden: {expected}"));
+    }
+    assert_eq!(
+        refused(&plugin, &objects, &ask(json!({"overhead": {"cpu": "1"}}))).await,
+        "pods \"p\" is forbidden: pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn limit_ranges_fill_in_and_bound() {
+    let range = |limits: Value| json!({"metadata": {"name": "r", "namespace": "live"}, "spec": {"limits": limits}});
+    let pod = |resources: Value| json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "resources": resources}], "initContainers": [{"name": "i", "resources": resources}]}});
+    let defaults = range(
+        json!([{"type": "Container", "default": {"cpu": "2", "memory": "1Gi"}, "defaultRequest": {"cpu": "1"}}]),
+    );
+    let ask = Ask::create("", "pods", "live", pod(json!({"limits": {"cpu": "3"}})));
+    let found = mutated(
+        &limit_ranger::LimitRanger,
+        &[("limitranges", defaults)],
+        &ask,
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        found["spec"]["containers"][0]["resources"],
+        json!({"limits": {"cpu": "3", "memory": "1Gi"}, "requests": {"cpu": "1"}})
+    );
+    assert_eq!(
+        found["metadata"]["annotations"]["kubernetes.io/limit-ranger"],
+        "LimitRanger plugin set: cpu request for container c; memory limit for container c; cpu request for init container i; memory limit for init container i"
+    );
+    let resources = json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2"}});
+    for (limit, expected) in [
+        (
+            json!({"type": "Container", "min": {"cpu": "500m"}, "max": {"cpu": "2"}}),
+            "",
+        ),
+        (
+            json!({"type": "Container", "min": {"cpu": "3"}}),
+            "minimum cpu usage per Container is 3, but request is 1",
+        ),
+        (
+            json!({"type": "Container", "min": {"memory": "1Gi"}}),
+            "minimum memory usage per Container is 1Gi.  No request is specified",
+        ),
+        (
+            json!({"type": "Container", "max": {"cpu": "1", "memory": "1Gi"}}),
+            "[maximum cpu usage per Container is 1, but limit is 2, maximum memory usage per Container is 1Gi.  No limit is specified]",
+        ),
+        (
+            json!({"type": "Container", "maxLimitRequestRatio": {"cpu": "1500m"}}),
+            "cpu max limit to request ratio per Container is 1500m, but provided ratio is 2.000000",
+        ),
+        (
+            json!({"type": "Container", "maxLimitRequestRatio": {"memory": "2"}}),
+            "memory max limit to request ratio per Container is 2, but no request is specified or request is 0",
+        ),
+        (
+            json!({"type": "Pod", "max": {"cpu": "1500m"}}),
+            "maximum cpu usage per Pod is 1500m, but limit is 2",
+        ),
+    ] {
+        let ask = Ask::create("", "pods", "live", pod(resources.clone()));
+        let found = refused(
+            &limit_ranger::LimitRanger,
+            &[("limitranges", range(json!([limit])))],
+            &ask,
+        )
+        .await;
+        let expected = if expected.is_empty() {
+            String::new()
+        } else {
+            format!("pods \"p\" is forbidden: {expected}")
+        };
+        assert_eq!(found, expected);
+    }
+    let claim =
+        json!({"metadata": {"name": "v"}, "spec": {"resources": {"requests": {"storage": "3Gi"}}}});
+    let bounds = range(
+        json!([{"type": "PersistentVolumeClaim", "min": {"storage": "1Gi"}, "max": {"storage": "2Gi"}}]),
+    );
+    let ask = Ask::create("", "persistentvolumeclaims", "live", claim);
+    assert_eq!(
+        refused(&limit_ranger::LimitRanger, &[("limitranges", bounds)], &ask).await,
+        "persistentvolumeclaims \"v\" is forbidden: maximum storage usage per PersistentVolumeClaim is 2Gi, but request is 3Gi"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_run_as_service_accounts() {
+    let account = json!({"metadata": {"name": "default", "namespace": "live"}, "imagePullSecrets": [{"name": "s"}]});
+    let objects = [("serviceaccounts", account)];
+    let ask = |pod: Value| Ask::create("", "pods", "live", pod);
+    let plugin = service_account::ServiceAccount;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c"}]}});
+    let found = mutated(&plugin, &objects, &ask(pod.clone())).await.unwrap();
+    assert_eq!(found["spec"]["serviceAccountName"], "default");
+    assert_eq!(found["spec"]["imagePullSecrets"], json!([{"name": "s"}]));
+    assert_eq!(
+        found["spec"]["containers"][0]["volumeMounts"][0]["mountPath"],
+        "/var/run/secrets/kubernetes.io/serviceaccount"
+    );
+    assert_eq!(
+        found["spec"]["volumes"][0]["projected"]["sources"]
+            .as_array()
+            .map(Vec::len),
+        Some(3)
+    );
+    let mut unmounted = pod.clone();
+    unmounted["spec"]["automountServiceAccountToken"] = json!(false);
+    assert_eq!(
+        mutated(&plugin, &objects, &ask(unmounted)).await.unwrap()["spec"].get("volumes"),
+        None
+    );
+    let mut missing = pod.clone();
+    missing["spec"]["serviceAccountName"] = json!("no");
+    assert_eq!(
+        mutated(&plugin, &objects, &ask(missing)).await.unwrap_err(),
+        "pods \"p\" is forbidden: error looking up service account live/no: serviceaccount \"no\" not found"
+    );
+    let mut mirror = pod;
+    mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+    assert_eq!(refused(&plugin, &objects, &ask(mirror.clone())).await, "");
+    mirror["spec"]["serviceAccountName"] = json!("a");
+    assert_eq!(
+        refused(&plugin, &objects, &ask(mirror)).await,
+        "pods \"p\" is forbidden: a mirror pod may not reference service accounts"
+    );
+    let limited = json!({"metadata": {"name": "default", "namespace": "live", "annotations": {"kubernetes.io/enforce-mountable-secrets": "true"}}});
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"serviceAccountName": "default", "containers": [], "volumes": [{"name": "v", "secret": {"secretName": "x"}}]}});
+    assert_eq!(
+        refused(&plugin, &[("serviceaccounts", limited)], &ask(pod)).await,
+        "pods \"p\" is forbidden: volume with secret.secretName=\"x\" is not allowed because service account default does not reference that secret"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_becomes_a_master_by_certificate() {
+    // The subject of a request with the organization system:masters, as far as it is looked at.
+    let mut der = vec![0x30, 0x20, 0x06, 0x03, 0x55, 0x04, 0x0a, 0x0c, 14];
+    der.extend_from_slice(b"system:masters");
+    let pem = format!(
+        "-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n",
+        crate::object::base64::encode(&der)
+    );
+    let csr = |signer: &str| {
+        let request = crate::object::base64::encode(pem.as_bytes());
+        let object =
+            json!({"metadata": {"name": "r"}, "spec": {"signerName": signer, "request": request}});
+        Ask::create(
+            "certificates.k8s.io",
+            "certificatesigningrequests",
+            "",
+            object,
+        )
+    };
+    let plugin = certificates::SubjectRestriction;
+    assert_eq!(refused(&plugin, &[], &csr("example.com/x")).await, "");
+    assert_eq!(
+        refused(&plugin, &[], &csr("kubernetes.io/kube-apiserver-client")).await,
+        "certificatesigningrequests.certificates.k8s.io \"r\" is forbidden: use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed"
     );
 }

@@ -1,7 +1,8 @@
 //! Other objects, for decisions.
 use crate::apiserver::registry::cacher::{Cached, Cacher, ListQuery};
 use crate::apiserver::registry::{Registry, Resource};
-use crate::object::{LabelSelector, Status};
+use crate::apiserver::server::Shared;
+use crate::object::{GroupVersion, LabelSelector, Status};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -10,11 +11,47 @@ use std::sync::Arc;
 pub struct View<'a> {
     registry: &'a Registry,
     cacher: &'a Cacher,
+    shared: Option<&'a Arc<Shared>>,
 }
 
 impl<'a> View<'a> {
+    /// Of a server.
+    pub(crate) fn of(shared: &'a Arc<Shared>) -> Self {
+        Self {
+            registry: &shared.registry,
+            cacher: &shared.cacher,
+            shared: Some(shared),
+        }
+    }
+
+    /// Of objects without a server around them.
+    #[cfg(test)]
     pub(crate) fn new(registry: &'a Registry, cacher: &'a Cacher) -> Self {
-        Self { registry, cacher }
+        Self {
+            registry,
+            cacher,
+            shared: None,
+        }
+    }
+
+    /// The server.
+    pub(crate) fn shared(&self) -> Option<&'a Arc<Shared>> {
+        self.shared
+    }
+
+    /// The served resources.
+    pub(crate) fn registry(&self) -> &'a Registry {
+        self.registry
+    }
+
+    /// The resource of a kind.
+    pub(crate) fn resource_of(&self, version: &GroupVersion, kind: &str) -> Option<Arc<Resource>> {
+        let all = self.registry.all();
+        let is = |resource: &Arc<Resource>| {
+            let gvk = &resource.gvk;
+            gvk.group == version.group && gvk.version == version.version && gvk.kind == kind
+        };
+        all.into_iter().find(is)
     }
 
     /// The object, or `None` when it or its resource does not exist. One that is known already is given as it is known, perhaps
@@ -62,6 +99,24 @@ impl<'a> View<'a> {
             .await
             .map_err(|failure| failure.status)?;
         listing.items.iter().map(|object| decode(object)).collect()
+    }
+
+    /// All objects of a resource as they are known, perhaps a moment late, without decoding them.
+    pub(crate) async fn all(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+    ) -> Result<Vec<Arc<Cached>>, Status> {
+        let Some(resource) = self.registry.get(group, version, plural) else {
+            return Ok(Vec::new());
+        };
+        let query = ListQuery {
+            resource_version: "0",
+            ..ListQuery::default()
+        };
+        let listing = self.cacher.list(&resource, &query).await;
+        Ok(listing.map_err(|failure| failure.status)?.items)
     }
 
     /// As [`View::get`], without decoding the object.

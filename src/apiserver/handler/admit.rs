@@ -1,6 +1,6 @@
 //! Where admission is asked: before an object is validated, and before it is written.
 use super::call::Call;
-use crate::apiserver::admission::{AdmissionRequest, Operation, UserInfo, View};
+use crate::apiserver::admission::{AdmissionRequest, Operation, Session, UserInfo, View};
 use crate::object::{GroupVersionKind, Status};
 use serde_json::{Value, json};
 
@@ -16,7 +16,9 @@ pub(crate) async fn mutate(
 ) -> Result<(), Status> {
     let facts = Facts::of(call, true, old);
     let request = facts.request(call, name, old);
-    call.shared.admission.mutate(&request, object).await
+    let outcome = call.shared.admission.mutate(&request, object).await;
+    facts.log();
+    outcome
 }
 
 /// Asks the plugins about what is to be written; `object` is `None` for a deletion.
@@ -31,7 +33,9 @@ pub(crate) async fn validate(
 ) -> Result<(), Status> {
     let facts = Facts::of(call, object.is_some(), old);
     let request = facts.request(call, name, old);
-    call.shared.admission.validate(&request, object).await
+    let outcome = call.shared.admission.validate(&request, object).await;
+    facts.log();
+    outcome
 }
 
 /// What an [`AdmissionRequest`] borrows.
@@ -39,6 +43,7 @@ struct Facts {
     operation: Operation,
     options: Value,
     user: UserInfo,
+    session: Session,
 }
 
 impl Facts {
@@ -58,7 +63,15 @@ impl Facts {
         Self {
             operation,
             options,
-            user: call.request.user.as_ref().into(),
+            user: UserInfo::from(&*call.request.user),
+            session: Session::new(call.warnings.clone()),
+        }
+    }
+
+    /// What plugins note for the audit log.
+    fn log(&self) {
+        for (key, value) in self.session.annotations() {
+            tracing::debug!(target: "audit", key, value, "admission");
         }
     }
 
@@ -73,6 +86,7 @@ impl Facts {
             operation: self.operation,
             kind: GroupVersionKind::new(&*gvk.group, &*gvk.version, &*gvk.kind),
             resource: call.resource.group_resource(),
+            version: &gvk.version,
             subresource: call.subresource.unwrap_or_default(),
             namespace: call.namespace,
             name,
@@ -80,7 +94,8 @@ impl Facts {
             options: &self.options,
             dry_run: call.options.dry_run,
             user: &self.user,
-            view: View::new(&call.shared.registry, &call.shared.cacher),
+            view: View::of(call.shared),
+            session: &self.session,
         }
     }
 }

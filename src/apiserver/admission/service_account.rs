@@ -1,0 +1,213 @@
+//! `ServiceAccount`: a pod runs as a service account that exists, and finds its token in each container.
+use super::{Admission, AdmissionRequest, Operation};
+use crate::object::{Document, Status};
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+const MIRROR: &str = "kubernetes.io/config.mirror";
+const LIMITS_SECRETS: &str = "kubernetes.io/enforce-mountable-secrets";
+const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+const VOLUME: &str = "kube-api-access-";
+const CONTAINERS: [(&str, &str); 2] = [
+    ("initContainers", "init container"),
+    ("containers", "container"),
+];
+
+#[derive(Debug)]
+pub(super) struct ServiceAccount;
+
+#[async_trait]
+impl Admission for ServiceAccount {
+    fn name(&self) -> &'static str {
+        "ServiceAccount"
+    }
+
+    async fn mutate(
+        &self,
+        request: &AdmissionRequest<'_>,
+        object: &mut Value,
+    ) -> Result<(), Status> {
+        if request.operation != Operation::Create
+            || !request.writes("", "pods")
+            || object.annotation(MIRROR).is_some()
+        {
+            return Ok(());
+        }
+        if object.str_at(&["spec", "serviceAccountName"]).is_empty() {
+            object.set_at(&["spec", "serviceAccountName"], "default");
+            object.set_at(&["spec", "serviceAccount"], "default");
+        }
+        let account = account(request, object).await?;
+        let mounts = object
+            .bool_at(&["spec", "automountServiceAccountToken"])
+            .or_else(|| account.bool_at(&["automountServiceAccountToken"]));
+        if mounts.unwrap_or(true) {
+            mount(request, object);
+        }
+        let secrets = account.list_at(&["imagePullSecrets"]);
+        if object.list_at(&["spec", "imagePullSecrets"]).is_empty() && !secrets.is_empty() {
+            object.set_at(&["spec", "imagePullSecrets"], secrets.to_vec());
+        }
+        Ok(())
+    }
+
+    async fn validate(
+        &self,
+        request: &AdmissionRequest<'_>,
+        object: Option<&Value>,
+    ) -> Result<(), Status> {
+        let Some(pod) = object else { return Ok(()) };
+        let adds = request.operation == Operation::Create && request.writes("", "pods");
+        let debugs = request.operation == Operation::Update
+            && request.is_for("", "pods")
+            && request.subresource == "ephemeralcontainers";
+        if !adds && !debugs {
+            return Ok(());
+        }
+        if adds && pod.annotation(MIRROR).is_some() {
+            return check_mirror(pod).map_err(|why| request.forbidden(object, why));
+        }
+        let account = account(request, pod).await?;
+        let limited = account
+            .annotation(LIMITS_SECRETS)
+            .is_some_and(|value| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"));
+        if limited {
+            return check_secrets(&account, pod).map_err(|why| request.forbidden(object, &why));
+        }
+        Ok(())
+    }
+}
+
+async fn account(request: &AdmissionRequest<'_>, pod: &Value) -> Result<Value, Status> {
+    let name = pod.str_at(&["spec", "serviceAccountName"]);
+    let found = request
+        .view
+        .get("", "v1", "serviceaccounts", request.namespace, name)
+        .await?;
+    found.ok_or_else(|| {
+        let why = format!(
+            "error looking up service account {}/{name}: serviceaccount {name:?} not found",
+            request.namespace
+        );
+        request.forbidden(Some(pod), &why)
+    })
+}
+
+/// Gives each container that has nothing at that path the token of the account.
+fn mount(request: &AdmissionRequest<'_>, pod: &mut Value) {
+    let known = pod
+        .list_at(&["spec", "volumes"])
+        .iter()
+        .map(|volume| volume.str_at(&["name"]))
+        .find(|name| name.starts_with(VOLUME))
+        .map(str::to_owned);
+    let name = known.clone().unwrap_or_else(|| volume_name(request));
+    let mut used = false;
+    for (list, _) in CONTAINERS {
+        let Some(Value::Array(containers)) = pod.at_mut(&["spec", list]) else {
+            continue;
+        };
+        for container in containers {
+            let mut mounts = container.list_at(&["volumeMounts"]).to_vec();
+            if mounts
+                .iter()
+                .any(|mount| mount.str_at(&["mountPath"]) == MOUNT_PATH)
+            {
+                continue;
+            }
+            mounts.push(json!({"name": name, "readOnly": true, "mountPath": MOUNT_PATH}));
+            container.set_at(&["volumeMounts"], mounts);
+            used = true;
+        }
+    }
+    if used && known.is_none() {
+        let mut volumes = pod.list_at(&["spec", "volumes"]).to_vec();
+        volumes.push(json!({"name": name, "projected": {"defaultMode": 420, "sources": [
+            {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
+        ]}}));
+        pod.set_at(&["spec", "volumes"], volumes);
+    }
+}
+
+fn volume_name(request: &AdmissionRequest<'_>) -> String {
+    let suffix = request
+        .view
+        .shared()
+        .map_or_else(|| "token".to_owned(), |shared| shared.clock.suffix(5));
+    format!("{VOLUME}{suffix}")
+}
+
+/// A pod that only mirrors one on its node uses nothing of the API.
+fn check_mirror(pod: &Value) -> Result<(), &'static str> {
+    if !pod.str_at(&["spec", "serviceAccountName"]).is_empty() {
+        return Err("a mirror pod may not reference service accounts");
+    }
+    let volumes = pod.list_at(&["spec", "volumes"]);
+    let environment = CONTAINERS
+        .iter()
+        .flat_map(|(list, _)| pod.list_at(&["spec", list]))
+        .flat_map(|container| container.list_at(&["env"]));
+    let secret = volumes.iter().any(|volume| volume.get("secret").is_some())
+        || !pod.list_at(&["spec", "imagePullSecrets"]).is_empty()
+        || environment
+            .into_iter()
+            .any(|variable| variable.at(&["valueFrom", "secretKeyRef"]).is_some());
+    if secret {
+        return Err("a mirror pod may not reference secrets");
+    }
+    let token = volumes
+        .iter()
+        .flat_map(|volume| volume.list_at(&["projected", "sources"]))
+        .any(|source| source.get("serviceAccountToken").is_some());
+    if token {
+        return Err("a mirror pod may not use ServiceAccountToken volume projections");
+    }
+    Ok(())
+}
+
+/// Whether a pod uses only the secrets that its account names.
+fn check_secrets(account: &Value, pod: &Value) -> Result<(), String> {
+    let names = |field: &str| -> Vec<&str> {
+        let items = account.list_at(&[field]).iter();
+        items.map(|item| item.str_at(&["name"])).collect()
+    };
+    let (mountable, who) = (names("secrets"), account.name());
+    for volume in pod.list_at(&["spec", "volumes"]) {
+        let secret = volume.str_at(&["secret", "secretName"]);
+        if volume.get("secret").is_some() && !mountable.contains(&secret) {
+            return Err(format!(
+                "volume with secret.secretName={secret:?} is not allowed because service account {who} does not reference that secret"
+            ));
+        }
+    }
+    for (list, what) in CONTAINERS {
+        for container in pod.list_at(&["spec", list]) {
+            for variable in container.list_at(&["env"]) {
+                let Some(reference) = variable.at(&["valueFrom", "secretKeyRef"]) else {
+                    continue;
+                };
+                let secret = reference.str_at(&["name"]);
+                if !mountable.contains(&secret) {
+                    return Err(format!(
+                        "{what} {} with envVar {} referencing secret.secretName={secret:?} is not allowed because service account {who} does not reference that secret",
+                        container.str_at(&["name"]),
+                        variable.str_at(&["name"])
+                    ));
+                }
+            }
+        }
+    }
+    let pullable = names("imagePullSecrets");
+    let secrets = pod.list_at(&["spec", "imagePullSecrets"]);
+    for (index, secret) in secrets.iter().enumerate() {
+        let secret = secret.str_at(&["name"]);
+        if !pullable.contains(&secret) {
+            return Err(format!(
+                "imagePullSecrets[{index}].name={secret:?} is not allowed because service account {who} does not reference that imagePullSecret"
+            ));
+        }
+    }
+    Ok(())
+}
