@@ -124,6 +124,11 @@ impl<'a> Checker<'a> {
         if let Some((_, found)) = local {
             return Some(found.clone());
         }
+        if let Some(only) = &self.environment.only {
+            let found = only.iter().find(|(known, _)| *known == name);
+            let named = TYPES.contains(&name).then_some(Type::Type);
+            return found.map(|(_, found)| found.clone()).or(named);
+        }
         Some(match name {
             "object" | "oldObject" => Type::Dyn,
             "request" => Type::named("kubernetes.AdmissionRequest"),
@@ -170,6 +175,10 @@ impl<'a> Checker<'a> {
                     }
                 }
             }
+            Type::Declared(fields) => match fields.get(field) {
+                Some(found) => found.clone(),
+                None => self.complain(Place::Field(field), format!("undefined field '{field}'")),
+            },
             Type::Named(name) => match types::field(name, field) {
                 Some(found) => found,
                 None => self.complain(Place::Field(field), format!("undefined field '{field}'")),

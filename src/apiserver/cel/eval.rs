@@ -1,5 +1,6 @@
 //! Evaluation, step by step and at a bounded cost.
 use super::check::qualified;
+use super::unordered::Lists;
 use super::value::{self, deep_size, map, optional, size, to_optional};
 use super::{PER_CALL, Program, Value, function};
 use kube::core::cel::cel::common::ast::{
@@ -74,6 +75,8 @@ pub(crate) struct Activation<'a> {
     variables: Vec<(&'a str, &'a Program)>,
     known: RefCell<BTreeMap<String, Result<Value, Failure>>>,
     authorizer: Option<&'a dyn Authorize>,
+    /// Lists whose order says nothing.
+    unordered: Lists,
     /// What all expressions together may still cost.
     left: Cell<u64>,
 }
@@ -94,8 +97,19 @@ impl<'a> Activation<'a> {
             variables: Vec::new(),
             known: RefCell::default(),
             authorizer: None,
+            unordered: Lists::default(),
             left: Cell::new(budget),
         }
+    }
+    /// With the lists among its values whose order says nothing.
+    #[must_use]
+    pub(crate) fn with_unordered(mut self, lists: Lists) -> Self {
+        self.unordered = lists;
+        self
+    }
+    /// What all expressions together may still cost.
+    pub(crate) fn left(&self) -> u64 {
+        self.left.get()
     }
     /// With a value under a name.
     #[must_use]
@@ -469,6 +483,9 @@ impl Run<'_> {
                     ) {
                         let left_size = deep_size(left, self.left);
                         self.spend(left_size.min(deep_size(right, self.left)))?;
+                    }
+                    if let Some(outcome) = self.activation.unordered.binary(name, left, right) {
+                        return Ok(outcome);
                     }
                     if let Some(outcome) = binary(name, left, right) {
                         return outcome;

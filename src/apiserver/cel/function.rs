@@ -9,6 +9,10 @@ use kube::core::cel::cel::parser::Expression;
 use kube::core::cel::cel::{Context, ExecutionError, Value};
 use std::sync::{Arc, LazyLock};
 
+/// What every text that is no quantity is told.
+const QUANTITY: &str =
+    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+
 /// The libraries. They hold no variables, so all evaluations share them.
 static LIBRARIES: LazyLock<Context<'static>> = LazyLock::new(|| Context::default().with_all());
 
@@ -210,6 +214,7 @@ fn explain(
             || "no such overload".into(),
             |one| format!("type conversion error from '{}' to '{to}'", type_name(one)),
         ),
+        ExecutionError::FunctionError { .. } if name == "quantity" => QUANTITY.into(),
         ExecutionError::FunctionError { message, .. } => message.clone(),
         ExecutionError::NoSuchKey(key) => format!("no such key: {key}"),
         ExecutionError::IndexOutOfBounds(_) => "index out of bounds".into(),

@@ -5,14 +5,17 @@
 //! for ever, objects (`Object{…}`, `JSONPatch{…}`) are built, variables are computed when they are first asked for, and errors
 //! read as those of the real server. Architecture invariant: pure.
 mod check;
+pub(crate) mod cost;
 mod eval;
 mod function;
 mod source;
 mod types;
+mod unordered;
 mod value;
 
 pub(crate) use self::eval::{Activation, Authorize, Failure, Permission};
 pub(crate) use self::types::Type;
+pub(crate) use self::unordered::{Kind as ListKind, Lists};
 pub(crate) use self::value::{from_json, to_json};
 pub(crate) use kube::core::cel::cel::Value;
 
@@ -47,6 +50,8 @@ pub(crate) struct Environment {
     pub patches: bool,
     /// `variables.<name>`; `None`: there are no variables at all.
     pub variables: Option<Vec<(String, Type)>>,
+    /// All there is, instead of any of the above: what rules of custom resources are about.
+    pub only: Option<Vec<(&'static str, Type)>>,
 }
 
 impl Environment {
@@ -95,6 +100,23 @@ impl Program {
             tree: Arc::new(tree),
         })
     }
+}
+
+impl Program {
+    /// Whether it refers to a variable.
+    pub(crate) fn mentions(&self, name: &str) -> bool {
+        self.tree.references().has_variable(name)
+    }
+}
+
+/// What a conversion function makes of a value; `None`: nothing.
+pub(crate) fn convert(function: &str, value: Value) -> Option<Value> {
+    function::call(function, None, &[value]).ok()
+}
+
+/// An optional that holds `value`, or nothing.
+pub(crate) fn optional(value: Option<Value>) -> Value {
+    value::to_optional(value)
 }
 
 fn parse(source: &str) -> Result<Expression, String> {

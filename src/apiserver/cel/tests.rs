@@ -11,6 +11,7 @@ fn environment() -> Environment {
             ("text".into(), Type::String),
             ("anything".into(), Type::Dyn),
         ]),
+        only: None,
     }
 }
 

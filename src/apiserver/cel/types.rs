@@ -1,5 +1,7 @@
 //! The types of expressions, as far as they are known before evaluation.
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// The type of an expression. Its `Display` is cel-go's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub(crate) enum Type {
     Map(Box<Self>, Box<Self>),
     /// `Object`, `JSONPatch`, `kubernetes.AdmissionRequest` …
     Named(String),
+    /// An object of a custom resource, with its fields.
+    Declared(Arc<BTreeMap<String, Self>>),
 }
 
 impl Type {
@@ -56,8 +60,10 @@ impl Type {
                 key.fits(other_key) && value.fits(other_value)
             }
             // Objects, timestamps and durations may be null.
-            (Self::Null, Self::Named(_) | Self::Timestamp | Self::Duration)
-            | (Self::Named(_) | Self::Timestamp | Self::Duration, Self::Null) => true,
+            (Self::Null, Self::Named(_) | Self::Declared(_) | Self::Timestamp | Self::Duration)
+            | (Self::Named(_) | Self::Declared(_) | Self::Timestamp | Self::Duration, Self::Null) => {
+                true
+            }
             (one, other) => one == other,
         }
     }
@@ -92,6 +98,7 @@ impl fmt::Display for Type {
             Self::List(item) => write!(f, "list({item})"),
             Self::Map(key, value) => write!(f, "map({key}, {value})"),
             Self::Named(name) => f.write_str(name),
+            Self::Declared(_) => f.write_str("object"),
         }
     }
 }

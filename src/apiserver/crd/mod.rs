@@ -5,7 +5,10 @@
 //! they may look like, `cel` their rules, `custom` how they pass between versions, `columns` their tables.
 //!
 //! Architecture invariant: pure, apart from `controller` and webhooks.
-#[path = "cel_off.rs"]
+#[cfg(feature = "cel")]
+mod cel;
+#[cfg(not(feature = "cel"))]
+#[path = "cel/off.rs"]
 mod cel;
 mod columns;
 pub(crate) mod controller;

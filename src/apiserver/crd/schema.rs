@@ -12,7 +12,6 @@ pub(crate) struct Props {
     pub nullable: bool,
     pub int_or_string: bool,
     pub embedded: bool,
-    pub preserve: bool,
     /// `""`: not said.
     pub list_type: String,
     pub map_keys: Vec<String>,
@@ -84,7 +83,6 @@ impl Props {
             nullable: flag("nullable"),
             int_or_string: flag("x-kubernetes-int-or-string"),
             embedded: flag("x-kubernetes-embedded-resource"),
-            preserve: flag("x-kubernetes-preserve-unknown-fields"),
             list_type: text("x-kubernetes-list-type").to_owned(),
             map_keys: strings(map, "x-kubernetes-list-map-keys"),
             maximum: number("maximum"),
@@ -146,13 +144,6 @@ impl Props {
             Some(Additional::Schema(schema)) => Some(schema),
             _ => None,
         }
-    }
-
-    /// The schema of the value under `name`.
-    pub(crate) fn of(&self, name: &str) -> Option<&Self> {
-        self.properties
-            .get(name)
-            .or_else(|| self.additional_schema())
     }
 
     /// Whether there are rules in it or below it.

@@ -67,6 +67,14 @@ impl CustomResource {
         }
     }
 
+    /// What is wrong with parts that an update leaves as they were.
+    fn unchanged(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+        match (&self.rules, old) {
+            (Some(rules), Some(_)) => rules.validate(&self.props, object, old, &mut Errors::new()),
+            _ => Vec::new(),
+        }
+    }
+
     /// Sets and maps have no item twice, unless they had before.
     fn lists(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
         let check = |object: &Value| {
@@ -261,7 +269,8 @@ impl Strategy for CustomResource {
         let mut added = object.finalizers();
         added.sort_unstable();
         added.dedup();
-        added
+        let mut warnings = self.unchanged(object, old);
+        let finalizers = added
             .into_iter()
             .filter(|finalizer| !before.contains(finalizer))
             .filter(|finalizer| name::qualified(finalizer).is_empty() && !finalizer.contains('/'))
@@ -269,7 +278,9 @@ impl Strategy for CustomResource {
             .map(|finalizer| {
                 format!("metadata.finalizers: {finalizer:?}: prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts with other finalizer writers")
             })
-            .collect()
+;
+        warnings.extend(finalizers);
+        warnings
     }
 
     fn deprecation(&self) -> Option<&str> {

@@ -10,6 +10,8 @@ mod structural;
 mod tests;
 mod values;
 
+pub(super) use self::extras::field_path;
+
 use super::definition::{is_true, set_condition};
 use super::value::is_known_format;
 use crate::apiserver::registry::strategy::{Context, MetadataCheck, Strategy};

@@ -7,7 +7,7 @@ mod number;
 mod tests;
 
 pub(super) use self::format::is_known as is_known_format;
-pub(super) use self::number::{Shown, unequal};
+pub(crate) use self::number::{Shown, unequal};
 use super::schema::{Additional, Props};
 use crate::object::field::{ErrorKind, Errors, Path};
 use serde_json::{Map, Value};

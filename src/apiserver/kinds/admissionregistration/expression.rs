@@ -61,6 +61,7 @@ impl Scope {
             authorizer: purpose != Use::Message,
             patches: matches!(purpose, Use::Apply | Use::Patch),
             variables: self.variables.clone(),
+            only: None,
         };
         let expected = match purpose {
             Use::Condition => vec![Type::Bool],
