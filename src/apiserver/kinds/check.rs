@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use crate::apiserver::schema::internal;
 use crate::object::field::{Errors, Path};
-use crate::object::{Document, LabelSelector, name};
+use crate::object::{Document, name};
 
 /// The number at `field` of `object` is zero or more.
 pub(super) fn not_negative(object: &Value, field: &str, path: &Path, errors: &mut Errors) {
@@ -119,45 +120,6 @@ pub(super) fn label_selector(selector: &Value, path: &Path, errors: &mut Errors)
     }
 }
 
-/// The selector of a workload: there, not empty, valid, and matching its template's labels.
-pub(super) fn workload_selector(spec: &Value, path: &Path, errors: &mut Errors) {
-    let selector = spec.get("selector").filter(|selector| !selector.is_null());
-    let at = || path.child("selector");
-    let mut parsed = LabelSelector::default();
-    match selector {
-        None => errors.required(at(), ""),
-        Some(selector) => {
-            label_selector(selector, &at(), errors);
-            match LabelSelector::from_value(selector) {
-                Err(_) => errors.invalid(at(), selector.clone(), "invalid label selector"),
-                Ok(selector) if selector.is_empty() => {
-                    errors.invalid(
-                        at(),
-                        serde_json::json!({}),
-                        "empty selector is invalid for deployment",
-                    );
-                    return;
-                }
-                Ok(selector) => parsed = selector,
-            }
-        }
-    }
-    let labels = spec.at(&["template", "metadata", "labels"]);
-    let label = |key: &str| {
-        labels
-            .and_then(|labels| labels.get(key))
-            .and_then(Value::as_str)
-    };
-    if parsed.is_empty() || !parsed.matches_with(label) {
-        let shown = labels.cloned().unwrap_or(Value::Null);
-        errors.invalid(
-            path.child("template").child("metadata").child("labels"),
-            shown,
-            "`selector` does not match template `labels`",
-        );
-    }
-}
-
 /// `field` must stay as it is.
 pub(super) fn immutable(new: &Value, old: &Value, field: &str, path: &Path, errors: &mut Errors) {
     let (new, old) = (
@@ -167,6 +129,152 @@ pub(super) fn immutable(new: &Value, old: &Value, field: &str, path: &Path, erro
     if new != old {
         errors.invalid(path.child(field), new.clone(), "field is immutable");
     }
+}
+
+/// As [`immutable`], for a field that holds a struct of this definition.
+pub(super) fn immutable_struct(
+    new: &Value,
+    old: &Value,
+    field: &str,
+    definition: &str,
+    path: &Path,
+    errors: &mut Errors,
+) {
+    let value = |object: &Value| {
+        let value = object.get(field).filter(|value| !value.is_null());
+        value.cloned().unwrap_or(Value::Null)
+    };
+    let (new, old) = (value(new), value(old));
+    if new != old {
+        let at = path.child(field);
+        invalid_struct(&new, definition, at, "field is immutable", errors);
+    }
+}
+
+/// `value`, a struct of this definition, is invalid; it is shown as the real server's own type.
+pub(super) fn invalid_struct(
+    value: &Value,
+    definition: &str,
+    path: Path,
+    why: &str,
+    errors: &mut Errors,
+) {
+    if value.is_null() {
+        errors.invalid(path, Value::Null, why);
+    } else {
+        errors.invalid_text(path, &internal::text(definition, value), why);
+    }
+}
+
+/// The counter at `field` may not become smaller than it was.
+pub(super) fn not_decremented(
+    new: &Value,
+    old: &Value,
+    field: &str,
+    path: &Path,
+    errors: &mut Errors,
+) {
+    let (now, before) = (new.i64_at(&[field]), old.i64_at(&[field]));
+    if before.is_some_and(|before| now.is_none_or(|now| now < before)) {
+        errors.invalid(path.child(field), now.unwrap_or(0), "cannot be decremented");
+    }
+}
+
+/// The number at `field` is at most the one at `most`, which the message calls `name`.
+pub(super) fn at_most(
+    status: &Value,
+    field: &str,
+    most: &str,
+    name: &str,
+    path: &Path,
+    errors: &mut Errors,
+) {
+    let number = |field: &str| status.i64_at(&[field]).unwrap_or(0);
+    if number(field) > number(most) {
+        let why = format!("cannot be greater than {name}");
+        errors.invalid(path.child(field), number(field), &why);
+    }
+}
+
+/// `metav1.Condition`s.
+pub(super) fn conditions(conditions: &[Value], path: &Path, errors: &mut Errors) {
+    let mut seen: Vec<&str> = Vec::new();
+    for (index, condition) in conditions.iter().enumerate() {
+        let at = path.index(index);
+        let (kind, reason) = (condition.str_at(&["type"]), condition.str_at(&["reason"]));
+        if seen.contains(&kind) {
+            errors.duplicate(at.child("type"), kind);
+        }
+        seen.push(kind);
+        problems(kind, name::qualified(kind), &at.child("type"), errors);
+        let status = condition.str_at(&["status"]);
+        if !CONDITION_STATUSES.contains(&status) {
+            errors.not_supported(at.child("status"), status, &CONDITION_STATUSES);
+        }
+        if let Some(generation) = condition
+            .i64_at(&["observedGeneration"])
+            .filter(|generation| *generation < 0)
+        {
+            let why = "must be greater than or equal to zero";
+            errors.invalid(at.child("observedGeneration"), generation, why);
+        }
+        if condition.str_at(&["lastTransitionTime"]).is_empty() {
+            errors.required(at.child("lastTransitionTime"), "must be set");
+        }
+        if reason.is_empty() {
+            errors.required(at.child("reason"), "must be set");
+        } else if !is_condition_reason(reason) {
+            errors.invalid(at.child("reason"), reason, CONDITION_REASON);
+        }
+        if reason.len() > 1024 {
+            errors.too_long(at.child("reason"), 1024);
+        }
+        if condition.str_at(&["message"]).len() > 32 << 10 {
+            errors.too_long(at.child("message"), 32 << 10);
+        }
+    }
+}
+
+const CONDITION_STATUSES: [&str; 3] = ["False", "True", "Unknown"];
+const CONDITION_REASON: &str = "a condition reason must start with alphabetic character, optionally followed by a string of \
+                                alphanumeric characters or '_,:', and must end with an alphanumeric character or '_' (e.g. \
+                                'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used \
+                                for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')";
+
+fn is_condition_reason(reason: &str) -> bool {
+    let bytes = reason.as_bytes();
+    let end = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.last().is_some_and(end)
+        && bytes
+            .iter()
+            .all(|byte| end(byte) || matches!(byte, b',' | b':'))
+}
+
+/// The number that a percentage stands for, or the number itself.
+pub(super) fn int_or_percent_value(value: &Value) -> i64 {
+    match value {
+        Value::String(text) => percent(text).unwrap_or_else(|| text.parse().unwrap_or(0)),
+        other => other.as_i64().unwrap_or(0),
+    }
+}
+
+/// A percentage is at most 100%.
+pub(super) fn at_most_all(value: &Value, path: &Path, errors: &mut Errors) {
+    if value
+        .as_str()
+        .and_then(percent)
+        .is_some_and(|percent| percent > 100)
+    {
+        let why = "must not be greater than 100%";
+        errors.invalid(path.clone(), value.clone(), why);
+    }
+}
+
+fn percent(text: &str) -> Option<i64> {
+    let digits = text.strip_suffix('%')?;
+    (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| digits.parse().unwrap_or(i64::MAX))
 }
 
 /// A number or a percentage, zero or more.
@@ -180,8 +288,7 @@ pub(super) fn int_or_percent(value: &Value, path: &Path, errors: &mut Errors) {
             );
         }
         Value::String(text) => {
-            let digits = text.strip_suffix('%').unwrap_or_default();
-            if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            if percent(text).is_none() {
                 errors.invalid(
                     path.clone(),
                     text.as_str(),

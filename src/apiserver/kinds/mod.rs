@@ -4,16 +4,25 @@
 
 mod admissionregistration;
 mod apps;
+mod autoscaling;
+mod batch;
 mod certificates;
 mod check;
+mod coordination;
 mod core;
+mod events;
+mod flowcontrol;
 mod generic;
-mod lease;
 pub(crate) mod meta;
 pub(crate) mod names;
+mod node;
+mod policy;
 mod rbac;
+mod resource;
+mod scheduling;
 mod table;
 pub(crate) mod webhook_config;
+mod workload;
 
 use std::sync::Arc;
 
@@ -36,12 +45,8 @@ fn strategy(group: &str, plural: &str, has_status: bool) -> Arc<dyn Strategy> {
         ("", "configmaps") => Arc::new(core::ConfigMap),
         ("", "secrets") => Arc::new(core::Secret),
         ("", "services") => Arc::new(core::Service),
-        ("" | "events.k8s.io", "events") => Arc::new(core::Event),
         ("admissionregistration.k8s.io", _) => admission(plural, has_status),
-        ("apps", "deployments") => Arc::new(apps::Deployment),
-        ("apps", "replicasets") => Arc::new(apps::ReplicaSet),
         ("apiextensions.k8s.io", "customresourcedefinitions") => Arc::new(CustomResourceDefinition),
-        ("coordination.k8s.io", "leases") => Arc::new(lease::Lease),
         ("rbac.authorization.k8s.io", "roles" | "clusterroles") => Arc::new(rbac::Role {
             namespaced: plural == "roles",
         }),
@@ -51,6 +56,31 @@ fn strategy(group: &str, plural: &str, has_status: bool) -> Arc<dyn Strategy> {
         ("certificates.k8s.io", "certificatesigningrequests") => {
             Arc::new(certificates::SigningRequest)
         }
+        ("", "replicationcontrollers") => Arc::new(core::ReplicationController),
+        ("", "events") => Arc::new(events::Event::Core),
+        ("events.k8s.io", "events") => Arc::new(events::Event::Events),
+        ("apps", "deployments") => Arc::new(apps::Deployment),
+        ("apps", "replicasets") => Arc::new(apps::ReplicaSet),
+        ("apps", "statefulsets") => Arc::new(apps::StatefulSet),
+        ("apps", "daemonsets") => Arc::new(apps::DaemonSet),
+        ("apps", "controllerrevisions") => Arc::new(apps::ControllerRevision),
+        ("batch", "jobs") => Arc::new(batch::Job),
+        ("batch", "cronjobs") => Arc::new(batch::CronJob),
+        ("autoscaling", "horizontalpodautoscalers") => {
+            Arc::new(autoscaling::HorizontalPodAutoscaler)
+        }
+        ("policy", "poddisruptionbudgets") => Arc::new(policy::PodDisruptionBudget),
+        ("scheduling.k8s.io", "priorityclasses") => Arc::new(scheduling::PriorityClass),
+        ("node.k8s.io", "runtimeclasses") => Arc::new(node::RuntimeClass),
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => Arc::new(flowcontrol::FlowSchema),
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => {
+            Arc::new(flowcontrol::PriorityLevelConfiguration)
+        }
+        ("resource.k8s.io", "deviceclasses") => Arc::new(resource::DeviceClass),
+        ("resource.k8s.io", "resourceclaims") => Arc::new(resource::ResourceClaim),
+        ("resource.k8s.io", "resourceclaimtemplates") => Arc::new(resource::ResourceClaimTemplate),
+        ("resource.k8s.io", "resourceslices") => Arc::new(resource::ResourceSlice),
+        ("coordination.k8s.io", "leases") => Arc::new(coordination::Lease),
         _ => Arc::new(Generic::of(group, plural, has_status)),
     }
 }

@@ -6,7 +6,8 @@ use super::types::{Field, Node, Presence, Scalar, Struct, Type};
 use super::{gojson, table};
 use serde_json::Value;
 
-/// Structs whose fields the real server keeps in another order, or elsewhere: `^` marks a field of the struct around it.
+/// Structs whose fields the real server keeps in another order, under other names (`json=Go`) or elsewhere (`^` marks a field of
+/// the struct around it), or of which it does not have all.
 const LAYOUTS: &[(&str, &[&str])] = &[
     (
         "v1.PodSpec",
@@ -134,6 +135,39 @@ const LAYOUTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "v1.DeviceAttribute",
+        &[
+            "int=IntValue",
+            "bool=BoolValue",
+            "string=StringValue",
+            "version=VersionValue",
+        ],
+    ),
+    (
+        "v1.DeviceSubRequest",
+        &[
+            "name",
+            "deviceClassName",
+            "selectors",
+            "allocationMode",
+            "count",
+            "tolerations",
+            "capacity",
+        ],
+    ),
+    (
+        "v1.ExactDeviceRequest",
+        &[
+            "deviceClassName",
+            "selectors",
+            "allocationMode",
+            "count",
+            "adminAccess",
+            "tolerations",
+            "capacity",
+        ],
+    ),
+    (
         "v1.PodDisruptionBudgetSpec",
         &[
             "minAvailable",
@@ -244,7 +278,13 @@ fn is_meta(node: &Node, def: &Struct) -> bool {
 fn object(text: &mut String, def: &Struct, value: &Value, around: Around<'_>) {
     text.push('{');
     let mut first = true;
-    for (field, value, around) in fields(def, value, around) {
+    for Part {
+        name,
+        field,
+        value,
+        around,
+    } in parts(def, value, around)
+    {
         if field.name.as_ref() == "metadata" {
             // Go embeds it: its fields stand among the others.
             let meta = gojson::of_node(value.unwrap_or(&Value::Null), &field.node);
@@ -259,7 +299,7 @@ fn object(text: &mut String, def: &Struct, value: &Value, around: Around<'_>) {
             continue;
         }
         separate(text, &mut first);
-        gojson::string(text, &go_name(&field.name));
+        gojson::string(text, &name);
         text.push(':');
         match value {
             Some(value) => write(text, &field.node, value, around),
@@ -275,34 +315,43 @@ fn separate(text: &mut String, first: &mut bool) {
     }
 }
 
-/// The fields in the real server's order with their values, and what is around those.
-fn fields<'a>(
-    def: &'a Struct,
-    value: &'a Value,
+/// A field of a struct, under its Go name.
+struct Part<'a> {
+    name: String,
+    field: &'a Field,
+    value: Option<&'a Value>,
     around: Around<'a>,
-) -> Vec<(&'a Field, Option<&'a Value>, Around<'a>)> {
-    let layout = LAYOUTS.iter().find(|(go, _)| *go == &*def.go);
+}
+
+/// The fields in the real server's order.
+fn parts<'a>(def: &'a Struct, value: &'a Value, around: Around<'a>) -> Vec<Part<'a>> {
     let here = Some((def, value));
-    let of = |def: &'a Struct, holder: &'a Value, name: &str| {
-        let field = def.field(name)?;
-        let value = holder.get(name).filter(|value| !value.is_null());
-        Some((field, value, here))
+    let of = |def: &'a Struct, holder: &'a Value, name: &str, go: String| {
+        Some(Part {
+            name: go,
+            field: def.field(name)?,
+            value: holder.get(name).filter(|value| !value.is_null()),
+            around: here,
+        })
     };
-    if let Some((_, names)) = layout {
-        return names
-            .iter()
-            .filter_map(|name| match (name.strip_prefix('^'), around) {
-                (Some(name), Some((outer, holder))) => of(outer, holder, name),
-                (Some(_), None) => None,
-                (None, _) => of(def, value, name),
-            })
-            .collect();
+    if let Some((_, names)) = LAYOUTS.iter().find(|(go, _)| *go == &*def.go) {
+        let part = |entry: &&str| {
+            if let Some(name) = entry.strip_prefix('^') {
+                let (outer, holder) = around?;
+                return of(outer, holder, name, go_name(name));
+            }
+            match entry.split_once('=') {
+                Some((name, go)) => of(def, value, name, go.to_owned()),
+                None => of(def, value, entry, go_name(entry)),
+            }
+        };
+        return names.iter().filter_map(part).collect();
     }
     let mut fields: Vec<_> = def.fields.iter().collect();
     fields.sort_by_key(|field| field.order);
     fields
         .into_iter()
-        .filter_map(|field| of(def, value, &field.name))
+        .filter_map(|field| of(def, value, &field.name, go_name(&field.name)))
         .collect()
 }
 

@@ -73,3 +73,11 @@ pub(crate) fn normalise(api_version: &str, kind: &str, object: &mut Value) {
         normal::normalise(&schema.root, object);
     }
 }
+
+/// The JSON of `value`, of the definition of this name (without the leading `io.k8s.`), with its fields in Go's order.
+pub(crate) fn in_order(definition: &str, value: &Value) -> String {
+    match Schema::of_definition(definition) {
+        Some(node) => gojson::of_node(value, &node),
+        None => value.to_string(),
+    }
+}

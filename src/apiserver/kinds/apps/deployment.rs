@@ -2,14 +2,25 @@
 
 use serde_json::{Value, json};
 
-use super::{default_template, scale, validate_template};
-use crate::apiserver::kinds::check;
+use super::{validate_counters, validate_replicas, warnings};
+use crate::apiserver::kinds::{check, workload};
 use crate::apiserver::registry::strategy::{Context, MetadataCheck, Scale, Strategy};
+use crate::apiserver::schema::internal;
 use crate::object::Document;
-use crate::object::field::{Errors, Path};
+use crate::object::field::{ErrorKind, Errors, Path};
 
 #[derive(Debug)]
 pub(in crate::apiserver::kinds) struct Deployment;
+
+const COUNTERS: [&str; 7] = [
+    "observedGeneration",
+    "replicas",
+    "updatedReplicas",
+    "readyReplicas",
+    "availableReplicas",
+    "unavailableReplicas",
+    "collisionCount",
+];
 
 impl Strategy for Deployment {
     fn default(&self, object: &mut Value) {
@@ -20,22 +31,20 @@ impl Strategy for Deployment {
             object.set_at(&["spec", "strategy", "type"], "RollingUpdate");
         }
         if object.str_at(&["spec", "strategy", "type"]) == "RollingUpdate" {
-            object.default_at(&["spec", "strategy", "rollingUpdate", "maxSurge"], "25%");
-            object.default_at(
-                &["spec", "strategy", "rollingUpdate", "maxUnavailable"],
-                "25%",
-            );
+            for field in ["maxSurge", "maxUnavailable"] {
+                object.default_at(&["spec", "strategy", "rollingUpdate", field], "25%");
+            }
         }
-        default_template(object);
+        workload::default_template(object, &["spec", "template"]);
     }
 
     fn prepare_create(&self, _context: &Context<'_>, object: &mut Value) {
-        object["status"] = json!({});
+        workload::prepare_create(object, &["spec", "template"]);
     }
 
     fn prepare_update(&self, context: &Context<'_>, object: &mut Value, old: &Value) {
+        workload::prepare_update(context, object, old, &["spec", "template"]);
         if context.subresource.is_none() {
-            object["status"] = old["status"].clone();
             // Annotations carry the change cause of a rollout, so they count as well.
             let annotations = ["metadata", "annotations"];
             if object.at(&annotations) != old.at(&annotations) {
@@ -48,19 +57,16 @@ impl Strategy for Deployment {
         &[&["metadata", "labels"]]
     }
 
-    fn metadata_check(&self, _context: &Context<'_>) -> MetadataCheck {
-        MetadataCheck::Change
-    }
-
     fn validate(&self, _context: &Context<'_>, object: &Value, errors: &mut Errors) {
         let path = Path::new("spec");
-        let Some(spec) = object.get("spec") else {
-            return;
-        };
+        let spec = object.get("spec").unwrap_or(&Value::Null);
         check::not_negative(spec, "replicas", &path, errors);
-        check::workload_selector(spec, &path, errors);
-        validate_template(spec, &path, errors);
-        strategy(spec, &path.child("strategy"), errors);
+        validate_replicas(spec, &path, errors);
+        validate_strategy(
+            spec.get("strategy").unwrap_or(&Value::Null),
+            &path.child("strategy"),
+            errors,
+        );
         for field in [
             "minReadySeconds",
             "revisionHistoryLimit",
@@ -86,41 +92,38 @@ impl Strategy for Deployment {
         old: &Value,
         errors: &mut Errors,
     ) {
-        if context.subresource.is_some() {
-            let status = Path::new("status");
-            for field in [
-                "observedGeneration",
-                "replicas",
-                "updatedReplicas",
-                "readyReplicas",
-                "availableReplicas",
-                "unavailableReplicas",
-                "collisionCount",
-            ] {
-                check::not_negative(&object["status"], field, &status, errors);
-            }
+        if context.subresource == Some("status") {
+            let (status, before) = (&object["status"], &old["status"]);
+            let parts = ["updatedReplicas", "readyReplicas", "availableReplicas"];
+            validate_counters(status, &COUNTERS, &parts, errors);
+            let path = Path::new("status");
+            let ready = "readyReplicas";
+            check::at_most(status, "availableReplicas", ready, ready, &path, errors);
+            check::not_decremented(status, before, "collisionCount", &path, errors);
             return;
         }
         self.validate(context, object, errors);
-        check::immutable(
-            &object["spec"],
-            &old["spec"],
-            "selector",
-            &Path::new("spec"),
-            errors,
-        );
+        workload::same_selector(object, old, errors);
+    }
+
+    fn metadata_check(&self, _context: &Context<'_>) -> MetadataCheck {
+        MetadataCheck::Change
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+        warnings(object, old)
     }
 
     fn scale(&self) -> Option<Scale> {
-        Some(scale())
+        Some(workload::scale())
     }
 }
 
-fn strategy(spec: &Value, path: &Path, errors: &mut Errors) {
-    let rolling = spec
-        .at(&["strategy", "rollingUpdate"])
+fn validate_strategy(strategy: &Value, path: &Path, errors: &mut Errors) {
+    let rolling = strategy
+        .get("rollingUpdate")
         .filter(|rolling| !rolling.is_null());
-    match spec.str_at(&["strategy", "type"]) {
+    match strategy.str_at(&["type"]) {
         "Recreate" => {
             if rolling.is_some() {
                 errors.forbidden(
@@ -139,29 +142,25 @@ fn strategy(spec: &Value, path: &Path, errors: &mut Errors) {
             let (unavailable, surge) = (value("maxUnavailable"), value("maxSurge"));
             check::int_or_percent(&unavailable, &path.child("maxUnavailable"), errors);
             check::int_or_percent(&surge, &path.child("maxSurge"), errors);
-            let is_zero = |value: &Value| value == 0 || value == "0%";
-            if is_zero(&unavailable) && is_zero(&surge) {
+            let number = check::int_or_percent_value;
+            if number(&unavailable) == 0 && number(&surge) == 0 {
                 errors.invalid(
                     path.child("maxUnavailable"),
                     unavailable.clone(),
                     "may not be 0 when `maxSurge` is 0",
                 );
             }
-            let percent = unavailable
-                .as_str()
-                .and_then(|text| text.strip_suffix('%')?.parse::<i64>().ok());
-            if percent.is_some_and(|percent| percent > 100) {
-                errors.invalid(
-                    path.child("maxUnavailable"),
-                    unavailable,
-                    "must not be greater than 100%",
-                );
-            }
+            check::at_most_all(&unavailable, &path.child("maxUnavailable"), errors);
         }
-        other => errors.not_supported(
-            path.clone(),
-            json!({"type": other}),
-            &["Recreate", "RollingUpdate"],
-        ),
+        _ => {
+            let shown = internal::text("api.apps.v1.DeploymentStrategy", strategy);
+            errors.push(
+                ErrorKind::NotSupported,
+                path.clone(),
+                format!(
+                    "Unsupported value: {shown}: supported values: \"Recreate\", \"RollingUpdate\""
+                ),
+            );
+        }
     }
 }

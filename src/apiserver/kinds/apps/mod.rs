@@ -1,52 +1,69 @@
 //! Kinds of the group `apps`.
 
+mod controller_revision;
+mod daemon_set;
 mod deployment;
 mod replica_set;
+mod stateful_set;
 
-pub(super) use self::deployment::Deployment;
-pub(super) use self::replica_set::ReplicaSet;
 use serde_json::Value;
 
-use super::core;
-use crate::apiserver::registry::strategy::Scale;
+pub(super) use self::controller_revision::ControllerRevision;
+pub(super) use self::daemon_set::DaemonSet;
+pub(super) use self::deployment::Deployment;
+pub(super) use self::replica_set::{ReplicaSet, validate_status as validate_replicas_status};
+pub(super) use self::stateful_set::StatefulSet;
+use super::{check, workload};
 use crate::object::Document;
 use crate::object::field::{Errors, Path};
 
-/// The scale of a workload with a label selector.
-fn scale() -> Scale {
-    let path = |parts: [&str; 2]| parts.map(str::to_owned).to_vec();
-    Scale {
-        spec_replicas: path(["spec", "replicas"]),
-        status_replicas: path(["status", "replicas"]),
-        selector: Some(path(["spec", "selector"])),
-    }
-}
+/// What a deployment's and a replica set's selector is told.
+const SELECTOR: (&str, &str) = (
+    "empty selector is invalid for deployment",
+    "invalid label selector",
+);
 
-/// The pod template of a workload whose pods always restart.
-fn validate_template(spec: &Value, path: &Path, errors: &mut Errors) {
+/// The template of a deployment or a replica set, and that the selector selects its pods.
+fn validate_replicas(spec: &Value, path: &Path, errors: &mut Errors) {
+    let template_path = path.child("template");
+    let Some(selector) = workload::validate_selector(spec, path, SELECTOR, errors) else {
+        return;
+    };
     let template = spec.get("template").unwrap_or(&Value::Null);
-    let path = path.child("template");
-    core::pod::validate_template(template, &path, errors);
-    let pod = template.get("spec").unwrap_or(&Value::Null);
-    let policy = pod.str_at(&["restartPolicy"]);
-    if !matches!(policy, "" | "Always") {
-        errors.not_supported(
-            path.child("spec").child("restartPolicy"),
-            policy,
-            &["Always"],
-        );
+    selector.validate_labels(template, &template_path, errors);
+    workload::validate_template(template, &template_path, errors);
+    workload::runs_forever(template, "ReplicaSet", &template_path, errors);
+}
+
+/// The counters of a status: none is negative, and each of `parts` (with a part of its own) is at most the whole.
+fn validate_counters(status: &Value, counters: &[&str], parts: &[&str], errors: &mut Errors) {
+    let path = Path::new("status");
+    for counter in counters {
+        check::not_negative(status, counter, &path, errors);
     }
-    if pod
-        .get("activeDeadlineSeconds")
-        .is_some_and(|seconds| !seconds.is_null())
-    {
-        let why = "activeDeadlineSeconds in ReplicaSet is not Supported";
-        errors.forbidden(path.child("spec").child("activeDeadlineSeconds"), why);
+    for part in parts {
+        check::at_most(status, part, "replicas", "status.replicas", &path, errors);
     }
 }
 
-fn default_template(object: &mut Value) {
-    if let Some(template) = object.at_mut(&["spec", "template"]) {
-        core::pod::default_template(template);
+/// The warnings of a workload whose name is part of its pods' names.
+fn warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if old.is_none() {
+        warnings.extend(workload::name_warning(object, workload::IN_PODS));
     }
+    warnings.extend(template_warnings(object, old));
+    warnings
 }
+
+/// The warnings about the template at `spec.template`, when it is new.
+fn template_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
+    if old.is_some_and(|old| old.generation() == object.generation()) {
+        return Vec::new();
+    }
+    let path = Path::new("spec").child("template");
+    workload::template_warnings(object.at(&["spec", "template"]), &path)
+}
+
+#[cfg(test)]
+mod tests;

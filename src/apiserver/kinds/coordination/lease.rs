@@ -2,16 +2,22 @@
 
 use serde_json::Value;
 
-use super::check;
+use crate::apiserver::kinds::check;
 use crate::apiserver::registry::strategy::{Context, MetadataCheck, Strategy};
 use crate::object::Document;
 use crate::object::field::{Errors, Path};
 
 #[derive(Debug)]
-pub(super) struct Lease;
+pub(in crate::apiserver::kinds) struct Lease;
 
 impl Strategy for Lease {
-    fn prepare_update(&self, _context: &Context<'_>, _object: &mut Value, _old: &Value) {}
+    fn prepare_create(&self, _context: &Context<'_>, object: &mut Value) {
+        drop_disabled(object);
+    }
+
+    fn prepare_update(&self, _context: &Context<'_>, object: &mut Value, _old: &Value) {
+        drop_disabled(object);
+    }
 
     fn metadata_check(&self, _context: &Context<'_>) -> MetadataCheck {
         MetadataCheck::Change
@@ -59,6 +65,13 @@ impl Strategy for Lease {
 
     fn allow_unconditional_update(&self) -> bool {
         false
+    }
+}
+
+/// Takes out the fields of coordinated leader election, a feature that is off.
+fn drop_disabled(object: &mut Value) {
+    for field in ["strategy", "preferredHolder"] {
+        object.remove_at(&["spec", field]);
     }
 }
 

@@ -1,0 +1,5 @@
+//! Kinds of the group `policy`.
+
+mod disruption_budget;
+
+pub(super) use self::disruption_budget::PodDisruptionBudget;
