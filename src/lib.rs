@@ -29,7 +29,7 @@
 //! - [`controllers`], [`scheduler`], [`node`] (over [`cri`]): the loops of a cluster.
 //! - [`cluster`]: wires it all together; `testing` (feature `testing`) makes it a harness.
 //!
-//! `docs/architecture.md` in the repository is the map with the invariants.
+//! [`guide`] has pages for those who write parts of their own. `docs/architecture.md` in the repository is the map with the invariants.
 //!
 //! # Kubernetes versions
 //!
@@ -66,5 +66,7 @@ pub mod cluster;
 
 #[cfg(feature = "testing")]
 pub mod testing;
+
+pub mod guide;
 
 mod compat;

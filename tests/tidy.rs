@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const IMPORTS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("compat", &[]),
+    ("guide", &[]),
     ("object", &[]),
     ("store", &["clock"]),
     ("apiserver", &["object", "store", "clock"]),

@@ -1,0 +1,5 @@
+//! The guides of `docs/guide`, as rustdoc: their links are checked and their examples run.
+
+#[doc = include_str!("../docs/guide/store.md")]
+#[cfg(feature = "testing")]
+pub mod store {}
