@@ -35,6 +35,8 @@ pub(crate) mod discovery;
 pub(crate) mod health;
 pub(crate) mod inprocess;
 pub(crate) mod openapi;
+pub(crate) mod protobuf;
+pub(crate) mod render;
 #[cfg(feature = "serve")]
 pub mod serve;
 pub(crate) mod server;

@@ -39,9 +39,10 @@ pub(crate) fn content(code: StatusCode, content_type: HeaderValue, body: Body) -
     response
 }
 
-/// JSON bytes.
-pub(crate) fn json(code: StatusCode, bytes: impl Into<Bytes>) -> Response {
-    content(code, JSON, full(bytes))
+/// JSON bytes, on a line as Go's encoder writes it.
+pub(crate) fn json(code: StatusCode, bytes: impl AsRef<[u8]>) -> Response {
+    let line = [bytes.as_ref(), b"\n"].concat();
+    content(code, JSON, full(line))
 }
 
 /// A JSON document.
@@ -57,7 +58,12 @@ pub(crate) fn text(code: StatusCode, text: impl Into<Bytes>) -> Response {
 /// A failure.
 pub(crate) fn failure(status: &Status) -> Response {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = document(code, &status.to_value());
+    // With a client that takes none of its formats the real server is not brief.
+    let mut response = if status.code == 406 && status.details.is_some() {
+        content(code, JSON, full(indented(status)))
+    } else {
+        document(code, &status.to_value())
+    };
     let retry = status
         .details
         .as_ref()
@@ -69,6 +75,26 @@ pub(crate) fn failure(status: &Status) -> Response {
             .insert(RETRY_AFTER, HeaderValue::from(retry));
     }
     response
+}
+
+/// The status as Go writes it with indents.
+fn indented(status: &Status) -> String {
+    let document = status.to_value();
+    let fields = [
+        "kind",
+        "apiVersion",
+        "metadata",
+        "status",
+        "message",
+        "reason",
+        "details",
+        "code",
+    ];
+    let fields = fields.iter().filter_map(|field| {
+        let value = document.get(*field)?;
+        Some(format!("  \"{field}\": {value}"))
+    });
+    format!("{{\n{}\n}}", fields.collect::<Vec<_>>().join(",\n"))
 }
 
 /// Warnings for the client, in the order they came, each once. Clones share them: the service writes them into the answer,

@@ -1,16 +1,17 @@
 //! The server as a tower service: a request in, an answer out, never an error and never not ready.
 use super::discovery;
 use super::filter::{authorization, identity, panic, timeout};
-use super::request::negotiate::{self, Format};
+use super::request::negotiate;
 use super::request::query;
 use super::request::route::{self, Route, Routed};
 use super::request::{Query, ResourceRequest, User, Verb};
 use super::response::{self, Body, Response, Warnings};
+use super::schema::decode;
 use super::server::{ApiServer, Shared};
-use super::{handler, health, openapi};
+use super::{handler, health, openapi, protobuf, render};
 use crate::object::{Reason, Status};
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -19,9 +20,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tower::{BoxError, Service};
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// Marks the answer to a watch.
+#[derive(Clone, Copy, Debug)]
+struct Streaming;
 
 /// The future of an answer.
 pub type ResponseFuture =
@@ -55,20 +61,23 @@ where
     B::Error: Into<BoxError>,
 {
     let (parts, body) = request.into_parts();
+    let mut body = Some(Box::pin(body));
     let audit = parts.headers.get(AUDIT_ID).cloned();
     let answer = panic::catch(async {
-        match admitted(&shared, &parts, body).await {
+        match admitted(&shared, &parts, &mut body).await {
             Ok(answer) => answer,
             Err(status) => response::failure(&status),
         }
     });
     let mut answer = answer.await;
+    if parts.method != Method::GET {
+        drain(body).await;
+    }
     if parts.method == Method::HEAD {
         *answer.body_mut() = response::full(Bytes::new());
-    } else if wants_yaml(&parts.headers)
-        && answer.headers().get(CONTENT_TYPE) == Some(&response::JSON)
-    {
-        answer = to_yaml(answer).await;
+    } else {
+        let watch = answer.extensions_mut().remove::<Streaming>().is_some();
+        answer = render::render(&accept(&parts.headers), watch, answer).await;
     }
     answer
         .headers_mut()
@@ -76,7 +85,25 @@ where
     answer
 }
 
-async fn admitted<B>(shared: &Arc<Shared>, parts: &Parts, body: B) -> Result<Response, Status>
+/// Reads what nobody has read, as long as it is little: the connection can then be used again.
+async fn drain<B>(body: Option<Pin<Box<B>>>)
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    const MOST: usize = 256 << 10;
+    const LONGEST: Duration = Duration::from_millis(500);
+    if let Some(body) = body.filter(|body| !body.is_end_stream()) {
+        // What fails here is noticed by the next request.
+        let _ = tokio::time::timeout(LONGEST, read(body, MOST)).await;
+    }
+}
+
+async fn admitted<B>(
+    shared: &Arc<Shared>,
+    parts: &Parts,
+    body: &mut Option<Pin<Box<B>>>,
+) -> Result<Response, Status>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -110,8 +137,9 @@ where
         handler::handle(shared, &request).await
     } else {
         let answer = timeout::limit(&limits, async {
-            if request.verb.is_write() {
+            if let Some(body) = body.take_if(|_| request.verb.is_write()) {
                 request.body = read(body, shared.body_limit).await?;
+                from_protobuf(&mut request)?;
             }
             handler::handle(shared, &request).await
         });
@@ -120,6 +148,9 @@ where
     drop(permit);
     let mut answer = answer.unwrap_or_else(|status| response::failure(&status));
     request.warnings.write(answer.headers_mut());
+    if watch {
+        answer.extensions_mut().insert(Streaming);
+    }
     Ok(answer)
 }
 
@@ -193,9 +224,22 @@ fn plain(
         known.or_else(|| openapi::answer(&shared.registry, path, query, &parts.headers).map(Ok));
     let known = known.or_else(|| discovery::answer(&shared.registry, path, &parts.headers));
     match known {
-        Some(_) if parts.method != Method::GET => Err(Status::method_not_allowed()),
+        Some(_) if parts.method != Method::GET && !takes_any_method(path) => {
+            Err(Status::method_not_allowed())
+        }
         Some(answer) => answer,
         None => Ok(not_found()),
+    }
+}
+
+/// Whether the real server's handler of the path does not look at the method.
+fn takes_any_method(path: &str) -> bool {
+    let mut parts = path.trim_matches('/').split('/');
+    let first = parts.next().unwrap_or_default();
+    match first {
+        "apis" => parts.count() < 2,
+        "openapi" => true,
+        _ => health::is_health(path),
     }
 }
 
@@ -213,29 +257,23 @@ fn stopping() -> Status {
     status
 }
 
-fn wants_yaml(headers: &HeaderMap) -> bool {
-    let accept = accept(headers);
-    accept.contains("yaml")
-        && negotiate::output(&accept, true).is_ok_and(|output| output.format == Format::Yaml)
-}
-
-/// Answers are made as JSON; the few who want YAML get it from that.
-async fn to_yaml(answer: Response) -> Response {
-    let (mut parts, body) = answer.into_parts();
-    let bytes = match body.collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(never) => match never {},
-    };
-    let yaml = serde_json::from_slice::<serde_json::Value>(&bytes)
-        .ok()
-        .and_then(|value| serde_saphyr::to_string(&value).ok());
-    match yaml {
-        Some(yaml) => {
-            parts
-                .headers
-                .insert(CONTENT_TYPE, HeaderValue::clone(&response::YAML));
-            Response::from_parts(parts, response::full(yaml))
-        }
-        None => Response::from_parts(parts, response::full(bytes)),
+/// A body in protobuf becomes one in JSON. Custom resources have no protobuf form: their decoder refuses the content type.
+fn from_protobuf(request: &mut ResourceRequest) -> Result<(), Status> {
+    let is_protobuf = negotiate::media_type(&request.content_type) == protobuf::MEDIA;
+    let deletes = matches!(request.verb, Verb::Delete | Verb::DeleteCollection);
+    let custom = request.resource.strategy.custom() && !deletes;
+    if !is_protobuf || custom || request.body.is_empty() {
+        return Ok(());
     }
+    let subresource = request.subresource.as_deref();
+    let kind = match subresource.and_then(|name| request.resource.subresource(name)) {
+        _ if deletes => "DeleteOptions",
+        Some(sub) => &sub.gvk.kind,
+        None => &request.resource.gvk.kind,
+    };
+    let document = protobuf::decode(&request.body)
+        .map_err(|why| decode::unrecognized(kind, &why, &request.body))?;
+    request.body = document.to_string().into();
+    request.content_type = "application/json".into();
+    Ok(())
 }

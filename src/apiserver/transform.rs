@@ -36,7 +36,7 @@ impl Form {
     /// 406 when nothing it names can be given; 400 for an unknown `includeObject`.
     pub(crate) fn negotiate(accept: &str, query: &Query, shape: Shape) -> Result<Self, Status> {
         let output = negotiate::output(accept, shape != Shape::Object)?;
-        if shape == Shape::Watch && output.format != Format::Json {
+        if shape == Shape::Watch && output.format == Format::Yaml {
             return Err(refused(
                 "only the following media types are accepted: application/json;stream=watch, \
                  application/vnd.kubernetes.protobuf;stream=watch",

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
@@ -117,6 +119,8 @@ pub(super) struct Sink {
     activity: Activity,
     state: Mutex<Waiting>,
     changed: Notify,
+    /// Counts the events that got a name.
+    written: AtomicU64,
 }
 
 #[derive(Default)]
@@ -132,6 +136,7 @@ impl Sink {
             activity,
             state: Mutex::default(),
             changed: Notify::new(),
+            written: AtomicU64::new(0),
         }
     }
 
@@ -225,12 +230,20 @@ impl Sink {
         drop(record.guard);
     }
 
+    /// The end of an event's name: later events come later in a list, also those of one moment.
+    fn stamp(&self, now: Timestamp) -> u64 {
+        const COUNT: u64 = 0xff;
+        let moment = u64::try_from(now.as_nanosecond()).unwrap_or_default();
+        let count = self.written.fetch_add(1, Ordering::Relaxed) & COUNT;
+        (moment & !0xffff) | (count << 8) | (self.clock.random() & 0xff)
+    }
+
     fn event(&self, record: &Record, namespace: &str, message: String) -> Event {
         let now = Time(self.clock.now());
         let name = record.about.name.as_deref().unwrap_or_default();
         Event {
             metadata: ObjectMeta {
-                name: Some(format!("{name}.{:x}", self.clock.random())),
+                name: Some(format!("{name}.{:x}", self.stamp(now.0))),
                 namespace: Some(namespace.to_owned()),
                 ..ObjectMeta::default()
             },

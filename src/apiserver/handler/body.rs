@@ -34,7 +34,7 @@ fn decoded(
     expected: &GroupVersionKind,
 ) -> Result<Decoded, Status> {
     let content_type = match negotiate::input(&call.request.content_type)? {
-        Format::Json => ContentType::Json,
+        Format::Json | Format::Protobuf => ContentType::Json,
         Format::Yaml => ContentType::Yaml,
     };
     decode::decode(&call.request.body, content_type, schema, expected)

@@ -18,6 +18,9 @@ use std::task::{Context, Poll};
 /// A list's body is put together in pieces of about this size, so that a long list is never in memory as a whole.
 const PIECE: usize = 128 * 1024;
 
+/// What a list ends with.
+const END: &[u8] = b"]}\n";
+
 /// Answers the objects that the request selects.
 ///
 /// # Errors
@@ -152,7 +155,7 @@ impl ListBody {
             }
         };
         let commas = items.len().saturating_sub(1);
-        let left = head.len() + items.iter().map(size).sum::<usize>() + commas + 2;
+        let left = head.len() + items.iter().map(size).sum::<usize>() + commas + END.len();
         Self {
             head,
             items: items.into_iter(),
@@ -179,7 +182,7 @@ impl http_body::Body for ListBody {
         piece.put(std::mem::take(&mut self.head));
         while piece.len() < PIECE {
             let Some(item) = self.items.next() else {
-                piece.put_slice(b"]}");
+                piece.put_slice(END);
                 break;
             };
             if !std::mem::take(&mut self.first) {

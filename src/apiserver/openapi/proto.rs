@@ -1,5 +1,6 @@
 //! The documents in protobuf, as clients written in Go like them: gnostic's messages `openapi.v2.Document` and
 //! `openapi.v3.Document`, written from the JSON by a table of field numbers.
+use crate::apiserver::protobuf::wire::{self, bytes};
 use serde_json::Value;
 
 /// How a JSON value is written.
@@ -80,20 +81,17 @@ fn field(out: &mut Vec<u8>, number: u32, value: &Value, kind: Kind) {
             .for_each(|text| bytes(out, number, text.as_bytes())),
         Kind::Bool => {
             if let Some(flag) = value.as_bool() {
-                tag(out, number, 0);
-                varint(out, u64::from(flag));
+                wire::integer(out, number, u64::from(flag));
             }
         }
         Kind::Int => {
             if let Some(int) = value.as_i64() {
-                tag(out, number, 0);
-                varint(out, int.cast_unsigned());
+                wire::integer(out, number, int.cast_unsigned());
             }
         }
         Kind::Double => {
             if let Some(double) = value.as_f64() {
-                tag(out, number, 1);
-                out.extend(double.to_le_bytes());
+                wire::double(out, number, double);
             }
         }
         Kind::Any => bytes(out, number, &any(value)),
@@ -133,27 +131,6 @@ fn any(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     bytes(&mut out, 2, value.to_string().as_bytes());
     out
-}
-
-fn bytes(out: &mut Vec<u8>, number: u32, content: &[u8]) {
-    tag(out, number, 2);
-    varint(out, content.len() as u64);
-    out.extend(content);
-}
-
-fn tag(out: &mut Vec<u8>, number: u32, wire: u32) {
-    varint(out, u64::from((number << 3) | wire));
-}
-
-fn varint(out: &mut Vec<u8>, mut value: u64) {
-    loop {
-        let [low, ..] = value.to_le_bytes();
-        value >>= 7;
-        if value == 0 {
-            return out.push(low & 0x7f);
-        }
-        out.push(low | 0x80);
-    }
 }
 
 fn is_bool(value: &Value) -> bool {

@@ -1,7 +1,8 @@
 //! Media types: what bodies may be, and what a client wants back (`k8s.io/apiserver/pkg/endpoints/handlers/negotiation`).
+use crate::apiserver::protobuf;
 use crate::object::{Reason, Status, status::Details};
 
-/// The media types of the real server, as its messages list them. Protobuf is not spoken here: clients fall back to JSON.
+/// The media types, as the real server's messages list them.
 const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 const STREAMS: &str =
     ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
@@ -12,6 +13,8 @@ pub(crate) enum Format {
     #[default]
     Json,
     Yaml,
+    /// Of answers only: bodies are turned into JSON before anybody looks at them.
+    Protobuf,
 }
 
 /// What an answer is turned into.
@@ -84,6 +87,7 @@ pub(crate) fn output(accept: &str, streams: bool) -> Result<Output, Status> {
         let format = match clause.media_type.as_str() {
             "application/json" | "*/*" => Format::Json,
             "application/yaml" => Format::Yaml,
+            protobuf::MEDIA => Format::Protobuf,
             _ => continue,
         };
         known = true;
@@ -206,7 +210,10 @@ mod tests {
             ),
             (
                 "application/vnd.kubernetes.protobuf,application/json",
-                Ok(json),
+                Ok(Output {
+                    format: Format::Protobuf,
+                    as_: As::Itself,
+                }),
             ),
             ("application/*", Err("406: Not Acceptable")),
             ("text/html", Err("406: Not Acceptable")),

@@ -248,11 +248,13 @@ fn from_body(request: &ResourceRequest) -> Result<DeleteBody, Status> {
         Status::bad_request(message)
     };
     let value: Value = match negotiate::input(&request.content_type)? {
-        Format::Json => serde_json::from_slice(&request.body).map_err(|error| {
-            unrecognized(format!(
-                "couldn't get version/kind; json parse error: {error}"
-            ))
-        })?,
+        Format::Json | Format::Protobuf => {
+            serde_json::from_slice(&request.body).map_err(|error| {
+                unrecognized(format!(
+                    "couldn't get version/kind; json parse error: {error}"
+                ))
+            })?
+        }
         Format::Yaml => serde_saphyr::from_str(&text).map_err(|error| {
             unrecognized(format!(
                 "couldn't get version/kind; yaml parse error: {error}"

@@ -71,14 +71,18 @@ pub(crate) fn decode(
     };
     body.and_then(|body| finish(body, schema, expected))
         .map_err(|failure| match failure {
-            Failure::Unrecognized(why) => Status::bad_request(format!(
-                "the object provided is unrecognized (must be of type {}): {why} ({})",
-                expected.kind,
-                summary(bytes)
-            )),
+            Failure::Unrecognized(why) => unrecognized(&expected.kind, &why, bytes),
             Failure::Undecodable(actual, why) => cannot_be_handled(&actual, expected, &why),
             Failure::OtherVersion(why) => Status::bad_request(why),
         })
+}
+
+/// 400 for a body that is not even a document.
+pub(crate) fn unrecognized(kind: &str, why: &str, body: &[u8]) -> Status {
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): {why} ({})",
+        summary(body)
+    ))
 }
 
 /// Checks a parsed document that must be an object of kind `expected`, e.g. the outcome of a patch.
