@@ -78,15 +78,15 @@ fn field(out: &mut Vec<u8>, number: u32, value: &Value, ty: &str, list_is_messag
         (ty, value) => match (ty.split_at_checked(1), value) {
             (Some(("[", item)), Value::Array(items)) if list_is_message => {
                 let mut list = Vec::new();
-                items
-                    .iter()
-                    .for_each(|value| field(&mut list, 1, value, item, false));
+                for value in items {
+                    field(&mut list, 1, value, item, false);
+                }
                 wire::bytes(out, number, &list);
             }
             (Some(("[", item)), Value::Array(items)) => {
-                items
-                    .iter()
-                    .for_each(|value| field(out, number, value, item, false));
+                for value in items {
+                    field(out, number, value, item, false);
+                }
             }
             (Some(("{", item)), Value::Object(map)) => {
                 for (key, value) in map {

@@ -33,12 +33,6 @@ pub(crate) async fn render(accept: &str, watch: bool, answer: Response) -> Respo
     }
 }
 
-fn yaml(document: &Value) -> Option<Vec<u8>> {
-    serde_saphyr::to_string(document)
-        .ok()
-        .map(String::into_bytes)
-}
-
 async fn whole(
     answer: Response,
     content_type: HeaderValue,
