@@ -1,7 +1,8 @@
 //! Fields of features that are off in Kubernetes 1.36 unless asked for: they are taken out of what clients send.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::CONTAINER_LISTS;
 use crate::object::Document;
 
 /// Takes them out of a spec.
@@ -15,6 +16,17 @@ pub(super) fn drop_disabled(spec: &mut Value) {
             // ClusterTrustBundleProjection and PodCertificateRequest.
             for field in ["clusterTrustBundle", "podCertificate"] {
                 source.remove_at(&[field]);
+            }
+        }
+    }
+    for list in CONTAINER_LISTS {
+        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
+            // ContainerStopSignals.
+            let dropped = container.remove_at(&["lifecycle", "stopSignal"]).is_some();
+            let left = container.get("lifecycle").and_then(Value::as_object);
+            if dropped && left.is_some_and(Map::is_empty) {
+                container.remove_at(&["lifecycle"]);
             }
         }
     }

@@ -865,7 +865,10 @@ fn sizes_change_through_resize() {
         sub,
         &from,
         &json!({"spec": {"containers": [{"name": "d", "image": "i:1"}]}}),
-        &["spec: Forbidden: containers may not be renamed or reordered on resize"],
+        &[
+            "spec: Invalid value: \"Burstable\": Pod QOS Class may not change",
+            "spec.containers: Forbidden: containers may not be renamed or reordered on resize",
+        ],
     );
 }
 

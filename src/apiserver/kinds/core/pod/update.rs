@@ -328,26 +328,6 @@ pub(super) fn validate_resize(new: &Value, old: &Value, errors: &mut Errors) {
     }
     let path = Path::new("spec");
     let (spec, was) = (&new["spec"], &old["spec"]);
-    for (list, shown) in [
-        ("containers", "containers"),
-        ("initContainers", "initContainers"),
-    ] {
-        let (new, old) = (spec.list_at(&[list]), was.list_at(&[list]));
-        let renamed = new
-            .iter()
-            .zip(old)
-            .any(|(new, old)| new.str_at(&["name"]) != old.str_at(&["name"]));
-        if new.len() != old.len() {
-            let why = format!("{shown} may not be added or removed on resize");
-            errors.forbidden(path.clone(), &why);
-            return;
-        }
-        if renamed {
-            let why = format!("{shown} may not be renamed or reordered on resize");
-            errors.forbidden(path.clone(), &why);
-            return;
-        }
-    }
     if old.str_at(&["status", "qosClass"]) != qos::class(spec) {
         let shown = new.str_at(&["status", "qosClass"]);
         let why = "Pod QOS Class may not change as a result of resizing";
@@ -361,12 +341,35 @@ pub(super) fn validate_resize(new: &Value, old: &Value, errors: &mut Errors) {
         let why = "Pod running on node without support for resize";
         errors.forbidden(path.clone(), why);
     }
+    if !same_order(spec, was, &path, errors) {
+        return;
+    }
     for list in ["initContainers", "containers"] {
         let pairs = spec.list_at(&[list]).iter().zip(was.list_at(&[list]));
         for (index, (new, old)) in pairs.enumerate() {
             resized(new, old, list, index, &path, errors);
         }
     }
+}
+
+/// Whether the containers are those that were there, in the same order: otherwise nothing else can be compared.
+fn same_order(new: &Value, old: &Value, path: &Path, errors: &mut Errors) -> bool {
+    let before = errors.0.len();
+    for list in ["containers", "initContainers"] {
+        let (new, old) = (new.list_at(&[list]), old.list_at(&[list]));
+        let renamed = new
+            .iter()
+            .zip(old)
+            .any(|(new, old)| new.str_at(&["name"]) != old.str_at(&["name"]));
+        if new.len() != old.len() {
+            let why = format!("{list} may not be added or removed on resize");
+            errors.forbidden(path.clone(), &why);
+        } else if renamed {
+            let why = format!("{list} may not be renamed or reordered on resize");
+            errors.forbidden(path.child(list), &why);
+        }
+    }
+    errors.0.len() == before
 }
 
 /// One container of a resized pod.
