@@ -72,6 +72,24 @@ fn subdomain(text: &str, unit: &str) -> Vec<String> {
     problems
 }
 
+/// The problems of a DNS subdomain (RFC 1123) behind `*.`.
+#[must_use]
+pub fn wildcard_dns_subdomain(text: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    if text.len() > 253 {
+        problems.push("must be no more than 253 characters".to_owned());
+    }
+    if !text.strip_prefix("*.").is_some_and(is_dns_subdomain) {
+        problems.push(
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case \
+             alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for \
+             validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+                .to_owned(),
+        );
+    }
+    problems
+}
+
 /// The problems of a DNS label (RFC 1123).
 #[must_use]
 pub fn dns_label(text: &str) -> Vec<String> {

@@ -193,9 +193,13 @@ pub(crate) async fn update(
         rbac::check(call, &object, Some(&current.object)).await?;
         check_version(call, name, &object, &current)?;
         let shared = call.shared;
-        let allocation = shared
-            .allocators
-            .update(call.resource, &mut object, &current.object)?;
+        let allocation = if call.subresource.is_none() {
+            shared
+                .allocators
+                .update(call.resource, &mut object, &current.object)?
+        } else {
+            shared.allocators.nothing()
+        };
         prepare(call, &mut object, &current.object);
         check(call, &object, &current.object)?;
         admit::validate(call, name, Some(&object), Some(&current.object)).await?;
@@ -400,7 +404,10 @@ fn check(call: &mut Call<'_>, object: &Value, old: &Value) -> Result<(), Status>
     }
     strategy.validate_update(&call.context(), object, old, &mut errors);
     refuse(call, object, &errors)?;
-    call.warnings.extend(strategy.warnings(object, Some(old)));
+    call.warnings.extend(match call.subresource {
+        Some("status") => strategy.status_warnings(object),
+        _ => strategy.warnings(object, Some(old)),
+    });
     Ok(())
 }
 

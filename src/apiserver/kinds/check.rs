@@ -400,3 +400,47 @@ pub(super) fn local_path(text: &str, path: &Path, errors: &mut Errors) {
         errors.invalid(path.clone(), text, "must not start with '..'");
     }
 }
+
+/// The bytes of a map's keys and texts.
+pub(super) fn bytes_of(map: &Map<String, Value>) -> usize {
+    map.iter()
+        .map(|(key, value)| key.len() + value.as_str().map_or(0, str::len))
+        .sum()
+}
+
+/// The protocol of a port.
+pub(super) fn protocol(port: &Value, path: &Path, errors: &mut Errors) {
+    required_one_of(port, "protocol", &["SCTP", "TCP", "UDP"], path, errors);
+}
+
+/// A port by its number or by its name.
+pub(super) fn port_or_name(value: &Value, path: &Path, errors: &mut Errors) {
+    match value {
+        Value::String(text) => problems(text, name::port(text), path, errors),
+        other => port(Some(other.as_i64().unwrap_or(0)), path, errors),
+    }
+}
+
+/// A reference to an object of any kind: the kind and the name must be given and fit into a path.
+pub(super) fn typed_reference(reference: &Value, path: &Path, errors: &mut Errors) {
+    if let Some(group) = reference.get("apiGroup").and_then(Value::as_str) {
+        let found = name::dns_subdomain(group);
+        problems(group, found, &path.child("apiGroup"), errors);
+    }
+    for field in ["kind", "name"] {
+        let text = reference.str_at(&[field]);
+        if text.is_empty() {
+            errors.required(path.child(field), "");
+        } else {
+            let found = super::names::path_segment(text, false);
+            problems(text, found, &path.child(field), errors);
+        }
+    }
+}
+
+/// How many bytes the text stands for.
+pub(super) fn base64_size(value: &Value) -> usize {
+    let text = value.as_str().unwrap_or_default();
+    let padding = text.bytes().rev().take_while(|byte| *byte == b'=').count();
+    (text.len() / 4 * 3).saturating_sub(padding)
+}

@@ -3,6 +3,7 @@
 //! Architecture invariant: pure. What a kind needs to know of other objects is admission's or an allocator's matter.
 
 mod admissionregistration;
+mod apiservice;
 mod apps;
 mod autoscaling;
 mod batch;
@@ -10,19 +11,30 @@ mod certificates;
 mod check;
 mod coordination;
 mod core;
+mod endpoint_slice;
 mod events;
 mod flowcontrol;
 mod generic;
+mod internal;
+mod ip;
 pub(crate) mod meta;
 pub(crate) mod names;
+mod networking;
 mod node;
+mod node_selector;
 mod policy;
 mod rbac;
 mod resource;
+mod resource_name;
 mod scheduling;
+mod storage;
 mod table;
+#[cfg(test)]
+mod testing;
 pub(crate) mod webhook_config;
 mod workload;
+
+pub(crate) use self::core::validate_service_addresses as service_addresses;
 
 use std::sync::Arc;
 
@@ -36,7 +48,7 @@ pub(crate) fn builtin() -> Vec<Resource> {
 }
 
 /// The behaviour of a kind.
-fn strategy(group: &str, plural: &str, has_status: bool) -> Arc<dyn Strategy> {
+fn strategy(group: &str, plural: &str) -> Arc<dyn Strategy> {
     match (group, plural) {
         ("", "namespaces") => Arc::new(core::Namespace),
         ("", "pods") => Arc::new(core::Pod),
@@ -45,8 +57,18 @@ fn strategy(group: &str, plural: &str, has_status: bool) -> Arc<dyn Strategy> {
         ("", "configmaps") => Arc::new(core::ConfigMap),
         ("", "secrets") => Arc::new(core::Secret),
         ("", "services") => Arc::new(core::Service),
-        ("admissionregistration.k8s.io", _) => admission(plural, has_status),
+        ("admissionregistration.k8s.io", _) => admission(plural),
         ("apiextensions.k8s.io", "customresourcedefinitions") => Arc::new(CustomResourceDefinition),
+        ("", "endpoints") => Arc::new(core::Endpoints),
+        ("", "serviceaccounts") => Arc::new(core::ServiceAccount),
+        ("", "limitranges") => Arc::new(core::LimitRange),
+        ("", "resourcequotas") => Arc::new(core::ResourceQuota),
+        ("", "persistentvolumes") => Arc::new(core::PersistentVolume),
+        ("", "persistentvolumeclaims") => Arc::new(core::PersistentVolumeClaim),
+        ("apiregistration.k8s.io", "apiservices") => Arc::new(apiservice::ApiService),
+        ("discovery.k8s.io", "endpointslices") => Arc::new(endpoint_slice::EndpointSlice),
+        ("networking.k8s.io", _) => network(plural),
+        ("storage.k8s.io", _) => storage(plural),
         ("rbac.authorization.k8s.io", "roles" | "clusterroles") => Arc::new(rbac::Role {
             namespaced: plural == "roles",
         }),
@@ -81,12 +103,19 @@ fn strategy(group: &str, plural: &str, has_status: bool) -> Arc<dyn Strategy> {
         ("resource.k8s.io", "resourceclaimtemplates") => Arc::new(resource::ResourceClaimTemplate),
         ("resource.k8s.io", "resourceslices") => Arc::new(resource::ResourceSlice),
         ("coordination.k8s.io", "leases") => Arc::new(coordination::Lease),
-        _ => Arc::new(Generic::of(group, plural, has_status)),
+        ("", "componentstatuses") => Arc::new(Generic {
+            deprecation: Some("v1 ComponentStatus is deprecated in v1.19+"),
+        }),
+        _ => unstored(),
     }
 }
 
+fn unstored() -> Arc<dyn Strategy> {
+    Arc::new(Generic { deprecation: None })
+}
+
 /// The kinds that configure admission.
-fn admission(plural: &str, has_status: bool) -> Arc<dyn Strategy> {
+fn admission(plural: &str) -> Arc<dyn Strategy> {
     use admissionregistration as kinds;
     match plural {
         "mutatingwebhookconfigurations" => Arc::new(kinds::WebhookConfiguration { mutating: true }),
@@ -97,10 +126,31 @@ fn admission(plural: &str, has_status: bool) -> Arc<dyn Strategy> {
         "validatingadmissionpolicybindings" => Arc::new(kinds::Binding { mutating: false }),
         "mutatingadmissionpolicies" => Arc::new(kinds::MutatingAdmissionPolicy),
         "mutatingadmissionpolicybindings" => Arc::new(kinds::Binding { mutating: true }),
-        _ => Arc::new(Generic::of(
-            "admissionregistration.k8s.io",
-            plural,
-            has_status,
-        )),
+        _ => unstored(),
+    }
+}
+
+/// The kinds about the network.
+fn network(plural: &str) -> Arc<dyn Strategy> {
+    match plural {
+        "ingresses" => Arc::new(networking::Ingress),
+        "ingressclasses" => Arc::new(networking::IngressClass),
+        "ipaddresses" => Arc::new(networking::IpAddress),
+        "networkpolicies" => Arc::new(networking::NetworkPolicy),
+        "servicecidrs" => Arc::new(networking::ServiceCidr),
+        _ => unstored(),
+    }
+}
+
+/// The kinds about storage.
+fn storage(plural: &str) -> Arc<dyn Strategy> {
+    match plural {
+        "csidrivers" => Arc::new(storage::CsiDriver),
+        "csinodes" => Arc::new(storage::CsiNode),
+        "csistoragecapacities" => Arc::new(storage::CsiStorageCapacity),
+        "storageclasses" => Arc::new(storage::StorageClass),
+        "volumeattachments" => Arc::new(storage::VolumeAttachment),
+        "volumeattributesclasses" => Arc::new(storage::VolumeAttributesClass),
+        _ => unstored(),
     }
 }

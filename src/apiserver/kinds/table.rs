@@ -52,9 +52,6 @@ fn resource(line: &str) -> Option<Resource> {
     };
     let gvk = GroupVersionKind::new(group, version, kind);
     let subresources: Vec<Subresource> = words(subresources, ';').filter_map(subresource).collect();
-    let has_status = subresources
-        .iter()
-        .any(|subresource| subresource.name == "status");
     let (storage_group, storage_version) = match (group, plural) {
         ("events.k8s.io", _) => ("", "v1"),
         ("autoscaling", "horizontalpodautoscalers") => (group, "v2"),
@@ -63,7 +60,7 @@ fn resource(line: &str) -> Option<Resource> {
     Some(Resource {
         schema: schema::builtin(&gvk),
         open_api: None,
-        strategy: super::strategy(group, plural, has_status),
+        strategy: super::strategy(group, plural),
         list_kind: format!("{kind}List"),
         plural: plural.to_owned(),
         singular: singular.to_owned(),

@@ -137,6 +137,10 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
         Vec::new()
     }
+    /// Warnings for the client that writes the status.
+    fn status_warnings(&self, _object: &Value) -> Vec<String> {
+        Vec::new()
+    }
     /// What every client of a kind that is on its way out is warned of.
     fn deprecation(&self) -> Option<&str> {
         None

@@ -66,6 +66,18 @@ pub(crate) fn builtin(gvk: &GroupVersionKind) -> Option<Arc<Schema>> {
     table::kind(&gvk.group, &gvk.version, &gvk.kind).map(table::Slot::schema)
 }
 
+/// Why the bytes are no JSON object, in Go's words.
+pub(crate) fn object_problem(bytes: &[u8]) -> Option<String> {
+    match scan::parse(bytes) {
+        Err(problem) => Some(problem),
+        Ok(scan::Tree::Object(_) | scan::Tree::Null) => None,
+        Ok(other) => Some(format!(
+            "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            other.kind()
+        )),
+    }
+}
+
 /// Brings a document that was converted rather than decoded into the form that a Go server gives this version of the kind.
 pub(crate) fn normalise(api_version: &str, kind: &str, object: &mut Value) {
     let version = GroupVersion::parse(api_version).unwrap_or_default();

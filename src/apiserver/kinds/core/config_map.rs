@@ -29,8 +29,7 @@ impl Strategy for ConfigMap {
         }
         for (key, value) in check::map_at(object, &["binaryData"]).into_iter().flatten() {
             check::config_key(key, &Path::new("binaryData").key(key), errors);
-            // Base64 carries three bytes in four characters.
-            size += value.as_str().map_or(0, str::len) / 4 * 3;
+            size += check::base64_size(value);
         }
         if size > MOST_BYTES {
             errors.too_long(Path::default(), MOST_BYTES);
@@ -66,5 +65,49 @@ pub(super) fn immutable(object: &Value, old: &Value, content: &[&str], errors: &
         if object.get(field) != old.get(field) {
             errors.forbidden(Path::new(*field), why);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::apiserver::kinds::testing::{errors_of, errors_of_update};
+
+    #[test]
+    fn rules() {
+        for (object, expected) in [
+            (
+                json!({ "data": { "a": "b" }, "binaryData": { "b": "YQ==" } }),
+                "",
+            ),
+            (
+                json!({ "data": { "a": "b" }, "binaryData": { "a": "YQ==" } }),
+                "data[a]: Invalid value: \"a\": duplicate of key present in binaryData",
+            ),
+            (
+                json!({ "data": { "..a": "" } }),
+                "data[..a]: Invalid value: \"..a\": must not start with '..'",
+            ),
+            (
+                json!({ "data": { "a": "x".repeat(MOST_BYTES + 1) } }),
+                ": Too long: may not be more than 1048576 bytes",
+            ),
+        ] {
+            assert_eq!(errors_of(&ConfigMap, &object), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_immutable_stays() {
+        let old = json!({ "immutable": true, "data": { "a": "b" } });
+        assert_eq!(errors_of_update(&ConfigMap, None, &old, &old), "");
+        let new = json!({ "data": { "a": "c" }, "binaryData": { "b": "YQ==" } });
+        let why = "Forbidden: field is immutable when `immutable` is set";
+        assert_eq!(
+            errors_of_update(&ConfigMap, None, &new, &old),
+            format!("immutable: {why}; data: {why}; binaryData: {why}")
+        );
     }
 }
