@@ -4,13 +4,14 @@ use super::auth::{AuthorizationMode, rbac};
 use super::filter::identity::in_process;
 use super::handler::body;
 use super::handler::call::{Call, Current, store_failure};
+use super::handler::metadata::timestamp;
 use super::handler::write::{self, Missing};
 use super::registry::Resource;
 use super::request::options::WriteOptions;
 use super::request::{Query, ResourceRequest, Verb};
 use super::response::Warnings;
 use super::server::Shared;
-use crate::object::{Document, Reason, Status};
+use crate::object::{Document, Reason, Status, condition};
 use crate::store::Range;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -56,10 +57,39 @@ pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), Status> {
         },
     });
     ensure(shared, "", "services", &service).await?;
+    ensure_service_range(shared).await?;
     if shared.authorizer.has(AuthorizationMode::Rbac) {
         rbac::ensure(shared).await?;
     }
     Ok(())
+}
+
+/// The object that says where cluster IPs come from.
+async fn ensure_service_range(shared: &Arc<Shared>) -> Result<(), Status> {
+    const GROUP: &str = "networking.k8s.io";
+    const PLURAL: &str = "servicecidrs";
+    let cidrs = json!([shared.allocators.cidr().to_string()]);
+    let range = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": { "name": "kubernetes" },
+        "spec": { "cidrs": cidrs },
+    });
+    ensure(shared, GROUP, PLURAL, &range).await?;
+    let Some(mut stored) = get(shared, GROUP, PLURAL, &range).await? else {
+        return Ok(());
+    };
+    // One of another range or with a condition already is somebody else's matter.
+    let conditions = stored.list_at(&["status", "conditions"]);
+    if stored.at(&["spec", "cidrs"]) != Some(&cidrs)
+        || condition::find(conditions, "Ready").is_some()
+    {
+        return Ok(());
+    }
+    let ready = json!([{
+        "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready",
+        "lastTransitionTime": timestamp(shared.clock.now()),
+    }]);
+    stored.set_at(&["status", "conditions"], ready);
+    replace(shared, GROUP, PLURAL, Some("status"), stored).await
 }
 
 async fn load_allocations(shared: &Arc<Shared>) -> Result<(), Status> {
@@ -126,7 +156,7 @@ pub(crate) async fn get(
     Ok(current.map(|current| current.object))
 }
 
-/// Replaces the object, on condition of its resource version.
+/// Replaces the object or a subresource of it, on condition of its resource version.
 ///
 /// # Errors
 /// 409 when it has changed; when the store fails.
@@ -134,12 +164,14 @@ pub(crate) async fn replace(
     shared: &Arc<Shared>,
     group: &str,
     plural: &str,
+    subresource: Option<&str>,
     object: Value,
 ) -> Result<(), Status> {
     let Some(resource) = shared.registry.get(group, "v1", plural) else {
         return Ok(());
     };
-    let request = request(resource, Verb::Update, &object);
+    let mut request = request(resource, Verb::Update, &object);
+    request.subresource = subresource.map(str::to_owned);
     let mut call = Call::new(shared, &request, WriteOptions::default());
     let mut change = |_: &mut Call<'_>, _: Option<&Current>| Ok(object.clone());
     write::update(&mut call, object.name(), Missing::NotFound, &mut change)

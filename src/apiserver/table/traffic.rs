@@ -4,6 +4,7 @@ use super::format::{age, labels, number, or, selector, shortened, strings};
 use crate::object::Document;
 use jiff::Timestamp;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 pub(super) fn service(object: &Value, now: Timestamp) -> Vec<Value> {
     let ports: Vec<String> = object
@@ -37,8 +38,8 @@ fn external_addresses(service: &Value) -> String {
     match service.str_at(&["spec", "type"]) {
         "ExternalName" => service.str_at(&["spec", "externalName"]).to_owned(),
         "LoadBalancer" => {
-            let balancers = balancer_addresses(service);
-            let all: Vec<&str> = balancers.iter().copied().chain(external).collect();
+            let balancers = balancer_addresses(service).into_iter();
+            let all: Vec<&str> = balancers.chain(external).collect();
             or(&all.join(","), "<pending>").to_owned()
         }
         "ClusterIP" | "NodePort" => or(&external.join(","), "<none>").to_owned(),
@@ -46,8 +47,8 @@ fn external_addresses(service: &Value) -> String {
     }
 }
 
-/// The addresses or names of the load balancers in the status.
-fn balancer_addresses(object: &Value) -> Vec<&str> {
+/// The addresses or names of the load balancers in the status, each once, in order.
+fn balancer_addresses(object: &Value) -> BTreeSet<&str> {
     let ingress = object
         .list_at(&["status", "loadBalancer", "ingress"])
         .iter();
@@ -59,7 +60,8 @@ fn balancer_addresses(object: &Value) -> Vec<&str> {
 
 pub(super) fn endpoints(object: &Value, now: Timestamp) -> Vec<Value> {
     let mut all = Vec::new();
-    for subset in object.list_at(&["subsets"]) {
+    let subsets = object.list_at(&["subsets"]);
+    for subset in subsets {
         let addresses = || {
             subset
                 .list_at(&["addresses"])
@@ -81,9 +83,10 @@ pub(super) fn endpoints(object: &Value, now: Timestamp) -> Vec<Value> {
             }));
         }
     }
+    let none = if subsets.is_empty() { "<none>" } else { "" };
     cells![
         object.name(),
-        shortened(&all, 3, ",", "<none>"),
+        shortened(&all, 3, ",", none),
         age(object, now)
     ]
 }
@@ -91,9 +94,12 @@ pub(super) fn endpoints(object: &Value, now: Timestamp) -> Vec<Value> {
 pub(super) fn endpoint_slice(object: &Value, now: Timestamp) -> Vec<Value> {
     let ports = object.list_at(&["ports"]).iter();
     let ports: Vec<String> = ports
-        .map(|port| {
-            port.i64_at(&["port"])
-                .map_or_else(|| "*".to_owned(), |port| port.to_string())
+        .map(|port| match port.i64_at(&["port"]) {
+            Some(port) => port.to_string(),
+            None => match port.at(&["name"]).and_then(Value::as_str) {
+                Some(name) => name.to_owned(),
+                None => "*".to_owned(),
+            },
         })
         .collect();
     let endpoints = object.list_at(&["endpoints"]).iter();
@@ -111,12 +117,6 @@ pub(super) fn endpoint_slice(object: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 pub(super) fn ingress(object: &Value, now: Timestamp) -> Vec<Value> {
-    let rules = object.list_at(&["spec", "rules"]).iter();
-    let hosts: Vec<String> = rules
-        .map(|rule| rule.str_at(&["host"]))
-        .filter(|host| !host.is_empty())
-        .map(str::to_owned)
-        .collect();
     let ports = if object.list_at(&["spec", "tls"]).is_empty() {
         "80"
     } else {
@@ -125,11 +125,32 @@ pub(super) fn ingress(object: &Value, now: Timestamp) -> Vec<Value> {
     cells![
         object.name(),
         or(object.str_at(&["spec", "ingressClassName"]), "<none>"),
-        shortened(&hosts, 3, ",", "*"),
-        balancer_addresses(object).join(","),
+        hosts(object.list_at(&["spec", "rules"])),
+        Vec::from_iter(balancer_addresses(object)).join(","),
         ports,
         age(object, now),
     ]
+}
+
+/// The first hosts that have rules. What follows is counted in rules, with a host or without.
+fn hosts(rules: &[Value]) -> String {
+    const MOST: usize = 3;
+    let named = |rule: &&Value| !rule.str_at(&["host"]).is_empty();
+    let shown: Vec<&str> = rules
+        .iter()
+        .filter(named)
+        .take(MOST)
+        .map(|rule| rule.str_at(&["host"]))
+        .collect();
+    let last = rules.iter().enumerate().filter(|(_, rule)| named(rule));
+    let full = last.map(|(index, _)| index).nth(MOST - 1);
+    let text = shown.join(",");
+    match full {
+        Some(index) if index + 1 < rules.len() => {
+            format!("{text} + {} more...", rules.len() - MOST)
+        }
+        _ => or(&text, "*").to_owned(),
+    }
 }
 
 pub(super) fn ingress_class(object: &Value, now: Timestamp) -> Vec<Value> {
@@ -157,17 +178,23 @@ pub(super) fn network_policy(object: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-pub(super) fn ip_address(object: &Value, _: Timestamp) -> Vec<Value> {
+/// As in Kubernetes there is one cell more than there are columns.
+pub(super) fn ip_address(object: &Value, now: Timestamp) -> Vec<Value> {
     let parent = |field: &str| object.str_at(&["spec", "parentRef", field]);
     let group = parent("group");
     let dot = if group.is_empty() { "" } else { "." };
     let parts = [
-        format!("{}{dot}{group}", parent("resource")),
+        format!("{}{dot}{group}", parent("resource")).to_lowercase(),
         parent("namespace").to_owned(),
         parent("name").to_owned(),
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    cells![object.name(), parts.join("/").to_lowercase()]
+    let parent = if object.at(&["spec", "parentRef"]).is_some() {
+        parts.join("/")
+    } else {
+        "<none>".to_owned()
+    };
+    cells![object.name(), parent, age(object, now)]
 }
 
 pub(super) fn service_cidr(object: &Value, now: Timestamp) -> Vec<Value> {

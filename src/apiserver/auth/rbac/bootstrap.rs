@@ -26,7 +26,7 @@ pub(crate) async fn ensure(shared: &Arc<Shared>) -> Result<(), Status> {
             let Some(completed) = completed(&present, &object) else {
                 break;
             };
-            match bootstrap::replace(shared, GROUP, plural, completed).await {
+            match bootstrap::replace(shared, GROUP, plural, None, completed).await {
                 Err(status) if status.reason == Reason::Conflict => {}
                 other => {
                     other?;
