@@ -95,7 +95,7 @@ pub(crate) fn object(
     let unreadable = |error: serde_json::Error| Status::internal(&error.to_string());
     match form {
         Form::Object => Ok(answer.clone()),
-        Form::Partial => partial(answer).map_err(unreadable),
+        Form::Partial => partial(resource, answer).map_err(unreadable),
         Form::Table(include) => {
             let document: Value = serde_json::from_slice(answer).map_err(unreadable)?;
             if document.kind() == "Status" {
@@ -104,7 +104,7 @@ pub(crate) fn object(
             let table = Table::of_answer(resource, &document);
             let meta = json!({ "resourceVersion": document.resource_version() });
             let mut out = table_head(&meta, Some(table));
-            row(&mut out, table, include, &document, answer, now);
+            row(&mut out, (resource, table), include, &document, answer, now);
             out.extend_from_slice(b"]}");
             Ok(out.into())
         }
@@ -134,9 +134,9 @@ pub(crate) fn list<'a>(
         }
         if let Form::Table(include) = form {
             let document: Value = serde_json::from_slice(item).map_err(unreadable)?;
-            row(&mut out, table, include, &document, item, now);
+            row(&mut out, (resource, table), include, &document, item, now);
         } else {
-            out.extend_from_slice(&partial(item).map_err(unreadable)?);
+            out.extend_from_slice(&partial(resource, item).map_err(unreadable)?);
         }
     }
     out.extend_from_slice(b"]}");
@@ -153,14 +153,14 @@ pub(crate) fn event(
 ) -> Bytes {
     let transformed = match form {
         Form::Object => None,
-        Form::Partial => partial(answer).ok(),
+        Form::Partial => partial(resource, answer).ok(),
         Form::Table(include) => serde_json::from_slice::<Value>(answer)
             .ok()
             .map(|document| {
                 let table = Table::of(resource);
                 let meta = json!({ "resourceVersion": document.resource_version() });
                 let mut out = table_head(&meta, columns.then_some(table));
-                row(&mut out, table, include, &document, answer, now);
+                row(&mut out, (resource, table), include, &document, answer, now);
                 out.extend_from_slice(b"]}");
                 out.into()
             }),
@@ -175,7 +175,7 @@ fn table_head(meta: &Value, table: Option<Table<'_>>) -> Vec<u8> {
 
 fn row(
     out: &mut Vec<u8>,
-    table: Table<'_>,
+    (resource, table): (&Resource, Table<'_>),
     include: Include,
     document: &Value,
     answer: &Bytes,
@@ -184,13 +184,30 @@ fn row(
     let object = match include {
         Include::None => Bytes::from_static(b"null"),
         Include::Object => answer.clone(),
-        Include::Metadata => partial(answer).unwrap_or_else(|_| Bytes::from_static(b"null")),
+        Include::Metadata => {
+            partial(resource, answer).unwrap_or_else(|_| Bytes::from_static(b"null"))
+        }
     };
     table.write_row(out, document, &object, now);
 }
 
-/// Only the metadata, which is not decoded.
-fn partial(answer: &[u8]) -> Result<Bytes, serde_json::Error> {
+/// Only the metadata; it is not decoded unless it is shown otherwise than with its object.
+fn partial(resource: &Resource, answer: &[u8]) -> Result<Bytes, serde_json::Error> {
+    let hidden = resource.strategy.field_annotations();
+    if hidden.is_empty() {
+        return cut(answer);
+    }
+    let mut object: Value = serde_json::from_slice(&cut(answer)?)?;
+    if let Some(Value::Object(annotations)) = object.at_mut(&["metadata", "annotations"]) {
+        annotations.retain(|name, _| !hidden.contains(&name.as_str()));
+        if annotations.is_empty() {
+            object.remove_at(&["metadata", "annotations"]);
+        }
+    }
+    Ok(object.to_string().into())
+}
+
+fn cut(answer: &[u8]) -> Result<Bytes, serde_json::Error> {
     #[derive(Deserialize)]
     struct Metadata<'a> {
         #[serde(borrow)]
@@ -247,7 +264,7 @@ mod tests {
     #[test]
     fn metadata_is_cut_out() {
         let whole = br#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","labels":{"x":"}"}},"spec":{}}"#;
-        let cut = partial(whole).unwrap();
+        let cut = cut(whole).unwrap();
         assert_eq!(
             serde_json::from_slice::<Value>(&cut).unwrap(),
             json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": { "name": "a", "labels": { "x": "}" } } })

@@ -1,23 +1,19 @@
 //! Who owns which field: where writes meet `patch/managed.rs` and `patch/apply.rs`.
-//!
-//! Ownership is told on documents of the storage version; the entries name the version of the request.
-use super::call::Call;
+use super::call::{Call, is_converted, storage_version};
 use crate::apiserver::patch::apply;
 use crate::apiserver::patch::fieldset::Set;
 use crate::apiserver::patch::managed::{self, Writer};
 use crate::apiserver::request::options::FieldValidation;
-use crate::object::Status;
+use crate::apiserver::schema;
+use crate::object::{Document, GroupVersion, GroupVersionKind, Status};
 use serde_json::Value;
 
 /// Brings the managed fields of `object` up to date with what it changes from `live` (`None`: it is made). An apply has done
-/// so itself.
+/// so itself. Both are in the storage version; who owns what is told in the version of the request.
 pub(crate) fn track(call: &Call<'_>, live: Option<&Value>, object: &mut Value) {
     if call.applies {
         return;
     }
-    let Some(schema) = call.stored_schema() else {
-        return;
-    };
     let reset = reset_fields(call, object, live);
     let version = call.resource.gvk.api_version();
     let writer = Writer {
@@ -27,7 +23,83 @@ pub(crate) fn track(call: &Call<'_>, live: Option<&Value>, object: &mut Value) {
         now: &call.now,
         reset: reset.as_ref(),
     };
-    managed::update(live, object, &schema, &writer);
+    if call.subresource == Some("scale")
+        && let (Some(scale), Some(live)) = (call.resource.strategy.scale(), live)
+        && !scales(live, object, &scale.spec_replicas)
+    {
+        return;
+    }
+    if !is_converted(call.resource) {
+        if let Some(schema) = call.stored_schema() {
+            let lost = |version: &str| changed_in(call, live?, object, version, &writer);
+            let managed = managed::update(live, object, &schema, &writer, &lost);
+            managed::set_entries(object, managed);
+        }
+        return;
+    }
+    let Some(schema) = call.resource.schema.as_deref() else {
+        return;
+    };
+    let shown = |document: &Value| {
+        let mut document = document.clone();
+        call.to_request(&mut document);
+        document
+    };
+    let (old, new) = (live.map(shown), shown(object));
+    let lost = |version: &str| changed_in(call, live?, object, version, &writer);
+    let managed = managed::update(old.as_ref(), &new, schema, &writer, &lost);
+    managed::set_entries(object, managed);
+}
+
+/// What a write changes, told in another version of the kind.
+fn changed_in(
+    call: &Call<'_>,
+    live: &Value,
+    object: &Value,
+    version: &str,
+    writer: &Writer<'_>,
+) -> Option<Set> {
+    let stored = storage_version(call.resource);
+    let parsed = GroupVersion::parse(version).ok()?;
+    let kind = &*call.resource.gvk.kind;
+    let schema = schema::builtin(&GroupVersionKind::new(parsed.group, parsed.version, kind))?;
+    let shown = |document: &Value| {
+        let mut document = document.clone();
+        if version != stored {
+            call.resource
+                .strategy
+                .convert(&mut document, &stored, version);
+        }
+        document
+    };
+    Some(managed::changed(
+        &shown(live),
+        &shown(object),
+        &schema,
+        writer,
+    ))
+}
+
+/// A write of the scale: whether it is told as any other. When nobody owns the replicas, nobody comes to own them; and
+/// without replicas, which the scale does not show when there are none, nobody owns them any more.
+fn scales(live: &Value, object: &mut Value, replicas: &[String]) -> bool {
+    let path: Vec<&str> = replicas.iter().map(String::as_str).collect();
+    let wanted = |object: &Value| object.at(&path).and_then(Value::as_i64).unwrap_or(0);
+    let set = Set::of_paths(&[path.as_slice()]);
+    let Some(mut entries) = managed::entries(live) else {
+        return true;
+    };
+    let owns = |entry: &managed::Entry| !entry.fields.intersection(&set).is_empty();
+    if entries.iter().any(owns) {
+        if wanted(object) != 0 || wanted(live) == 0 {
+            return true;
+        }
+        for entry in &mut entries {
+            entry.fields = entry.fields.difference(&set);
+        }
+    }
+    managed::set_entries(object, entries);
+    false
 }
 
 /// The live object (`None`: it is made) with the configuration in the body applied.

@@ -80,7 +80,8 @@ pub(crate) fn apply(
             manager: BEFORE,
             ..*writer
         };
-        entries = managed::updated(&managed::nothing(schema), old, entries, schema, &before);
+        let nothing = managed::nothing(schema);
+        entries = managed::updated(&nothing, old, entries, schema, &before, &|_| None);
     }
     let mut job = Job {
         old,

@@ -140,16 +140,24 @@ pub(crate) fn nothing(schema: &Schema) -> Value {
     zero(&schema.root.ty)
 }
 
-/// Brings the managed fields of `new` up to date: who writes comes to own what changes from `live` (`None`: the object is made),
+/// What an update changes, told in another version: `None` when that is as in the writer's.
+pub(crate) type Elsewhere<'a> = dyn Fn(&str) -> Option<Set> + 'a;
+
+/// The managed fields of `new` after an update: who writes comes to own what changes from `live` (`None`: the object is made),
 /// and everybody else loses it.
 ///
 /// The managed fields that the request brings count, if they can be read; an empty list, or a list of one empty entry, forgets
 /// all. An object whose managed fields were forgotten stays without them until somebody applies.
-pub(crate) fn update(live: Option<&Value>, new: &mut Value, schema: &Schema, writer: &Writer<'_>) {
+pub(crate) fn update(
+    live: Option<&Value>,
+    new: &Value,
+    schema: &Schema,
+    writer: &Writer<'_>,
+    elsewhere: &Elsewhere<'_>,
+) -> Vec<Entry> {
     let managed = live_or_new(live, new, writer);
     if managed.is_empty() && live.is_some() {
-        set_entries(new, Vec::new());
-        return;
+        return managed;
     }
     let made;
     let old = if let Some(live) = live {
@@ -158,8 +166,7 @@ pub(crate) fn update(live: Option<&Value>, new: &mut Value, schema: &Schema, wri
         made = nothing(schema);
         &made
     };
-    let managed = updated(old, new, managed, schema, writer);
-    set_entries(new, managed);
+    updated(old, new, managed, schema, writer, elsewhere)
 }
 
 /// The entries after an update from `old` to `new`.
@@ -169,6 +176,7 @@ pub(crate) fn updated(
     mut managed: Vec<Entry>,
     schema: &Schema,
     writer: &Writer<'_>,
+    elsewhere: &Elsewhere<'_>,
 ) -> Vec<Entry> {
     let mut changes = typed::compare(&schema.root, old, new);
     if let Some(reset) = writer.reset {
@@ -185,7 +193,10 @@ pub(crate) fn updated(
     let taken = added.union(&modified);
     let lost = removed.union(&taken);
     for entry in &mut managed {
-        entry.fields = entry.fields.difference(&lost);
+        let other = (entry.api_version != writer.api_version)
+            .then(|| elsewhere(&entry.api_version))
+            .flatten();
+        entry.fields = entry.fields.difference(other.as_ref().unwrap_or(&lost));
     }
     let taken = typed::without_system_fields(&taken);
     if !taken.is_empty() {
@@ -204,6 +215,18 @@ pub(crate) fn updated(
     managed.retain(|entry| !entry.fields.is_empty());
     cap(&mut managed);
     managed
+}
+
+/// All that differs between `old` and `new`, but for what a write of this kind resets.
+pub(crate) fn changed(old: &Value, new: &Value, schema: &Schema, writer: &Writer<'_>) -> Set {
+    let mut changes = typed::compare(&schema.root, old, new);
+    if let Some(reset) = writer.reset {
+        changes = changes.without_trees(reset);
+    }
+    changes
+        .added
+        .union(&changes.modified)
+        .union(&changes.removed)
 }
 
 /// The entries to go on from: those of the request, or the stored ones when it has none that can be read.

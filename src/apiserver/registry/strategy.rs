@@ -133,6 +133,10 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         crate::apiserver::kinds::names::dns_subdomain(name, prefix)
     }
+    /// Annotations that stand for fields of the server's own: metadata that is shown alone is without them.
+    fn field_annotations(&self) -> &[&str] {
+        &[]
+    }
     /// Warnings for the client.
     fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
         Vec::new()

@@ -104,6 +104,10 @@ impl Strategy for DaemonSet {
         workload::same_selector(object, old, errors);
     }
 
+    fn field_annotations(&self) -> &[&str] {
+        TEMPLATE_GENERATION.split_at(2).1
+    }
+
     fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
         template_warnings(object, old)
     }

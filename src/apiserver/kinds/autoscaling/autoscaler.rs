@@ -84,6 +84,10 @@ impl Strategy for HorizontalPodAutoscaler {
         false
     }
 
+    fn field_annotations(&self) -> &[&str] {
+        &convert::ANNOTATIONS
+    }
+
     fn convert(&self, object: &mut Value, from: &str, to: &str) {
         match (from, to) {
             ("autoscaling/v1", "autoscaling/v2") => convert::from_v1(object),

@@ -10,6 +10,8 @@ const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const CURRENT: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
+/// What `v1` keeps in annotations.
+pub(super) const ANNOTATIONS: [&str; 4] = [METRICS, CURRENT, CONDITIONS, BEHAVIOR];
 const BEHAVIOR_TYPE: &str = "api.autoscaling.v2.HorizontalPodAutoscalerBehavior";
 
 /// Brings a document of `v1` into `v2`.
@@ -140,7 +142,7 @@ fn take_annotations(object: &mut Value) -> Map<String, Value> {
     else {
         return taken;
     };
-    for name in [METRICS, CURRENT, CONDITIONS, BEHAVIOR] {
+    for name in ANNOTATIONS {
         if let Some(value) = annotations.remove(name) {
             taken.insert(name.to_owned(), value);
         }

@@ -5,6 +5,8 @@ mod claim;
 mod claim_template;
 mod device;
 mod device_class;
+#[cfg(feature = "cel")]
+mod expression;
 mod request;
 mod slice;
 mod words;

@@ -212,10 +212,22 @@ pub(super) fn validate_selectors(selectors: &[Value], path: &Path, errors: &mut 
             errors.required(path, "");
             continue;
         };
-        if cel.str_at(&["expression"]).len() > LONGEST_EXPRESSION {
-            errors.too_long(path.child("expression"), LONGEST_EXPRESSION);
+        let (source, at) = (cel.str_at(&["expression"]), path.child("expression"));
+        if source.len() > LONGEST_EXPRESSION {
+            errors.too_long(at, LONGEST_EXPRESSION);
+        } else if let Some(why) = problem(source) {
+            errors.invalid(at, source, &why);
         }
     }
+}
+
+#[cfg(feature = "cel")]
+use super::expression::problem;
+
+/// Without the language nothing is known of expressions.
+#[cfg(not(feature = "cel"))]
+fn problem(_source: &str) -> Option<String> {
+    None
 }
 
 /// The spec cannot change.

@@ -89,7 +89,8 @@ impl World {
             now: &now,
             reset: self.reset.as_ref(),
         };
-        managed::update(self.live.as_ref(), &mut new, &self.schema, &writer);
+        let managed = managed::update(self.live.as_ref(), &new, &self.schema, &writer, &|_| None);
+        managed::set_entries(&mut new, managed);
         self.live.insert(new)
     }
     /// The entries as `manager/operation[/subresource]: fields @minute`.
