@@ -287,15 +287,13 @@ pub(super) fn int_or_percent(value: &Value, path: &Path, errors: &mut Errors) {
                 "must be greater than or equal to 0",
             );
         }
-        Value::String(text) => {
-            if percent(text).is_none() {
-                errors.invalid(
-                    path.clone(),
-                    text.as_str(),
-                    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex \
-                     used for validation is '[0-9]+%')",
-                );
-            }
+        Value::String(text) if percent(text).is_none() => {
+            errors.invalid(
+                path.clone(),
+                text.as_str(),
+                "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex \
+                 used for validation is '[0-9]+%')",
+            );
         }
         _ => {}
     }

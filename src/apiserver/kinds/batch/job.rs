@@ -143,7 +143,7 @@ impl Strategy for Job {
 /// A job without labels has those of its template.
 fn default_labels(object: &mut Value) {
     let is_filled = |labels: &&Value| labels.as_object().is_some_and(|labels| !labels.is_empty());
-    if object.at(&LABELS).filter(is_filled).is_some() {
+    if object.at(&LABELS).as_ref().is_some_and(is_filled) {
         return;
     }
     if let Some(labels) = object.at(&TEMPLATE_LABELS).filter(is_filled).cloned() {

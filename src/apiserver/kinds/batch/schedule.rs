@@ -141,14 +141,13 @@ fn range(expression: &str, bounds: &Bounds) -> Result<(), String> {
     let ends: Vec<&str> = parts.first().unwrap_or(&"").split('-').collect();
     let single = ends.len() == 1;
     let (start, mut end) = match ends[..] {
-        ["*" | "?", ..] => (bounds.least, bounds.greatest),
+        ["*" | "?", ..] | [] => (bounds.least, bounds.greatest),
         [only] => number_or_name(only, bounds).map(|only| (only, only))?,
         [start, end] => (number_or_name(start, bounds)?, number_or_name(end, bounds)?),
         [start, ..] => {
             number_or_name(start, bounds)?;
             return Err(format!("too many hyphens: {expression}"));
         }
-        [] => (bounds.least, bounds.greatest),
     };
     let step = match parts[..] {
         [_] => 1,
