@@ -73,6 +73,11 @@ const FLAGS: &[Flag] = &[
         "where services get their addresses from (10.0.0.0/16)",
     ),
     flag(
+        "enable-admission-plugins",
+        "LIST",
+        "admission plugins to turn on that are off by default",
+    ),
+    flag(
         "disable-admission-plugins",
         "LIST",
         "admission plugins to leave out",

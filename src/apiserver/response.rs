@@ -111,6 +111,11 @@ impl Warnings {
             texts.push(text);
         }
     }
+    /// All there are.
+    #[cfg(test)]
+    pub(crate) fn texts(&self) -> Vec<String> {
+        self.0.lock().clone()
+    }
     /// Adds all.
     pub(crate) fn extend(&self, texts: impl IntoIterator<Item = String>) {
         texts.into_iter().for_each(|text| self.add(text));

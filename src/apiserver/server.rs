@@ -1,5 +1,5 @@
 //! The server: how it is built, started, called and stopped.
-use super::admission::{self, Admission};
+use super::admission::{self, Admission, webhook};
 use super::alloc::{Allocators, Cidr};
 use super::audit::WriteObserver;
 use super::auth::{AuthorizationMode, Authorizer};
@@ -14,7 +14,10 @@ use super::{bootstrap, crd, kinds};
 use crate::clock::Clock;
 use crate::object::Status;
 use crate::store::Store;
+use futures::FutureExt;
 use http::HeaderValue;
+use serde_json::Value;
+use std::future::Future;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -119,6 +122,23 @@ impl ApiServerBuilder {
     /// `OwnerReferencesPermissionEnforcement` and `ServiceAccount`, which needs a controller that makes the default accounts.
     pub fn with_admission(mut self, name: &str) -> Self {
         self.admission = self.admission.enable(name);
+        self
+    }
+    /// Answers for the admission webhooks with this URL (of a service: `https://name.namespace.svc:port/path`) by a function in
+    /// this process: it gets the `AdmissionReview` with the request and gives the one with the response. No socket is opened,
+    /// so it works on virtual time. Default = webhooks are called by the transport.
+    pub fn webhook<F, Fut>(self, url: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(Value) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Value> + Send + 'static,
+    {
+        let handler = Arc::new(move |review| handler(review).boxed());
+        self.admission.transports().register(url.into(), handler);
+        self
+    }
+    /// How other webhooks are called. Default = over HTTPS, with the feature `serve`.
+    pub fn webhook_transport(self, transport: Arc<dyn webhook::Transport>) -> Self {
+        self.admission.transports().set(transport);
         self
     }
     /// Where cluster IPs come from. Default = `10.96.0.0/12`.

@@ -9,3 +9,4 @@
 mod envtest;
 mod kube_rs;
 mod robust;
+mod webhooks;

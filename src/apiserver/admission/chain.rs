@@ -1,4 +1,5 @@
 //! THE list of built-in plugins, and how plugins are run.
+use super::webhook::{MutatingAdmissionWebhook, Transports, ValidatingAdmissionWebhook};
 use super::{Admission, AdmissionRequest};
 use super::{
     certificates, default_storage_class, in_use, ingress_class, limit_ranger, namespace, nodes,
@@ -59,7 +60,7 @@ const NAMES: [&str; 41] = [
 const OFF: [&str; 2] = ["ServiceAccount", "OwnerReferencesPermissionEnforcement"];
 
 /// Those built in, in the order of kube-apiserver.
-fn builtin() -> Vec<Arc<dyn Admission>> {
+fn builtin(transports: &Transports) -> Vec<Arc<dyn Admission>> {
     vec![
         Arc::new(namespace::NamespaceLifecycle),
         Arc::new(limit_ranger::LimitRanger),
@@ -77,6 +78,12 @@ fn builtin() -> Vec<Arc<dyn Admission>> {
         Arc::new(certificates::Signing),
         Arc::new(certificates::SubjectRestriction),
         Arc::new(ingress_class::DefaultIngressClass),
+        #[cfg(feature = "cel")]
+        Arc::new(super::policy::MutatingAdmissionPolicy::default()),
+        Arc::new(MutatingAdmissionWebhook::new(transports.clone())),
+        #[cfg(feature = "cel")]
+        Arc::new(super::policy::ValidatingAdmissionPolicy::default()),
+        Arc::new(ValidatingAdmissionWebhook::new(transports.clone())),
         Arc::new(quota::ResourceQuota),
     ]
 }
@@ -92,6 +99,8 @@ struct Entry {
 #[derive(Clone, Debug)]
 pub(crate) struct Chain {
     entries: Vec<Entry>,
+    /// The ways to webhooks.
+    transports: Transports,
     /// Names that cannot be: of no plugin, or of one that is not built in.
     unknown: Vec<String>,
 }
@@ -103,8 +112,10 @@ impl Default for Chain {
             on: !OFF.contains(&plugin.name()),
             plugin,
         };
+        let transports = Transports::default();
         Self {
-            entries: builtin().into_iter().map(entry).collect(),
+            entries: builtin(&transports).into_iter().map(entry).collect(),
+            transports,
             unknown: Vec::new(),
         }
     }
@@ -134,6 +145,21 @@ impl Chain {
             self.unknown.push(name.to_owned());
         }
         self
+    }
+
+    /// The ways to webhooks.
+    pub(crate) fn transports(&self) -> &Transports {
+        &self.transports
+    }
+
+    /// These plugins only.
+    #[cfg(test)]
+    pub(crate) fn only(plugins: &[Arc<dyn Admission>]) -> Self {
+        let none = Self {
+            entries: Vec::new(),
+            ..Self::default()
+        };
+        plugins.iter().cloned().fold(none, Self::with)
     }
 
     fn turn(&mut self, name: &str, on: bool) -> bool {
@@ -201,7 +227,7 @@ mod tests {
 
     #[test]
     fn plugins_are_those_of_kubernetes_in_its_order() {
-        let places: Vec<usize> = builtin()
+        let places: Vec<usize> = builtin(&Transports::default())
             .iter()
             .map(|plugin| {
                 NAMES

@@ -3,17 +3,25 @@
 //! A plugin implements [`Admission`]. Mutating hooks of all plugins run in order before the object is validated, validating hooks
 //! after. Architecture invariant: plugins see other objects through a read-only [`View`]; they write nothing.
 mod authorizer;
+mod cached;
 mod certificates;
 mod chain;
+#[cfg(feature = "cel")]
+mod conditions;
 mod default_storage_class;
+#[cfg(feature = "cel")]
+mod expression;
 mod in_use;
 mod ingress_class;
 mod limit_ranger;
+mod matching;
 mod namespace;
 mod nodes;
 mod owner_references;
 mod pod_resources;
 mod pod_security;
+#[cfg(feature = "cel")]
+mod policy;
 mod priority;
 mod quota;
 mod resize;
@@ -22,6 +30,7 @@ mod service_account;
 mod session;
 mod tolerations;
 mod view;
+pub mod webhook;
 
 pub(crate) use self::chain::Chain;
 pub(crate) use self::session::Session;

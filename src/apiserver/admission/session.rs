@@ -52,6 +52,12 @@ impl Session {
         self.warnings.add(text);
     }
 
+    /// What the client is warned of.
+    #[cfg(test)]
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.warnings.texts()
+    }
+
     /// Notes something for the audit log; the first note under a key stays.
     pub(crate) fn annotate(&self, key: impl Into<String>, value: impl Into<String>) {
         let mut value: String = value.into();

@@ -144,6 +144,25 @@ impl World {
             .await
     }
 
+    /// What the client is warned of.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.session.warnings()
+    }
+
+    /// The object as these plugins change it, all of them again when one of them wants it.
+    pub(crate) async fn mutate_all(
+        &self,
+        plugins: &[Arc<dyn Admission>],
+        ask: &Ask,
+    ) -> Result<Value, Status> {
+        let (chain, mut object) = (Chain::only(plugins), ask.object.clone());
+        self.with(ask, async |request| {
+            chain.mutate(request, &mut object).await
+        })
+        .await?;
+        Ok(object)
+    }
+
     /// The object as all plugins change it and let it be.
     pub(crate) async fn admit(&self, ask: &Ask) -> Result<Value, Status> {
         let (chain, mut object) = (Chain::default(), ask.object.clone());

@@ -13,6 +13,8 @@ mod tests;
 mod typed;
 mod validate;
 
+pub(crate) use self::typed::merge as merge_typed;
+
 use crate::apiserver::schema::decode::{self, Decoded};
 use crate::apiserver::schema::{Schema, convert, gojson};
 use crate::object::field::{Errors, Path};

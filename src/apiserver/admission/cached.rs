@@ -1,0 +1,65 @@
+//! Configuration that is decoded and compiled once for each of its revisions.
+use super::View;
+use crate::apiserver::registry::cacher::Cached;
+use crate::object::Status;
+use crate::store::Revision;
+use parking_lot::Mutex;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// What was made of the objects of one resource.
+pub(super) struct Compiled<T> {
+    known: Mutex<BTreeMap<Arc<str>, (Revision, Arc<T>)>>,
+    plural: &'static str,
+    make: fn(Value) -> T,
+}
+
+impl<T> fmt::Debug for Compiled<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compiled")
+            .field("plural", &self.plural)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Compiled<T> {
+    /// Nothing yet of a resource of `admissionregistration.k8s.io/v1`.
+    pub(super) fn new(plural: &'static str, make: fn(Value) -> T) -> Self {
+        Self {
+            known: Mutex::default(),
+            plural,
+            make,
+        }
+    }
+
+    /// What there is now, in the order of the names.
+    pub(super) async fn all(&self, view: &View<'_>) -> Result<Vec<Arc<T>>, Status> {
+        let items = view
+            .all("admissionregistration.k8s.io", "v1", self.plural)
+            .await?;
+        let mut known = self.known.lock();
+        if items.is_empty() {
+            known.clear();
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::with_capacity(items.len());
+        let mut next = BTreeMap::new();
+        for item in &items {
+            let made = match known.get(&item.key) {
+                Some((revision, made)) if *revision == item.revision => made.clone(),
+                _ => Arc::new((self.make)(decode(item)?)),
+            };
+            next.insert(item.key.clone(), (item.revision, made.clone()));
+            found.push(made);
+        }
+        *known = next;
+        Ok(found)
+    }
+}
+
+fn decode(item: &Cached) -> Result<Value, Status> {
+    item.document()
+        .map_err(|error| Status::internal(&error.to_string()))
+}
