@@ -1,11 +1,11 @@
 //! Expressions over a request: what they see, and what they give.
 use super::matching::{self, Match};
-use super::{AdmissionRequest, Operation, authorizer};
+use super::{AdmissionRequest, Operation, attributes, authorizer};
 use crate::apiserver::auth::{Attributes, Snapshot};
 use crate::apiserver::cel::{self, Activation, Authorize, Failure, Permission, Program};
 use crate::apiserver::request::User;
 use crate::object::{Document, Status};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// A compiled expression, or why there is none.
 #[derive(Clone, Debug)]
@@ -140,7 +140,7 @@ impl Facts {
             })
         };
         Ok(Self {
-            request: cel::from_json(&review(request, found)),
+            request: cel::from_json(&asked(request, found)),
             namespace: namespace.map_or(cel::Value::Null, |namespace| {
                 cel::from_json(&shown(&namespace))
             }),
@@ -207,46 +207,17 @@ impl Context<'_> {
     }
 }
 
-/// `request`: an `AdmissionRequest` without the objects.
-fn review(request: &AdmissionRequest<'_>, found: &Match) -> Value {
-    let kind = |kind: &crate::object::GroupVersionKind| json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
-    let resource = &request.resource.resource;
-    let mut user = json!({});
-    for (field, text) in [("username", &request.user.name), ("uid", &request.user.uid)] {
-        if !text.is_empty() {
-            user[field] = text.as_str().into();
-        }
-    }
-    if !request.user.groups.is_empty() {
-        user["groups"] = request.user.groups.clone().into();
-    }
-    if !request.user.extra.is_empty() {
-        user["extra"] = json!(request.user.extra);
-    }
-    let mut review = json!({
-        "uid": "",
-        "kind": kind(&found.kind),
-        "resource": {"group": found.group, "version": found.version, "resource": resource},
-        "requestKind": kind(&request.kind),
-        "requestResource": {"group": request.resource.group, "version": request.version, "resource": resource},
-        "operation": matching::operation(request.operation),
-        "userInfo": user,
-        "dryRun": request.dry_run,
-        "options": request.options,
-        "object": null,
-        "oldObject": null,
-    });
-    for (field, text) in [
-        ("subResource", request.subresource),
-        ("requestSubResource", request.subresource),
-        ("name", request.name),
-        ("namespace", matching::namespace_name(request)),
+/// `request`: the attributes, and the fields that are always there.
+fn asked(request: &AdmissionRequest<'_>, found: &Match) -> Value {
+    let mut asked = attributes::of(request, found);
+    for (field, value) in [
+        ("uid", "".into()),
+        ("object", Value::Null),
+        ("oldObject", Value::Null),
     ] {
-        if !text.is_empty() {
-            review[field] = text.into();
-        }
+        asked[field] = value;
     }
-    review
+    asked
 }
 
 /// The namespace as expressions see it.

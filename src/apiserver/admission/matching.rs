@@ -145,15 +145,6 @@ fn is_named(request: &AdmissionRequest<'_>, rule: &Value) -> bool {
     })
 }
 
-/// The namespace that webhooks and policies are told: a namespace that is made is its own, as upstream.
-pub(super) fn namespace_name<'a>(request: &AdmissionRequest<'a>) -> &'a str {
-    if request.operation == Operation::Create && request.is_for("", "namespaces") {
-        request.name
-    } else {
-        request.namespace
-    }
-}
-
 /// As webhooks and policies call it.
 pub(super) fn operation(operation: Operation) -> &'static str {
     match operation {

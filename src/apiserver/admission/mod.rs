@@ -2,6 +2,7 @@
 //!
 //! A plugin implements [`Admission`]. Mutating hooks of all plugins run in order before the object is validated, validating hooks
 //! after. Architecture invariant: plugins see other objects through a read-only [`View`]; they write nothing.
+mod attributes;
 mod authorizer;
 mod cached;
 mod certificates;

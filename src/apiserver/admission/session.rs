@@ -74,11 +74,6 @@ impl Session {
         self.annotations.lock().clone()
     }
 
-    /// Whether the mutating plugins run for the second time.
-    pub(crate) fn is_again(&self) -> bool {
-        self.rounds.lock().again
-    }
-
     /// Begins the second time, if one is wanted and this was the first.
     pub(crate) fn begin_again(&self) -> bool {
         let mut rounds = self.rounds.lock();

@@ -34,8 +34,6 @@ const LONGEST: usize = 64 * 1024;
 /// A compiled expression.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
-    /// As it was written.
-    pub source: String,
     tree: Arc<Expression>,
 }
 
@@ -55,15 +53,11 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// Compiles an expression that must give one of `expected` (empty: anything), with the type it gives.
+    /// The type of an expression that must give one of `expected` (empty: anything).
     ///
     /// # Errors
     /// What is wrong with it, as the real server says it after `Invalid value: "…": `.
-    pub(crate) fn compile(
-        &self,
-        source: &str,
-        expected: &[Type],
-    ) -> Result<(Program, Type), String> {
+    pub(crate) fn check(&self, source: &str, expected: &[Type]) -> Result<Type, String> {
         let tree = parse(source).map_err(|why| format!("compilation failed: {why}"))?;
         let found = check::check(self, source, &tree)
             .map_err(|why| format!("compilation failed: {why}"))?;
@@ -78,13 +72,7 @@ impl Environment {
                 )
             });
         }
-        Ok((
-            Program {
-                source: source.to_owned(),
-                tree: Arc::new(tree),
-            },
-            found,
-        ))
+        Ok(found)
     }
 }
 
@@ -96,7 +84,6 @@ impl Program {
     pub(crate) fn parse(source: &str) -> Result<Self, String> {
         let tree = parse(source).map_err(|why| format!("compilation failed: {why}"))?;
         Ok(Self {
-            source: source.to_owned(),
             tree: Arc::new(tree),
         })
     }

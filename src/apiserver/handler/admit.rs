@@ -1,7 +1,7 @@
 //! Where admission is asked: before an object is validated, and before it is written.
 use super::call::Call;
 use crate::apiserver::admission::{AdmissionRequest, Operation, Session, UserInfo, View};
-use crate::object::{GroupVersionKind, Status};
+use crate::object::Status;
 use serde_json::{Value, json};
 
 /// Lets the plugins change the new object.
@@ -19,6 +19,15 @@ pub(crate) async fn mutate(
     let outcome = call.shared.admission.mutate(&request, object).await;
     facts.log();
     outcome
+}
+
+/// Asks the plugins about an action that is posted to an object: a binding, an eviction. They may change it.
+///
+/// # Errors
+/// What a plugin that refuses says.
+pub(crate) async fn act(call: &Call<'_>, name: &str, action: &mut Value) -> Result<(), Status> {
+    mutate(call, name, action, None).await?;
+    validate(call, name, Some(action), None).await
 }
 
 /// Asks the plugins about what is to be written; `object` is `None` for a deletion.
@@ -82,9 +91,14 @@ impl Facts {
         old: Option<&'a Value>,
     ) -> AdmissionRequest<'a> {
         let gvk = &call.resource.gvk;
+        // Actions are kinds of their own.
+        let action = call
+            .subresource
+            .filter(|_| self.operation == Operation::Create)
+            .and_then(|name| call.resource.subresource(name));
         AdmissionRequest {
             operation: self.operation,
-            kind: GroupVersionKind::new(&*gvk.group, &*gvk.version, &*gvk.kind),
+            kind: action.map_or(gvk, |action| &action.gvk).clone(),
             resource: call.resource.group_resource(),
             version: &gvk.version,
             subresource: call.subresource.unwrap_or_default(),

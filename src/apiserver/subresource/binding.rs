@@ -1,6 +1,6 @@
 //! `pods/binding` and `bindings`: a scheduler assigns a pod to a node.
 use crate::apiserver::handler::call::{Call, Current};
-use crate::apiserver::handler::{answer, body, metadata, write};
+use crate::apiserver::handler::{admit, answer, body, metadata, write};
 use crate::apiserver::request::ResourceRequest;
 use crate::apiserver::request::options::WriteOptions;
 use crate::apiserver::response::{self, Response};
@@ -35,6 +35,7 @@ pub(crate) async fn create(
             "name in URL does not match name in Binding object",
         ));
     }
+    admit::act(&call, &name, &mut binding).await?;
     check(&binding)?;
     write::direct(&mut call, &name, &mut |call, current| {
         bind(call, current, &binding)

@@ -3,7 +3,7 @@ use super::binding::set_condition;
 use crate::apiserver::DeleteOptions;
 use crate::apiserver::handler::call::{Call, Current, store_failure};
 use crate::apiserver::handler::delete::{check_preconditions, remove};
-use crate::apiserver::handler::{answer, body, metadata, write};
+use crate::apiserver::handler::{admit, answer, body, metadata, write};
 use crate::apiserver::registry::Resource;
 use crate::apiserver::request::ResourceRequest;
 use crate::apiserver::request::options::{DeleteBody, Deletion, WriteOptions};
@@ -42,6 +42,7 @@ pub(crate) async fn create(
             "name in URL does not match name in Eviction object",
         ));
     }
+    admit::act(&call, &request.name, &mut eviction).await?;
     let sent = eviction.get("deleteOptions").unwrap_or(&Value::Null);
     let deletion = Deletion::check(DeleteBody::from_value(sent)?.or_dry_run(call.options.dry_run))?;
     call.options.dry_run = deletion.options.dry_run;

@@ -1,7 +1,5 @@
 //! Levels and versions, and the labels by which a namespace names them.
-use crate::object::Document;
 use crate::object::field::{Errors, Path};
-use serde_json::Value;
 use std::fmt;
 
 const PREFIX: &str = "pod-security.kubernetes.io/";
@@ -69,13 +67,13 @@ const FREE: Standard = Standard {
 
 impl Policy {
     /// What the labels of a namespace say, and what is wrong with them.
-    pub(super) fn of(namespace: &Value) -> (Self, Errors) {
+    pub(super) fn of<'a>(namespace: impl Fn(&str) -> Option<&'a str>) -> (Self, Errors) {
         let mut errors = Errors::new();
         // What cannot be read is enforced as strictly as can be, and otherwise ignored.
-        let (enforce, enforced, _) = read(namespace, "enforce", Level::Restricted, &mut errors);
-        let (audit, _, _) = read(namespace, "audit", Level::Privileged, &mut errors);
+        let (enforce, enforced, _) = read(&namespace, "enforce", Level::Restricted, &mut errors);
+        let (audit, _, _) = read(&namespace, "audit", Level::Privileged, &mut errors);
         let (mut warn, warns, warned_version) =
-            read(namespace, "warn", Level::Privileged, &mut errors);
+            read(&namespace, "warn", Level::Privileged, &mut errors);
         if enforced && !warns && enforce.level > warn.level {
             warn.level = enforce.level;
             if !warned_version {
@@ -92,8 +90,8 @@ impl Policy {
 }
 
 /// The standard of one mode, and whether its level and its version are given.
-fn read(
-    namespace: &Value,
+fn read<'a>(
+    label_of: &impl Fn(&str) -> Option<&'a str>,
     mode: &str,
     otherwise: Level,
     errors: &mut Errors,
@@ -101,7 +99,7 @@ fn read(
     let mut standard = FREE;
     let path = |label: &str| Path::new("metadata").child("labels").key(label);
     let label = format!("{PREFIX}{mode}");
-    let level = namespace.label(&label);
+    let level = label_of(&label);
     match level {
         None => {}
         Some("privileged") => standard.level = Level::Privileged,
@@ -114,7 +112,7 @@ fn read(
         }
     }
     let label = format!("{PREFIX}{mode}-version");
-    let version = namespace.label(&label);
+    let version = label_of(&label);
     if let Some(text) = version {
         let minor = text.strip_prefix("v1.").filter(|digits| {
             digits.bytes().all(|byte| byte.is_ascii_digit())

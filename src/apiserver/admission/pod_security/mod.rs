@@ -76,15 +76,15 @@ impl Admission for PodSecurity {
 async fn policy(request: &AdmissionRequest<'_>) -> Result<Policy, Status> {
     let found = request
         .view
-        .get("", "v1", "namespaces", "", request.namespace)
+        .find("", "v1", "namespaces", "", request.namespace)
         .await?;
-    let Some(namespace) = found else {
+    let Some((_, namespace)) = found else {
         return Err(Status::internal(&format!(
             "failed to lookup namespace {:?}",
             request.namespace
         )));
     };
-    Ok(Policy::of(&namespace).0)
+    Ok(Policy::of(|label| namespace.label(label)).0)
 }
 
 /// The metadata and the spec of the pods that an object is or makes.
@@ -180,7 +180,7 @@ async fn namespace(request: &AdmissionRequest<'_>, object: &Value) -> Result<(),
     if !request.subresource.is_empty() {
         return Ok(());
     }
-    let (new, errors) = Policy::of(object);
+    let (new, errors) = Policy::of(|label| object.label(label));
     let invalid = |errors: &Errors| {
         Err(Status::invalid(
             &GroupKind::new("", "Namespace"),
@@ -195,7 +195,7 @@ async fn namespace(request: &AdmissionRequest<'_>, object: &Value) -> Result<(),
             invalid(&errors)
         };
     };
-    let (old, old_errors) = Policy::of(old);
+    let (old, old_errors) = Policy::of(|label| old.label(label));
     // What was wrong before may stay.
     if !errors.is_empty() && errors != old_errors {
         return invalid(&errors);

@@ -211,7 +211,8 @@ fn labels() {
             .iter()
             .map(|(key, value)| (format!("pod-security.kubernetes.io/{key}"), value.clone()))
             .collect();
-        let (policy, errors) = Policy::of(&json!({"metadata": {"labels": labels}}));
+        let namespace = json!({"metadata": {"labels": labels}});
+        let (policy, errors) = Policy::of(|label| namespace.label(label));
         let problems: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
         (
             format!("{} {} {}", policy.enforce, policy.audit, policy.warn),

@@ -1,9 +1,9 @@
 //! `AdmissionReview`: what a webhook is asked, and whether its answer is one (`plugin/webhook/request`).
 use super::hook::Hook;
-use crate::apiserver::admission::AdmissionRequest;
-use crate::apiserver::admission::matching::{self, Match};
-use crate::object::{Document, GroupVersionKind, base64};
-use serde_json::{Map, Value, json};
+use crate::apiserver::admission::matching::Match;
+use crate::apiserver::admission::{AdmissionRequest, attributes};
+use crate::object::{Document, base64};
+use serde_json::{Value, json};
 
 /// What a webhook says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,43 +25,14 @@ pub(super) fn request(
     object: Option<&Value>,
     uid: &str,
 ) -> Value {
-    let kind = |kind: &GroupVersionKind| json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
-    let resource = &request.resource.resource;
-    let mut user = Map::new();
-    for (field, text) in [("username", &request.user.name), ("uid", &request.user.uid)] {
-        if !text.is_empty() {
-            user.insert(field.into(), text.as_str().into());
-        }
-    }
-    if !request.user.groups.is_empty() {
-        user.insert("groups".into(), request.user.groups.clone().into());
-    }
-    if !request.user.extra.is_empty() {
-        user.insert("extra".into(), json!(request.user.extra));
-    }
-    let shown = |object: Option<&Value>| object.map(|object| found.convert(object));
-    let mut body = json!({
-        "uid": uid,
-        "kind": kind(&found.kind),
-        "resource": {"group": found.group, "version": found.version, "resource": resource},
-        "requestKind": kind(&request.kind),
-        "requestResource": {"group": request.resource.group, "version": request.version, "resource": resource},
-        "operation": matching::operation(request.operation),
-        "userInfo": user,
-        "object": shown(object),
-        "oldObject": shown(request.old),
-        "dryRun": request.dry_run,
-        "options": request.options,
-    });
-    for (field, text) in [
-        ("subResource", request.subresource),
-        ("requestSubResource", request.subresource),
-        ("name", request.name),
-        ("namespace", matching::namespace_name(request)),
+    let shown = |object: Option<&Value>| object.map_or(Value::Null, |object| found.convert(object));
+    let mut body = attributes::of(request, found);
+    for (field, value) in [
+        ("uid", uid.into()),
+        ("object", shown(object)),
+        ("oldObject", shown(request.old)),
     ] {
-        if !text.is_empty() {
-            body[field] = text.into();
-        }
+        body[field] = value;
     }
     let version = hook.review.unwrap_or("v1");
     json!({"kind": "AdmissionReview", "apiVersion": format!("admission.k8s.io/{version}"), "request": body})
