@@ -1,7 +1,6 @@
 //! The built-in plugins over a small cluster.
 use super::testing::{Ask, World};
 use super::*;
-use crate::object::Document;
 use serde_json::json;
 
 fn class(name: &str, value: i64, default: bool) -> Value {

@@ -53,11 +53,15 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// The type of an expression that must give one of `expected` (empty: anything).
+    /// Compiles an expression that must give one of `expected` (empty: anything), with the type it gives.
     ///
     /// # Errors
     /// What is wrong with it, as the real server says it after `Invalid value: "…": `.
-    pub(crate) fn check(&self, source: &str, expected: &[Type]) -> Result<Type, String> {
+    pub(crate) fn compile(
+        &self,
+        source: &str,
+        expected: &[Type],
+    ) -> Result<(Program, Type), String> {
         let tree = parse(source).map_err(|why| format!("compilation failed: {why}"))?;
         let found = check::check(self, source, &tree)
             .map_err(|why| format!("compilation failed: {why}"))?;
@@ -72,7 +76,10 @@ impl Environment {
                 )
             });
         }
-        Ok(found)
+        let program = Program {
+            tree: Arc::new(tree),
+        };
+        Ok((program, found))
     }
 }
 

@@ -54,8 +54,8 @@ fn types_are_inferred() {
         ),
     ] {
         let found = environment()
-            .check(source, &[])
-            .map(|found| found.to_string());
+            .compile(source, &[])
+            .map(|(_, found)| found.to_string());
         assert_eq!(found.as_deref(), Ok(expected), "{source}");
     }
 }
@@ -90,21 +90,21 @@ fn what_is_wrong_is_said_as_cel_go_does() {
             "compilation failed: ERROR: <input>:1:10: undefined field 'nope'\n | variables.nope\n | .........^",
         ),
     ] {
-        let found = environment().check(source, &[Type::Bool]).map(drop);
+        let found = environment().compile(source, &[Type::Bool]).map(drop);
         assert_eq!(found, Err(expected.to_owned()), "{source}");
     }
     let none = Environment::default();
-    assert!(none.check("params.a == 1", &[Type::Bool]).is_err());
-    assert!(none.check("variables.text == ''", &[Type::Bool]).is_err());
+    assert!(none.compile("params.a == 1", &[Type::Bool]).is_err());
+    assert!(none.compile("variables.text == ''", &[Type::Bool]).is_err());
     assert_eq!(
         environment()
-            .check("1", &[Type::list(Type::named("JSONPatch"))])
+            .compile("1", &[Type::list(Type::named("JSONPatch"))])
             .map(drop),
         Err("must evaluate to list(JSONPatch) but got int".to_owned())
     );
     assert_eq!(
         environment()
-            .check("1", &[Type::String, Type::Null])
+            .compile("1", &[Type::String, Type::Null])
             .map(drop),
         Err("must evaluate to one of [string null_type] but got int".to_owned())
     );
@@ -306,7 +306,7 @@ fn broken_sources_do_not_panic() {
         "optional",
         "a.b{c: 1}",
     ] {
-        let _ = environment().check(source, &[Type::Bool]);
+        let _ = environment().compile(source, &[Type::Bool]);
         let _ = run(source);
     }
 }

@@ -71,9 +71,9 @@ impl Scope {
             Use::Apply => vec![Type::named("Object")],
             Use::Patch => vec![Type::list(Type::named("JSONPatch"))],
         };
-        let outcome = environment.check(source, &expected);
+        let outcome = environment.compile(source, &expected);
         let found = match outcome {
-            Ok(found) => found,
+            Ok((_, found)) => found,
             Err(why) => {
                 errors.invalid(path, source, &why);
                 Type::Unknown
