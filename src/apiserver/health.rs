@@ -6,7 +6,16 @@ use http::StatusCode;
 use std::sync::Arc;
 
 /// The checks, by name; all but `shutdown` hold as long as the server answers at all.
-const CHECKS: [&str; 4] = ["ping", "log", "etcd", "poststarthook/bootstrap-controller"];
+const CHECKS: [&str; 8] = [
+    "ping",
+    "log",
+    "etcd",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/bootstrap-controller",
+];
 
 /// Whether the path is about health: those are answered while the server stops.
 pub(crate) fn is_health(path: &str) -> bool {
@@ -21,7 +30,7 @@ pub(crate) fn answer(shared: &Arc<Shared>, path: &str, query: &Query) -> Option<
     let mut parts = path.trim_matches('/').splitn(2, '/');
     let (endpoint, check) = (parts.next()?, parts.next());
     if endpoint == "metrics" && check.is_none() {
-        return Some(response::text(StatusCode::OK, metrics(shared)));
+        return Some(response::text(StatusCode::OK, shared.metrics.text(shared)));
     }
     if !matches!(endpoint, "healthz" | "livez" | "readyz") {
         return None;
@@ -29,6 +38,8 @@ pub(crate) fn answer(shared: &Arc<Shared>, path: &str, query: &Query) -> Option<
     let stopping = shared.is_stopping();
     let mut checks: Vec<(&str, bool)> = CHECKS.iter().map(|name| (*name, true)).collect();
     if endpoint == "readyz" {
+        checks.insert(3, ("etcd-readiness", true));
+        checks.insert(4, ("informer-sync", true));
         checks.push(("shutdown", !stopping));
     }
     if let Some(check) = check {
@@ -60,15 +71,4 @@ pub(crate) fn answer(shared: &Arc<Shared>, path: &str, query: &Query) -> Option<
         StatusCode::INTERNAL_SERVER_ERROR
     };
     Some(response::text(code, text))
-}
-
-/// Prometheus text, under the names that the real server uses.
-fn metrics(shared: &Shared) -> String {
-    let (reading, writing) = shared.in_flight.now();
-    format!(
-        "# HELP apiserver_current_inflight_requests Maximal number of currently used inflight request limit of this apiserver per request kind in last second.\n\
-         # TYPE apiserver_current_inflight_requests gauge\n\
-         apiserver_current_inflight_requests{{request_kind=\"mutating\"}} {writing}\n\
-         apiserver_current_inflight_requests{{request_kind=\"readOnly\"}} {reading}\n"
-    )
 }

@@ -34,6 +34,7 @@ pub(crate) mod continue_token;
 pub(crate) mod discovery;
 pub(crate) mod health;
 pub(crate) mod inprocess;
+pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod protobuf;
 pub(crate) mod render;

@@ -7,6 +7,7 @@ use super::filter::identity::{authenticated, in_process};
 use super::filter::limit::InFlight;
 use super::filter::static_token::StaticTokens;
 use super::inprocess;
+use super::metrics::Metrics;
 use super::registry::Registry;
 use super::registry::cacher::{Cacher, CacherConfig};
 use super::request::User;
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub authorizer: Authorizer,
     /// Requests in flight.
     pub in_flight: InFlight,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The largest body taken, in bytes.
     pub body_limit: usize,
     /// True once the server stops.
@@ -228,6 +231,7 @@ impl ApiServerBuilder {
                 .anonymous
                 .unwrap_or_else(|| !self.authorization.contains(&AuthorizationMode::AlwaysAllow)),
             authorizer: Authorizer::new(self.authorization),
+            metrics: Metrics::default(),
             in_flight: InFlight::new(self.most_reading, self.most_writing),
             body_limit: self.body_limit,
             stopping: watch::Sender::new(false),

@@ -1,6 +1,7 @@
 //! The server as a tower service: a request in, an answer out, never an error and never not ready.
 use super::discovery;
 use super::filter::{authorization, identity, panic, timeout};
+use super::metrics::Counted;
 use super::request::negotiate;
 use super::request::query;
 use super::request::route::{self, Route, Routed};
@@ -123,6 +124,14 @@ where
         Route::Unknown => return Ok(not_found()),
     };
     let watch = routed.verb == Verb::Watch;
+    let began = tokio::time::Instant::now();
+    let counted = Counted::new(
+        &routed.resource,
+        routed.verb,
+        &routed.namespace,
+        &routed.name,
+        routed.subresource.as_deref(),
+    );
     let permit = if watch {
         None
     } else {
@@ -147,9 +156,21 @@ where
     };
     drop(permit);
     let mut answer = answer.unwrap_or_else(|status| response::failure(&status));
+    shared
+        .metrics
+        .answered(counted, answer.status().as_u16(), began.elapsed());
     request.warnings.write(answer.headers_mut());
     if watch {
         answer.extensions_mut().insert(Streaming);
+        // It is under way for as long as its body lives.
+        let watching = shared.metrics.watching();
+        answer = answer.map(|body| {
+            let counted = body.map_frame(move |frame| {
+                let _ = &watching;
+                frame
+            });
+            counted.boxed_unsync()
+        });
     }
     Ok(answer)
 }

@@ -290,6 +290,10 @@ impl Kind {
         }
     }
 
+    /// How many objects there are.
+    pub(crate) fn count(&self) -> usize {
+        self.state.read().objects.len()
+    }
     /// The last revision that changed an object of this kind.
     pub(crate) fn changed(&self) -> Revision {
         self.state.read().changed

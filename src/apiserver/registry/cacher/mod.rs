@@ -157,6 +157,15 @@ impl Cacher {
         }
     }
 
+    /// How many objects there are of the resources that somebody has asked for, by `<plural>.<group>`.
+    pub(crate) fn counts(&self) -> BTreeMap<String, usize> {
+        let kinds = self.inner.kinds.read();
+        let versions = kinds.values().filter_map(|versions| versions.first());
+        versions
+            .map(|kind| (kind.resource.group_resource().to_string(), kind.count()))
+            .collect()
+    }
+
     /// Drops the cache of `resource` and ends its watches: it is no longer served, or served in another way.
     pub(crate) fn forget(&self, resource: &Resource) {
         let mut kinds = self.inner.kinds.write();
