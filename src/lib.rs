@@ -21,6 +21,7 @@
 //! # The parts, in reading order
 //!
 //! - [`clock`]: wall time that follows tokio's clock; uids, names and jitter from one seed.
+//! - [`metrics`]: counts and distributions as Prometheus text.
 //! - [`object`]: documents, selectors, quantities, `Status`.
 //! - [`store`]: desired state as versioned keys with watch; [`store::MemoryStore`].
 //! - [`apiserver`]: the Kubernetes API over any store, as a tower service.
@@ -41,6 +42,8 @@ k8s_openapi::k8s_if_le_1_35! {
 }
 
 pub mod clock;
+
+pub mod metrics;
 
 pub mod object;
 

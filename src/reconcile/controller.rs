@@ -104,7 +104,7 @@ impl Controller {
         async move {
             while let Some(key) = queue.next().await {
                 let span = tracing::debug_span!("reconcile", controller = %name, %key);
-                let outcome = run(&*reconcile, key.clone()).instrument(span).await;
+                let outcome = run(&*reconcile, &queue, key.clone()).instrument(span).await;
                 if let Err(error) = &outcome {
                     tracing::warn!(controller = %name, %key, %error, "reconciling failed; it is tried again");
                 }
@@ -117,12 +117,16 @@ impl Controller {
 /// Runs a reconcile; a panic in it is its error and nobody else's trouble.
 async fn run(
     reconcile: &(dyn Fn(Key) -> BoxFuture<'static, Result<Action, Error>> + Send + Sync),
+    queue: &Queue,
     key: Key,
 ) -> Result<Action, Error> {
     let result = AssertUnwindSafe(async { reconcile(key).await })
         .catch_unwind()
         .await;
-    result.unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic)).into()))
+    result.unwrap_or_else(|panic| {
+        queue.panicked();
+        Err(format!("panicked: {}", panic_text(&*panic)).into())
+    })
 }
 
 /// What a panic said.

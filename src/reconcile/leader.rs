@@ -40,6 +40,11 @@ impl LeaderConfig {
         }
     }
 
+    /// The name of the Lease.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// How long a leader that is not heard of stays leader. Default = 15 s.
     #[must_use]
     pub fn lease_duration(mut self, lease: Duration) -> Self {

@@ -4,21 +4,23 @@ use std::any::{Any, TypeId};
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::cache::{Cache, Object};
 use super::controller::{Controller, panic_text};
 use super::events::Sink;
+use super::leader::{Elector, LeaderConfig};
 use super::queue::{Metrics, Queue};
 use super::source::Wake;
-use super::{Activity, Error, Recorder, feed};
+use super::{Activity, Error, Recorder, exposition, feed};
 use crate::client;
 use crate::clock::Clock;
 
@@ -26,6 +28,8 @@ use crate::clock::Clock;
 const SYNC: Duration = Duration::from_secs(120);
 /// How long [`Manager::stop`] waits for the keys under way.
 const DRAIN: Duration = Duration::from_secs(30);
+/// How long giving up the lease may take.
+const RELEASE: Duration = Duration::from_secs(5);
 /// A task that fails is started again after this long, doubling up to a minute.
 const RESTART: Duration = Duration::from_secs(1);
 
@@ -42,6 +46,7 @@ struct Inner {
     activity: Activity,
     events: Arc<Sink>,
     state: Mutex<State>,
+    leadership: watch::Sender<Leadership>,
 }
 
 #[derive(Default)]
@@ -50,12 +55,15 @@ struct State {
     /// Added and not started.
     controllers: Vec<Controller>,
     tasks: Vec<Task>,
-    queues: Vec<(String, Arc<Queue>)>,
+    queues: Vec<Running>,
     stage: Stage,
     /// Sources and workers, by what they stop with.
     feeds: JoinSet<()>,
     sources: JoinSet<()>,
     workers: JoinSet<()>,
+    /// Runs for leadership, when that was asked for.
+    election: JoinSet<()>,
+    lease: Option<LeaderConfig>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -65,6 +73,24 @@ enum Stage {
     Caches,
     Running,
     Stopped,
+}
+
+/// A controller that was started.
+struct Running {
+    name: String,
+    workers: usize,
+    queue: Arc<Queue>,
+}
+
+/// Whether a manager's controllers run, when it has rivals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leadership {
+    /// Another one leads, or nobody yet.
+    Candidate,
+    /// This one leads: its controllers run.
+    Leader,
+    /// This one led and does no longer: its controllers are stopped for good. Make a new manager to run again.
+    Lost,
 }
 
 struct Slot {
@@ -101,6 +127,7 @@ impl Manager {
                 activity,
                 events,
                 state: Mutex::default(),
+                leadership: watch::Sender::new(Leadership::Candidate),
             }),
         }
     }
@@ -177,6 +204,19 @@ impl Manager {
         )
     }
 
+    /// Makes this manager one of several, of which one acts: its controllers and tasks start when it leads, by holding the
+    /// Lease that `config` names, and are stopped when it does no longer. Its caches are kept filled all the time, so that it
+    /// can take over at once. Has no effect after the start.
+    pub fn elect(&self, config: LeaderConfig) {
+        self.inner.state.lock().lease = Some(config);
+    }
+
+    /// Whether this manager's controllers run. A manager without rivals leads from its start.
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.subscribe()
+    }
+
     /// Adds a controller; when the manager runs already, it starts as soon as its sources are ready.
     pub fn add(&self, controller: Controller) {
         let mut state = self.inner.state.lock();
@@ -212,7 +252,8 @@ impl Manager {
         }
     }
 
-    /// Starts caches, waits until they are synced, then starts controllers and tasks. Returns once all run.
+    /// Starts caches, waits until they are synced, then starts controllers and tasks. Returns once all run, or, after
+    /// [`Manager::elect`], once this manager is a candidate.
     ///
     /// # Errors
     /// When a cache is not filled within two minutes; the caches go on trying.
@@ -246,43 +287,52 @@ impl Manager {
         if timeout(SYNC, join_all(synced())).await.is_err() {
             return Err(format!("caches are not filled: {}", self.unhealthy().join(", ")).into());
         }
-        let starts: Vec<_> = {
-            let mut state = self.inner.state.lock();
-            let controllers = std::mem::take(&mut state.controllers);
-            controllers
-                .into_iter()
-                .map(|controller| self.inner.launch(&mut state, controller))
-                .collect()
+        let lease = self.inner.state.lock().lease.clone();
+        let Some(lease) = lease else {
+            self.inner.run().await;
+            return Ok(());
         };
-        let workers = join_all(starts).await;
+        // The election must not keep alive what nobody holds any more.
+        let inner = Arc::downgrade(&self.inner);
+        let clock = self.inner.clock.fork("leader election");
+        let elector = Elector::new(self.client_for("leader-election"), clock, lease);
         let mut state = self.inner.state.lock();
-        for worker in workers.into_iter().flatten() {
-            state.workers.spawn(worker);
-        }
-        for task in std::mem::take(&mut state.tasks) {
-            state.sources.spawn(keep(task));
-        }
-        state.stage = Stage::Running;
+        state.election.spawn(elect(inner, elector));
         Ok(())
     }
 
     /// Stops the tasks and sources, then the workers (the keys under way are finished, for up to 30 s), then the caches.
     pub async fn stop(&self) {
-        let (mut sources, mut workers, mut feeds) = {
+        let (mut sources, mut workers, mut feeds, mut election, lease) = {
             let mut state = self.inner.state.lock();
             state.stage = Stage::Stopped;
-            state.queues.iter().for_each(|(_, queue)| queue.close());
+            state
+                .queues
+                .iter()
+                .for_each(|running| running.queue.close());
             state.caches.iter().for_each(|slot| (slot.stop)());
             (
                 std::mem::take(&mut state.sources),
                 std::mem::take(&mut state.workers),
                 std::mem::take(&mut state.feeds),
+                std::mem::take(&mut state.election),
+                state.lease.clone(),
             )
         };
         sources.shutdown().await;
         let drained = async { while workers.join_next().await.is_some() {} };
         if timeout(DRAIN, drained).await.is_err() {
             tracing::warn!("some keys were still under way after 30 s");
+        }
+        election.shutdown().await;
+        let led = *self.inner.leadership.borrow() == Leadership::Leader;
+        if let Some(lease) = lease.filter(|_| led) {
+            // Another one need not wait until the lease runs out.
+            let clock = self.inner.clock.clone();
+            let mut elector = Elector::new(self.client_for("leader-election"), clock, lease);
+            if let Ok(Err(error)) = timeout(RELEASE, elector.release()).await {
+                tracing::warn!(%error, "the lease was not given up");
+            }
         }
         feeds.shutdown().await;
     }
@@ -304,14 +354,81 @@ impl Manager {
         state
             .queues
             .iter()
-            .map(|(name, queue)| (name.clone(), queue.metrics()))
+            .map(|running| (running.name.clone(), running.queue.metrics()))
             .collect()
+    }
+
+    /// What was counted of queues and reconciles, as Prometheus text with the names that controller-runtime uses.
+    #[must_use]
+    pub fn metrics_text(&self) -> String {
+        let state = self.inner.state.lock();
+        let queues = state.queues.iter().map(|running| exposition::Controller {
+            name: &running.name,
+            workers: running.workers,
+            queue: &running.queue,
+        });
+        let queues: Vec<_> = queues.collect();
+        let lease = state.lease.as_ref().map(LeaderConfig::name);
+        let leads = *self.inner.leadership.borrow() == Leadership::Leader;
+        exposition::text(&queues, lease.map(|name| (name, leads)))
     }
 }
 
 type Worker = BoxFuture<'static, ()>;
 
+/// Runs for leadership; leads, once, for as long as it can.
+async fn elect(inner: Weak<Inner>, mut elector: Elector) {
+    elector.acquire().await;
+    {
+        let Some(inner) = inner.upgrade() else { return };
+        inner.run().await;
+    }
+    elector.hold().await;
+    let Some(inner) = inner.upgrade() else { return };
+    tracing::error!("leadership is lost; the controllers are stopped");
+    inner.halt().await;
+}
+
 impl Inner {
+    /// Starts controllers and tasks.
+    async fn run(&self) {
+        let starts: Vec<_> = {
+            let mut state = self.state.lock();
+            let controllers = std::mem::take(&mut state.controllers);
+            controllers
+                .into_iter()
+                .map(|controller| self.launch(&mut state, controller))
+                .collect()
+        };
+        let workers = join_all(starts).await;
+        let mut state = self.state.lock();
+        for worker in workers.into_iter().flatten() {
+            state.workers.spawn(worker);
+        }
+        for task in std::mem::take(&mut state.tasks) {
+            state.sources.spawn(keep(task));
+        }
+        state.stage = Stage::Running;
+        self.leadership.send_replace(Leadership::Leader);
+    }
+
+    /// Stops controllers and tasks at once, wherever they are: another one acts now.
+    async fn halt(&self) {
+        let (mut sources, mut workers) = {
+            let mut state = self.state.lock();
+            state.stage = Stage::Stopped;
+            state
+                .queues
+                .iter()
+                .for_each(|running| running.queue.close());
+            let sources = std::mem::take(&mut state.sources);
+            (sources, std::mem::take(&mut state.workers))
+        };
+        sources.shutdown().await;
+        workers.shutdown().await;
+        self.leadership.send_replace(Leadership::Lost);
+    }
+
     /// Makes a controller's queue and starts its sources; the future gives its workers once the sources are ready.
     fn launch(
         &self,
@@ -319,7 +436,11 @@ impl Inner {
         mut controller: Controller,
     ) -> BoxFuture<'static, Vec<Worker>> {
         let queue = controller.queue(&self.clock, &self.activity);
-        state.queues.push((controller.name.clone(), queue.clone()));
+        state.queues.push(Running {
+            name: controller.name.clone(),
+            workers: controller.workers,
+            queue: queue.clone(),
+        });
         let mut ready = Vec::new();
         for source in std::mem::take(&mut controller.sources) {
             let (tell, told) = tokio::sync::oneshot::channel();
@@ -380,7 +501,11 @@ impl fmt::Debug for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.inner.state.lock();
         let caches: Vec<_> = state.caches.iter().map(|slot| slot.kind.as_str()).collect();
-        let controllers: Vec<_> = state.queues.iter().map(|(name, _)| name.as_str()).collect();
+        let controllers: Vec<_> = state
+            .queues
+            .iter()
+            .map(|running| running.name.as_str())
+            .collect();
         f.debug_struct("Manager")
             .field("caches", &caches)
             .field("controllers", &controllers)

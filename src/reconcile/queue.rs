@@ -1,7 +1,8 @@
 //! A keyed work queue: each key is queued once, worked on by one worker at a time, delayed, and backed off when it fails
 //! (`k8s.io/client-go/util/workqueue`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::activity::{Activity, Guard};
 use super::{Action, Key};
 use crate::clock::Clock;
+use crate::metrics::Histogram;
 
 /// How keys that fail are delayed: from `first`, doubling up to `most`, lengthened by up to a tenth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +40,35 @@ pub(crate) struct Queue {
     activity: Activity,
     state: Mutex<State>,
     changed: Notify,
+    /// How long keys were ready before a worker took them.
+    pub(crate) waited: Histogram,
+    /// How long they were worked on.
+    pub(crate) worked: Histogram,
+    /// The same in the buckets of reconciles.
+    pub(crate) reconciled: Histogram,
 }
+
+/// How urgent a key is that some event woke.
+pub const EVENT: i32 = 0;
+/// How urgent a key is that merely is there: found when the controller started, or looked after now and then.
+pub const HOUSEKEEPING: i32 = -100;
+
+/// The bounds of controller-runtime's work queues: ten nanoseconds to a thousand seconds.
+const QUEUE_BOUNDS: &[f64] = &[
+    1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3,
+];
+/// The bounds of controller-runtime's reconciles.
+const RECONCILE_BOUNDS: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9,
+    1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 15.0, 20.0,
+    25.0, 30.0, 40.0, 50.0, 60.0,
+];
 
 #[derive(Debug, Default)]
 struct State {
     entries: BTreeMap<Key, Entry>,
-    ready: VecDeque<Key>,
-    /// Ready keys of housekeeping, taken when no other is ready.
-    background: VecDeque<Key>,
+    /// Ready keys: the most urgent first, then in the order in which they became ready.
+    ready: BTreeMap<(Reverse<i32>, u64), Key>,
     delayed: BTreeMap<(Instant, u64), Key>,
     sequence: u64,
     closed: bool,
@@ -68,11 +91,20 @@ pub struct Metrics {
     pub done: u64,
     /// Keys that failed and were backed off.
     pub retries: u64,
+    /// Keys that were done and asked to be looked at again.
+    pub requeues: u64,
+    /// Reconciles that panicked.
+    pub panics: u64,
+    /// For how long the keys worked on now have been, in all.
+    pub unfinished: Duration,
+    /// For how long the one of them has been that was begun first.
+    pub longest: Duration,
 }
 
 #[derive(Debug)]
 struct Entry {
     place: Place,
+    priority: i32,
     failures: u32,
     cause: Arc<str>,
     /// Present while the key is foreground work.
@@ -81,11 +113,13 @@ struct Entry {
 
 #[derive(Debug)]
 enum Place {
-    Ready,
+    /// Since when, and its number among the ready keys.
+    Ready(Instant, u64),
     Delayed(Instant, u64),
-    /// A worker has it. What came meanwhile: once more at once, or at a time.
+    /// A worker has it. What came meanwhile: once more at once, how urgently, or at a time.
     Running {
-        again: bool,
+        since: Instant,
+        again: Option<i32>,
         later: Option<Instant>,
     },
 }
@@ -107,54 +141,72 @@ impl Queue {
             activity,
             state,
             changed,
+            waited: Histogram::new(QUEUE_BOUNDS),
+            worked: Histogram::new(QUEUE_BOUNDS),
+            reconciled: Histogram::new(RECONCILE_BOUNDS),
         }
     }
 
     /// Makes `key` ready, unless it is.
     pub(crate) fn add(&self, key: Key, cause: &str) {
+        self.add_at(key, EVENT, cause);
+    }
+
+    /// Makes `key` ready with this priority; if it is ready, the higher priority counts.
+    pub(crate) fn add_at(&self, key: Key, priority: i32, cause: &str) {
         let mut state = self.state.lock();
         if state.closed {
             return;
         }
-        self.ready(&mut state, key, cause.into(), false);
+        self.ready(&mut state, key, priority, cause.into());
         drop(state);
         self.changed.notify_one();
     }
 
     /// Makes `key` ready after `delay`; an earlier time that is set already is kept.
-    pub(crate) fn add_after(&self, key: Key, delay: Duration, cause: &str) {
+    pub(crate) fn add_after(&self, key: Key, delay: Duration, priority: i32, cause: &str) {
         if delay.is_zero() {
-            return self.add(key, cause);
+            return self.add_at(key, priority, cause);
         }
         let mut state = self.state.lock();
         if !state.closed {
-            self.delay(&mut state, key, Instant::now() + delay, cause.into(), true);
+            let due = Instant::now() + delay;
+            self.delay(&mut state, key, due, priority, cause.into(), true);
         }
         drop(state);
         self.changed.notify_one();
     }
 
-    fn ready(&self, state: &mut State, key: Key, cause: Arc<str>, background: bool) {
+    fn ready(&self, state: &mut State, key: Key, priority: i32, cause: Arc<str>) {
         let guard = || {
             self.activity
                 .begin(self.name.clone(), key.to_string(), cause.clone(), None)
         };
-        match state.entries.get_mut(&key) {
+        let now = Instant::now();
+        let place = Place::Ready(now, state.sequence + 1);
+        let priority = match state.entries.get_mut(&key) {
             Some(Entry {
                 place: Place::Running { again, .. },
                 cause: last,
                 ..
             }) => {
-                *again = true;
+                *again = Some(again.map_or(priority, |have| have.max(priority)));
                 *last = cause;
                 return;
             }
             Some(Entry {
-                place: Place::Ready,
+                place: Place::Ready(_, number),
                 cause: last,
+                priority: have,
                 ..
             }) => {
                 *last = cause;
+                if *have < priority {
+                    // It moves up, and keeps its place among its new equals.
+                    state.ready.remove(&(Reverse(*have), *number));
+                    state.ready.insert((Reverse(priority), *number), key);
+                    *have = priority;
+                }
                 return;
             }
             Some(entry) => {
@@ -162,27 +214,37 @@ impl Queue {
                     state.delayed.remove(&(due, sequence));
                 }
                 entry.guard = Some(guard());
-                (entry.place, entry.cause) = (Place::Ready, cause);
+                // What it was delayed with was as urgent then as it is now.
+                entry.priority = priority;
+                (entry.place, entry.cause) = (place, cause);
+                priority
             }
             None => {
                 let entry = Entry {
-                    place: Place::Ready,
+                    place,
+                    priority,
                     failures: 0,
                     guard: Some(guard()),
                     cause,
                 };
                 state.entries.insert(key.clone(), entry);
+                priority
             }
-        }
+        };
+        state.sequence += 1;
         state.metrics.adds += 1;
-        if background {
-            state.background.push_back(key);
-        } else {
-            state.ready.push_back(key);
-        }
+        state.ready.insert((Reverse(priority), state.sequence), key);
     }
 
-    fn delay(&self, state: &mut State, key: Key, due: Instant, cause: Arc<str>, foreground: bool) {
+    fn delay(
+        &self,
+        state: &mut State,
+        key: Key,
+        due: Instant,
+        priority: i32,
+        cause: Arc<str>,
+        foreground: bool,
+    ) {
         let guard = || {
             foreground.then(|| {
                 self.activity
@@ -199,7 +261,7 @@ impl Queue {
                 *later = Some(later.map_or(due, |have| have.min(due)));
             }
             Some(Entry {
-                place: Place::Ready,
+                place: Place::Ready(..),
                 ..
             }) => (),
             Some(entry) => {
@@ -214,12 +276,14 @@ impl Queue {
                 state.delayed.insert((due, sequence), key.clone());
                 let guard = guard();
                 (entry.place, entry.cause) = (Place::Delayed(due, sequence), cause);
+                entry.priority = entry.priority.max(priority);
                 entry.guard = entry.guard.take().or(guard);
             }
             None => {
                 let guard = guard();
                 let entry = Entry {
                     place: Place::Delayed(due, sequence),
+                    priority,
                     failures: 0,
                     guard,
                     cause,
@@ -258,46 +322,45 @@ impl Queue {
             return Take::Closed;
         }
         let now = Instant::now();
-        while let Some(((due, _), _)) = state.delayed.first_key_value() {
-            if *due > now {
+        while let Some((&(due, _), _)) = state.delayed.first_key_value() {
+            if due > now {
                 break;
             }
             let Some((_, key)) = state.delayed.pop_first() else {
                 break;
             };
+            let number = state.sequence + 1;
             let Some(entry) = state.entries.get_mut(&key) else {
                 continue;
             };
-            let background = entry.guard.is_none();
             let cause = entry.cause.clone();
             entry.guard =
                 Some(
                     self.activity
                         .begin(self.name.clone(), key.to_string(), cause, None),
                 );
-            entry.place = Place::Ready;
+            // It has been ready since it was due, however late that is noticed.
+            entry.place = Place::Ready(due, number);
+            let place = (Reverse(entry.priority), number);
+            state.sequence = number;
             state.metrics.adds += 1;
-            if background {
-                state.background.push_back(key);
-            } else {
-                state.ready.push_back(key);
-            }
+            state.ready.insert(place, key);
         }
-        let key = state
-            .ready
-            .pop_front()
-            .or_else(|| state.background.pop_front());
-        let Some(key) = key else {
+        let Some((_, key)) = state.ready.pop_first() else {
             return Take::Wait(state.delayed.first_key_value().map(|((due, _), _)| *due));
         };
         if let Some(entry) = state.entries.get_mut(&key) {
+            if let Place::Ready(since, _) = entry.place {
+                self.waited.observe(now.saturating_duration_since(since));
+            }
             entry.place = Place::Running {
-                again: false,
+                since: now,
+                again: None,
                 later: None,
             };
         }
         state.metrics.running += 1;
-        let more = !state.ready.is_empty() || !state.background.is_empty();
+        let more = !state.ready.is_empty();
         drop(state);
         // One notice may stand for several keys: pass it on.
         if more {
@@ -314,11 +377,19 @@ impl Queue {
         let Some(entry) = state.entries.remove(&key) else {
             return;
         };
-        let Place::Running { again, later } = entry.place else {
+        let Place::Running {
+            since,
+            again,
+            later,
+        } = entry.place
+        else {
             return;
         };
         let cause = entry.cause.clone();
         let now = Instant::now();
+        for histogram in [&self.worked, &self.reconciled] {
+            histogram.observe(now - since);
+        }
         let failures = if outcome == Outcome::Failed {
             entry.failures.saturating_add(1)
         } else {
@@ -327,27 +398,35 @@ impl Queue {
         if state.closed {
             return;
         }
-        if again {
-            self.ready(&mut state, key.clone(), cause.clone(), false);
+        let priority = entry.priority;
+        if let Some(again) = again {
+            self.ready(&mut state, key.clone(), again, cause.clone());
         }
         if let Some(later) = later {
-            self.delay(&mut state, key.clone(), later, cause.clone(), true);
+            self.delay(&mut state, key.clone(), later, EVENT, cause.clone(), true);
+        }
+        if matches!(
+            outcome,
+            Outcome::Done(Action::After(_) | Action::Background(_))
+        ) {
+            state.metrics.requeues += 1;
         }
         match outcome {
             Outcome::Failed => {
                 state.metrics.retries += 1;
                 let due = now + self.pause(failures);
-                self.delay(&mut state, key.clone(), due, cause, true);
+                self.delay(&mut state, key.clone(), due, priority, cause, true);
             }
             Outcome::Done(Action::Done) => {}
             Outcome::Done(Action::After(pause)) if pause.is_zero() => {
-                self.ready(&mut state, key.clone(), cause, false);
+                self.ready(&mut state, key.clone(), priority, cause);
             }
             Outcome::Done(Action::After(pause)) => {
-                self.delay(&mut state, key.clone(), now + pause, cause, true);
+                self.delay(&mut state, key.clone(), now + pause, priority, cause, true);
             }
             Outcome::Done(Action::Background(pause)) => {
-                self.delay(&mut state, key.clone(), now + pause, cause, false);
+                let due = now + pause;
+                self.delay(&mut state, key.clone(), due, HOUSEKEEPING, cause, false);
             }
         }
         if let Some(entry) = state.entries.get_mut(&key) {
@@ -376,7 +455,6 @@ impl Queue {
         let mut state = self.state.lock();
         state.closed = true;
         state.ready.clear();
-        state.background.clear();
         state.delayed.clear();
         state
             .entries
@@ -385,14 +463,41 @@ impl Queue {
         self.changed.notify_waiters();
     }
 
+    /// Counts a reconcile that panicked.
+    pub(crate) fn panicked(&self) {
+        self.state.lock().metrics.panics += 1;
+    }
+
     pub(crate) fn metrics(&self) -> Metrics {
         let state = self.state.lock();
-        let depth = state.ready.len() + state.background.len();
+        let now = Instant::now();
+        let running = state
+            .entries
+            .values()
+            .filter_map(|entry| match entry.place {
+                Place::Running { since, .. } => Some(now.saturating_duration_since(since)),
+                _ => None,
+            });
+        let (unfinished, longest) = running
+            .fold((Duration::ZERO, Duration::ZERO), |(sum, longest), age| {
+                (sum + age, longest.max(age))
+            });
         Metrics {
-            depth,
+            depth: state.ready.len(),
             delayed: state.delayed.len(),
+            unfinished,
+            longest,
             ..state.metrics
         }
+    }
+
+    /// How many keys are ready, by priority.
+    pub(crate) fn depths(&self) -> BTreeMap<i32, u64> {
+        let mut depths = BTreeMap::new();
+        for (Reverse(priority), _) in self.state.lock().ready.keys() {
+            *depths.entry(*priority).or_default() += 1;
+        }
+        depths
     }
 }
 
@@ -456,9 +561,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_earlier_of_two_delays_counts_and_add_overrides_both() {
         let queue = queue();
-        queue.add_after(key("a"), Duration::from_secs(60), "later");
-        queue.add_after(key("a"), Duration::from_secs(10), "sooner");
-        queue.add_after(key("a"), Duration::from_secs(30), "later");
+        queue.add_after(key("a"), Duration::from_secs(60), EVENT, "later");
+        queue.add_after(key("a"), Duration::from_secs(10), EVENT, "sooner");
+        queue.add_after(key("a"), Duration::from_secs(30), EVENT, "later");
         let start = Instant::now();
         let taken = queue.next().await.unwrap();
         assert_eq!(start.elapsed().as_secs(), 10);
@@ -495,5 +600,79 @@ mod tests {
         assert_eq!(worker.await.unwrap(), None);
         queue.add(key("a"), "late");
         assert_eq!(queue.metrics().depth, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn urgent_keys_go_first_and_others_move_up() {
+        let queue = queue();
+        for (name, priority) in [
+            ("a", HOUSEKEEPING),
+            ("b", HOUSEKEEPING),
+            ("c", EVENT),
+            ("d", 10),
+        ] {
+            queue.add_at(key(name), priority, "new");
+        }
+        assert_eq!(
+            queue.depths(),
+            BTreeMap::from([(HOUSEKEEPING, 2), (EVENT, 1), (10, 1)])
+        );
+        // An event makes what was found at the start as urgent as any other event, in its turn.
+        queue.add(key("b"), "changed");
+        // What is urgent already is not put back.
+        queue.add_at(key("d"), HOUSEKEEPING, "looked after");
+        let mut order = Vec::new();
+        for _ in 0..4 {
+            let taken = queue.next().await.unwrap();
+            order.push(taken.name.to_string());
+            queue.done(taken, Outcome::Done(Action::Done));
+        }
+        assert_eq!(order, ["d", "b", "c", "a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn housekeeping_waits_for_events() {
+        let queue = queue();
+        queue.add(key("a"), "new");
+        let taken = queue.next().await.unwrap();
+        let again = Action::Background(Duration::from_secs(5));
+        queue.done(taken, Outcome::Done(again));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        queue.add(key("b"), "new");
+        assert_eq!(queue.next().await, Some(key("b")));
+        // A key that is urgent while it runs is urgent afterwards.
+        assert_eq!(queue.next().await, Some(key("a")));
+        queue.add_at(key("a"), EVENT, "changed");
+        queue.add_at(key("c"), HOUSEKEEPING, "found");
+        queue.done(key("a"), Outcome::Done(Action::Done));
+        assert_eq!(queue.next().await, Some(key("a")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn times_are_counted() {
+        let queue = queue();
+        queue.add(key("a"), "new");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let taken = queue.next().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let metrics = queue.metrics();
+        assert_eq!(
+            (metrics.running, metrics.unfinished, metrics.longest),
+            (1, Duration::from_secs(3), Duration::from_secs(3))
+        );
+        queue.done(taken, Outcome::Failed);
+        assert_eq!(
+            (queue.waited.count(), queue.waited.sum()),
+            (1, Duration::from_secs(2))
+        );
+        assert_eq!(
+            (queue.worked.count(), queue.worked.sum()),
+            (1, Duration::from_secs(3))
+        );
+        let metrics = queue.metrics();
+        assert_eq!(
+            (metrics.running, metrics.retries, metrics.delayed),
+            (0, 1, 1)
+        );
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::cache::{Cache, Object};
-use super::queue::Queue;
+use super::queue::{self, Queue};
 use super::{Error, Key, ownership};
 
 /// Puts keys on a controller's queue. Cheap to clone.
@@ -18,22 +18,37 @@ use super::{Error, Key, ownership};
 pub struct Wake {
     queue: Arc<Queue>,
     window: Duration,
+    priority: i32,
 }
 
 impl Wake {
     pub(super) fn new(queue: Arc<Queue>, window: Duration) -> Self {
-        Self { queue, window }
+        Self {
+            queue,
+            window,
+            priority: queue::EVENT,
+        }
+    }
+
+    /// The same, for keys of this priority: higher goes first. Default = 0. What is merely there, such as the objects that a
+    /// controller finds when it starts, has -100.
+    #[must_use]
+    pub fn priority(&self, priority: i32) -> Self {
+        Self {
+            priority,
+            ..self.clone()
+        }
     }
 
     /// Reconciles `key` soon: at once, or when the source's window has passed. `cause` shows when somebody asks what keeps
     /// the controller busy.
     pub fn now(&self, key: Key, cause: &str) {
-        self.queue.add_after(key, self.window, cause);
+        self.queue.add_after(key, self.window, self.priority, cause);
     }
 
     /// Reconciles `key` after `delay`, unless it is reconciled sooner for another reason.
     pub fn after(&self, key: Key, delay: Duration, cause: &str) {
-        self.queue.add_after(key, delay, cause);
+        self.queue.add_after(key, delay, self.priority, cause);
     }
 }
 
@@ -166,6 +181,8 @@ impl<K: Object> Watcher for Changes<K> {
         let kind = K::kind(&());
         let causes = ["created", "changed", "deleted"].map(|what| format!("{kind} {what}"));
         let [created, changed, deleted] = &causes;
+        // What is there at the start is less urgent than what happens.
+        let mut waker = wake.priority(queue::HOUSEKEEPING);
         while let Some(deltas) = changes.next().await {
             for delta in deltas {
                 let cause = match (&delta.old, &delta.new) {
@@ -174,9 +191,10 @@ impl<K: Object> Watcher for Changes<K> {
                     (_, None) => deleted,
                 };
                 for key in (self.map)(delta.old.as_ref(), delta.new.as_ref()) {
-                    wake.now(key, cause);
+                    waker.now(key, cause);
                 }
             }
+            waker = wake.clone();
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ mod error;
 mod etcd;
 mod faulty;
 mod memory;
+mod metered;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use self::error::Error;
 pub use self::etcd::{EtcdConfig, EtcdStore};
 pub use self::faulty::{Faults, FaultyStore};
 pub use self::memory::{MemoryConfig, MemoryStore};
+pub use self::metered::MeteredStore;
 
 /// A point in the store's history. 0 is before the first write.
 pub type Revision = u64;

@@ -1,5 +1,14 @@
 //! Anything at all as a request: never a panic, and every failure is a well-formed `Status`.
+
+#[path = "../../fuzz/body.rs"]
+mod body;
+
+use std::sync::Arc;
+
 use crate::support::{Answer, Api, api};
+use homeostat::apiserver::ApiServer;
+use homeostat::clock::Clock;
+use homeostat::store::MemoryStore;
 use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
 use proptest::prelude::*;
@@ -283,4 +292,40 @@ fn any_request_is_answered() {
             runtime.block_on(ask(&api, &method, &format!("{path}?{query}"), &content_type, &accept, body));
         }
     });
+}
+
+/// What the fuzz target does, with seeded bytes instead of a fuzzer's. `FUZZ_REQUESTS` asks for more than 3,000 requests.
+#[test]
+fn arbitrary_bytes_are_answered() {
+    const FOR_EACH_SERVER: u64 = 2_000;
+    let wanted = std::env::var("FUZZ_REQUESTS").ok();
+    let wanted: u64 = wanted.map_or(3_000, |number| number.parse().unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let (mut asked, mut seed) = (0, 0);
+    while asked < wanted {
+        seed += 1;
+        let chance = Clock::seeded(seed);
+        asked += runtime.block_on(async {
+            let store = Arc::new(MemoryStore::default());
+            let server = ApiServer::builder(store).clock(Clock::seeded(seed));
+            let mut server = server.start().await.unwrap();
+            let mut asked = 0;
+            while asked < FOR_EACH_SERVER.min(wanted) {
+                let bytes: Vec<u8> = (0..48)
+                    .flat_map(|_| chance.random().to_le_bytes())
+                    .collect();
+                for input in body::inputs(&bytes) {
+                    let answered = body::ask(&mut server, input).await;
+                    asked +=
+                        u64::from(answered.unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}")));
+                }
+            }
+            asked
+        });
+    }
+    println!("{asked} requests");
 }

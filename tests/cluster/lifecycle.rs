@@ -1,11 +1,16 @@
 //! Ends and beginnings: namespaces, owners and dependents, probes, init containers, leaders.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use homeostat::cri::fake::Script;
 use homeostat::reconcile::leader::{Elector, LeaderConfig};
+use homeostat::reconcile::{
+    Action, Controller, Error, Key, Leadership, Manager, Reconciler, Source,
+};
 use homeostat::testing::Cluster;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PropagationPolicy};
@@ -230,5 +235,86 @@ async fn one_candidate_leads_until_it_gives_up() {
         start.elapsed() >= Duration::from_secs(13),
         "{:?}",
         start.elapsed()
+    );
+}
+
+/// Notes which manager reconciled what.
+struct Notes {
+    name: &'static str,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Reconciler for Notes {
+    async fn reconcile(&self, key: Key) -> Result<Action, Error> {
+        let note = format!("{} {}", self.name, key.name);
+        self.seen.lock().unwrap().push(note);
+        Ok(Action::Done)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_managers_controllers_run_only_while_it_leads() {
+    let cluster = Cluster::builder().seed(2).start().await.unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let mut managers = Vec::new();
+    for name in ["one", "two"] {
+        let manager = Manager::new(cluster.client(), cluster.clock().fork(name));
+        let maps = manager.cache::<ConfigMap>();
+        let notes = Notes {
+            name,
+            seen: seen.clone(),
+        };
+        let own = |_: Option<&Arc<ConfigMap>>, new: Option<&Arc<ConfigMap>>| {
+            let map = new.filter(|map| map.metadata.namespace.as_deref() == Some("default"));
+            let key = map.map(|map| Key::of(&**map));
+            key.filter(|key| key.name.starts_with("map"))
+                .into_iter()
+                .collect()
+        };
+        manager.add(Controller::new("notes", notes).source(Source::mapped(&maps, own)));
+        manager.elect(LeaderConfig::new("kube-system", "notes", name));
+        manager.start().await.unwrap();
+        cluster.advance(Duration::from_secs(5)).await;
+        managers.push(manager);
+    }
+    let map = |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n");
+    let notes = || seen.lock().unwrap().clone();
+    cluster.apply(&map("map-a")).await.unwrap();
+    cluster.advance(Duration::from_secs(5)).await;
+    assert_eq!(notes(), ["one map-a"]);
+    let status = |manager: &Manager| *manager.leadership().borrow();
+    assert_eq!(status(&managers[0]), Leadership::Leader);
+    assert_eq!(status(&managers[1]), Leadership::Candidate);
+    let text = managers[0].metrics_text();
+    for line in [
+        "workqueue_adds_total{controller=\"notes\",name=\"notes\"} 1",
+        "workqueue_work_duration_seconds_count{controller=\"notes\",name=\"notes\"} 1",
+        "controller_runtime_reconcile_total{controller=\"notes\",result=\"success\"} 1",
+        "leader_election_master_status{name=\"notes\"} 1",
+    ] {
+        assert!(text.lines().any(|have| have == line), "{line}\n{text}");
+    }
+    // It gives up as it stops: the other one takes over at once, and looks at all there is.
+    managers[0].stop().await;
+    cluster.advance(Duration::from_secs(5)).await;
+    assert_eq!(status(&managers[1]), Leadership::Leader);
+    assert_eq!(notes(), ["one map-a", "two map-a"]);
+    // A third one takes the lease by force: the second one's controllers end.
+    let leases: Api<Lease> = Api::namespaced(cluster.client(), "kube-system");
+    let taken =
+        json!({"spec": {"holderIdentity": "three", "renewTime": "2026-01-01T01:00:00.000000Z"}});
+    leases
+        .patch("notes", &PatchParams::default(), &Patch::Merge(taken))
+        .await
+        .unwrap();
+    cluster.advance(Duration::from_secs(5)).await;
+    assert_eq!(status(&managers[1]), Leadership::Lost);
+    cluster.apply(&map("map-b")).await.unwrap();
+    cluster.advance(Duration::from_secs(60)).await;
+    assert_eq!(notes(), ["one map-a", "two map-a"]);
+    assert!(
+        managers[1]
+            .metrics_text()
+            .contains("leader_election_master_status{name=\"notes\"} 0")
     );
 }

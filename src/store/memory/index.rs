@@ -1,6 +1,6 @@
 //! Keys in order, each with its present version and those of the past that history still needs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -10,16 +10,23 @@ use tokio::time::Instant;
 use crate::store::{Change, Entry, Range, Revision};
 
 /// All keys. A deleted key stays, without a value, until its deletion is forgotten.
+///
+/// Single keys are found by hash, ranges in order; both lead to a slot. Nobody sees the order of the hashes.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    keys: BTreeMap<Arc<str>, Versions>,
+    by_hash: HashMap<Arc<str>, u32>,
+    in_order: BTreeMap<Arc<str>, u32>,
+    slots: Vec<Versions>,
+    /// Slots that hold nothing.
+    free: Vec<u32>,
 }
 
 #[derive(Debug)]
 struct Versions {
     latest: Version,
-    /// Oldest first.
-    past: Vec<Version>,
+    /// Oldest first. Most keys have none, so that it costs a pointer.
+    #[expect(clippy::box_collection, reason = "a pointer for each key, not three")]
+    past: Option<Box<VecDeque<Version>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -36,10 +43,9 @@ impl Versions {
         if self.latest.modified <= revision {
             return Some(&self.latest);
         }
-        self.past
-            .iter()
-            .rev()
-            .find(|version| version.modified <= revision)
+        let past = self.past.as_ref()?;
+        let later = past.partition_point(|version| version.modified <= revision);
+        past.get(later.checked_sub(1)?)
     }
 }
 
@@ -56,9 +62,13 @@ impl Version {
 }
 
 impl Index {
+    fn versions(&self, slot: u32) -> Option<&Versions> {
+        self.slots.get(slot as usize)
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<Entry> {
-        let (key, versions) = self.keys.get_key_value(key)?;
-        versions.latest.entry(key)
+        let (key, slot) = self.by_hash.get_key_value(key)?;
+        self.versions(*slot)?.latest.entry(key)
     }
 
     /// The entries of `range` as of `revision`, and how many more there are.
@@ -67,10 +77,10 @@ impl Index {
             Some(after) if after.as_str() >= range.prefix.as_str() => Bound::Excluded(after),
             _ => Bound::Included(&range.prefix),
         };
-        let keys = self.keys.range::<str, _>((from, Bound::Unbounded));
+        let keys = self.in_order.range::<str, _>((from, Bound::Unbounded));
         let mut present = keys
             .take_while(|(key, _)| key.starts_with(range.prefix.as_str()))
-            .filter_map(|(key, versions)| Some((key, versions.at(revision)?)))
+            .filter_map(|(key, slot)| Some((key, self.versions(*slot)?.at(revision)?)))
             .filter(|(_, version)| version.value.is_some());
         let limit = range.limit.unwrap_or(usize::MAX);
         let entries = present
@@ -101,36 +111,54 @@ impl Index {
                 },
             ),
         };
-        match self.keys.get_mut(&**key) {
-            Some(versions) => {
-                let past = std::mem::replace(&mut versions.latest, version);
-                versions.past.push(past);
-            }
-            None => {
-                self.keys.insert(
-                    key.clone(),
-                    Versions {
-                        latest: version,
-                        past: Vec::new(),
-                    },
-                );
-            }
+        let known = self.by_hash.get(&**key);
+        if let Some(versions) = known.and_then(|slot| self.slots.get_mut(*slot as usize)) {
+            let past = std::mem::replace(&mut versions.latest, version);
+            versions.past.get_or_insert_default().push_back(past);
+            return;
         }
+        let versions = Versions {
+            latest: version,
+            past: None,
+        };
+        let slot = self.free.pop().unwrap_or_else(|| {
+            // Four thousand million keys do not fit into any memory that this runs in.
+            u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+        });
+        match self.slots.get_mut(slot as usize) {
+            Some(empty) => *empty = versions,
+            None => self.slots.push(versions),
+        }
+        self.by_hash.insert(key.clone(), slot);
+        self.in_order.insert(key.clone(), slot);
     }
 
     /// Drops what nobody can ask for any more once `change` is forgotten: the versions before it, and the key itself when
     /// the change deleted it.
     pub(super) fn forget(&mut self, change: &Change) {
         let (key, revision) = (change.key(), change.revision());
-        let Some(versions) = self.keys.get_mut(&**key) else {
+        let Some(slot) = self.by_hash.get(&**key).copied() else {
             return;
         };
-        versions.past.retain(|version| version.modified >= revision);
-        if versions.past.is_empty() {
-            versions.past.shrink_to_fit();
+        let Some(versions) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        if let Some(past) = &mut versions.past {
+            while past
+                .front()
+                .is_some_and(|version| version.modified < revision)
+            {
+                past.pop_front();
+            }
+            if past.is_empty() {
+                versions.past = None;
+            }
         }
         if versions.latest.modified == revision && versions.latest.value.is_none() {
-            self.keys.remove(&**key);
+            versions.past = None;
+            self.by_hash.remove(&**key);
+            self.in_order.remove(&**key);
+            self.free.push(slot);
         }
     }
 }

@@ -1,0 +1,169 @@
+//! The memory store: writes, reads, watches, and what a key costs.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a benchmark"
+)]
+
+use std::alloc::System;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use futures::StreamExt;
+use homeostat::store::{Expect, MemoryConfig, MemoryStore, Range, Store, WatchEvent};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tokio::runtime::Runtime;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const WATCHERS: usize = 1_000;
+const KEYS: usize = 1_000_000;
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap()
+}
+
+fn key(number: usize) -> String {
+    format!("/registry/pods/namespace-{}/pod-{number:07}", number % 100)
+}
+
+fn value() -> Bytes {
+    Bytes::from(vec![b'x'; 1_000])
+}
+
+async fn fill(store: &MemoryStore, keys: usize) -> Vec<u64> {
+    let mut revisions = Vec::with_capacity(keys);
+    for number in 0..keys {
+        let put = store.put(&key(number), value(), Expect::Absent, None);
+        revisions.push(put.await.unwrap());
+    }
+    revisions
+}
+
+/// A million keys of 1 kB: how much memory, and how fast they were written and then updated, on one core.
+fn million(_: &mut Criterion) {
+    let runtime = runtime();
+    let region = Region::new(ALLOCATOR);
+    let store = MemoryStore::new(MemoryConfig::default());
+    let begun = Instant::now();
+    let mut revisions = runtime.block_on(fill(&store, KEYS));
+    let created = begun.elapsed();
+    let stats = region.change();
+    let held = stats.bytes_allocated as f64 - stats.bytes_deallocated as f64
+        + stats.bytes_reallocated.max(0) as f64;
+    let values: Vec<(String, Bytes)> = (0..KEYS).map(|number| (key(number), value())).collect();
+    let begun = Instant::now();
+    runtime.block_on(async {
+        for ((key, value), revision) in values.into_iter().zip(&mut revisions) {
+            let expect = Expect::Modified(*revision);
+            *revision = store.put(&key, value, expect, None).await.unwrap();
+        }
+    });
+    let updated = begun.elapsed();
+    let rate = |took: Duration| KEYS as f64 / took.as_secs_f64();
+    println!(
+        "store/million: {:.2} GB held, {:.0} creates/s, {:.0} updates/s",
+        held / 1e9,
+        rate(created),
+        rate(updated)
+    );
+}
+
+fn writes(c: &mut Criterion) {
+    let runtime = runtime();
+    let mut group = c.benchmark_group("store/write");
+    group.throughput(Throughput::Elements(10_000));
+    group.bench_function("create 10,000", |b| {
+        b.to_async(&runtime).iter_batched(
+            MemoryStore::default,
+            |store| async move {
+                fill(&store, 10_000).await;
+                store
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    let store = MemoryStore::default();
+    let mut revisions = runtime.block_on(fill(&store, 10_000));
+    group.bench_function("update 10,000", |b| {
+        b.iter(|| {
+            runtime.block_on(async {
+                for (number, revision) in revisions.iter_mut().enumerate() {
+                    let expect = Expect::Modified(*revision);
+                    let put = store.put(&key(number), value(), expect, None);
+                    *revision = put.await.unwrap();
+                }
+            });
+        });
+    });
+    group.finish();
+}
+
+fn reads(c: &mut Criterion) {
+    let runtime = runtime();
+    let store = MemoryStore::default();
+    runtime.block_on(fill(&store, 100_000));
+    let mut group = c.benchmark_group("store/read");
+    group.bench_function("get", |b| {
+        let key = key(4_711);
+        b.to_async(&runtime).iter(|| store.get(&key));
+    });
+    for (name, range) in [
+        (
+            "range of 1,000",
+            Range::prefix("/registry/pods/namespace-7/"),
+        ),
+        (
+            "page of 500 of 100,000",
+            Range::prefix("/registry/pods/").limit(500),
+        ),
+        ("range of 100,000", Range::prefix("/registry/pods/")),
+    ] {
+        group.bench_function(name, |b| {
+            b.to_async(&runtime).iter(|| store.range(range.clone()));
+        });
+    }
+    group.finish();
+}
+
+/// One writer, a thousand watches of everything.
+fn fan_out(c: &mut Criterion) {
+    let runtime = runtime();
+    let mut group = c.benchmark_group("store/watch");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements((WATCHERS * 100) as u64));
+    group.bench_function("100 changes to 1,000 watchers", |b| {
+        b.to_async(&runtime).iter_batched(
+            MemoryStore::default,
+            |store| async move {
+                let mut watches = Vec::new();
+                for _ in 0..WATCHERS {
+                    watches.push(store.watch("/registry/", 0).await.unwrap());
+                }
+                fill(&store, 100).await;
+                for watch in &mut watches {
+                    let mut seen = 0;
+                    while seen < 100 {
+                        if let WatchEvent::Changes(changes) = watch.next().await.unwrap().unwrap() {
+                            seen += changes.len();
+                        }
+                    }
+                }
+                drop(watches);
+                store
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    group.finish();
+}
+
+criterion_group!(benches, million, writes, reads, fan_out);
+criterion_main!(benches);
