@@ -41,7 +41,8 @@ fn value() -> Bytes {
 async fn fill(store: &MemoryStore, keys: usize) -> Vec<u64> {
     let mut revisions = Vec::with_capacity(keys);
     for number in 0..keys {
-        let put = store.put(&key(number), value(), Expect::Absent, None);
+        let key = key(number);
+        let put = store.put(&key, value(), Expect::Absent, None);
         revisions.push(put.await.unwrap());
     }
     revisions
@@ -97,7 +98,8 @@ fn writes(c: &mut Criterion) {
             runtime.block_on(async {
                 for (number, revision) in revisions.iter_mut().enumerate() {
                     let expect = Expect::Modified(*revision);
-                    let put = store.put(&key(number), value(), expect, None);
+                    let key = key(number);
+                    let put = store.put(&key, value(), expect, None);
                     *revision = put.await.unwrap();
                 }
             });

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use homeostat::manifest;
 use homeostat::testing::Cluster;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -56,8 +57,10 @@ async fn run() -> Result<()> {
 
     shown.heading("applying the manifests");
     for manifest in &manifests {
-        if let Err(error) = cluster.apply(manifest).await {
-            bail!("the server refused: {error}");
+        match cluster.apply(manifest).await {
+            Ok(()) => {}
+            Err(error @ manifest::Error::Refused { .. }) => bail!("the server refused: {error}"),
+            Err(error) => bail!("the manifest is wrong: {error}"),
         }
     }
     shown.settle().await?;

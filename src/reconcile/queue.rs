@@ -148,6 +148,7 @@ impl Queue {
     }
 
     /// Makes `key` ready, unless it is.
+    #[cfg(test)]
     pub(crate) fn add(&self, key: Key, cause: &str) {
         self.add_at(key, EVENT, cause);
     }

@@ -327,5 +327,5 @@ fn arbitrary_bytes_are_answered() {
             asked
         });
     }
-    println!("{asked} requests");
+    assert!(asked >= wanted);
 }
