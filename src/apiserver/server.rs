@@ -18,7 +18,6 @@ use crate::store::Store;
 use futures::FutureExt;
 use http::HeaderValue;
 use serde_json::Value;
-use std::future::Future;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,6 +80,9 @@ pub enum StartError {
     /// There is no admission plugin of this name, or it is not built in and cannot be enabled.
     #[error("{0:?} is no admission plugin of this server")]
     UnknownAdmissionPlugin(String),
+    /// A type of [`ApiServerBuilder::resource`] cannot be served.
+    #[error("the resource cannot be served: {0}")]
+    Resource(String),
     /// The store could not be read, or what must be there could not be written.
     #[error("the API server cannot start: {0}")]
     Bootstrap(#[source] Status),
@@ -103,6 +105,7 @@ pub struct ApiServerBuilder {
     tokens: StaticTokens,
     anonymous: Option<bool>,
     authorization: Vec<AuthorizationMode>,
+    definitions: Vec<Value>,
 }
 
 impl ApiServerBuilder {
@@ -198,6 +201,44 @@ impl ApiServerBuilder {
         self.authorization = modes.into_iter().collect();
         self
     }
+    /// Serves a custom resource by its Rust type alone, from the start and without a CustomResourceDefinition in the store. It
+    /// is checked, pruned and filled in as one that is defined there. Default = none.
+    ///
+    /// ```
+    /// use homeostat::apiserver::ApiServer;
+    /// use homeostat::store::MemoryStore;
+    /// use kube::api::PostParams;
+    /// use kube::{Api, CustomResource};
+    /// use schemars::JsonSchema;
+    /// use serde::{Deserialize, Serialize};
+    /// use std::sync::Arc;
+    ///
+    /// #[derive(CustomResource, Clone, Debug, Deserialize, Serialize, JsonSchema)]
+    /// #[kube(group = "example.com", version = "v1", kind = "Lamp", namespaced)]
+    /// struct LampSpec {
+    ///     watts: u32,
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = Arc::new(MemoryStore::default());
+    /// let server = ApiServer::builder(store).resource::<Lamp>().start().await?;
+    /// let lamps = Api::<Lamp>::namespaced(server.client(), "default");
+    /// lamps.create(&PostParams::default(), &Lamp::new("desk", LampSpec { watts: 4 })).await?;
+    /// assert_eq!(lamps.get("desk").await?.spec.watts, 4);
+    /// # server.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn resource<K: kube::CustomResourceExt>(self) -> Self {
+        // What cannot be written as JSON is no definition, and refused at the start.
+        self.definition(serde_json::to_value(K::crd()).unwrap_or_default())
+    }
+    /// As [`ApiServerBuilder::resource`], from a definition as a document.
+    pub(crate) fn definition(mut self, definition: Value) -> Self {
+        self.definitions.push(definition);
+        self
+    }
     /// Is told of every committed write. Default = nobody.
     pub fn observer(mut self, observer: Arc<dyn WriteObserver>) -> Self {
         self.observer = Some(observer);
@@ -218,6 +259,12 @@ impl ApiServerBuilder {
         let registry = Registry::default();
         for resource in kinds::builtin() {
             registry.insert(resource);
+        }
+        for definition in &self.definitions {
+            let resources = crd::native::resources(definition).map_err(StartError::Resource)?;
+            for resource in resources {
+                registry.insert(resource);
+            }
         }
         let shared = Shared {
             cacher: Cacher::new(self.store.clone(), self.cacher),
@@ -293,6 +340,7 @@ impl ApiServer {
             tokens: StaticTokens::default(),
             anonymous: None,
             authorization: vec![AuthorizationMode::AlwaysAllow],
+            definitions: Vec::new(),
         }
     }
 

@@ -49,6 +49,7 @@ pub struct ClusterBuilder {
     scheduler: SchedulerConfig,
     lifecycle: NodeLifecycleConfig,
     only_api: bool,
+    definitions: Vec<serde_json::Value>,
 }
 
 impl ClusterBuilder {
@@ -121,6 +122,14 @@ impl ClusterBuilder {
         self
     }
 
+    /// Serves a custom resource by its Rust type alone: see [`ApiServerBuilder::resource`]. Default = none.
+    #[must_use]
+    pub fn resource<K: kube::CustomResourceExt>(mut self) -> Self {
+        self.definitions
+            .push(serde_json::to_value(K::crd()).unwrap_or_default());
+        self
+    }
+
     /// Runs the API server alone, without controllers and scheduler, as envtest does.
     #[must_use]
     pub fn only_api(mut self) -> Self {
@@ -142,6 +151,9 @@ impl ClusterBuilder {
         let mut server = server.clock(clock.fork("apiserver"));
         if let Some(observer) = self.observer {
             server = server.observer(observer);
+        }
+        for definition in self.definitions {
+            server = server.definition(definition);
         }
         let server = server.start().await?;
         let manager = Manager::new(server.client(), clock.clone());

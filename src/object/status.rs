@@ -223,6 +223,15 @@ impl Status {
         )
         .with_details(Details::default())
     }
+    /// 405: `create is not supported on resources of kind "foos.example.com"`.
+    #[must_use]
+    pub fn not_supported(resource: &GroupResource, action: &str) -> Self {
+        let message = format!(
+            "{action} is not supported on resources of kind {:?}",
+            resource.to_string()
+        );
+        Self::new(405, Reason::MethodNotAllowed, message).with_details(Self::about(resource, ""))
+    }
     /// 410 with reason `Expired`.
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(410, Reason::Expired, message)

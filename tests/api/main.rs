@@ -11,6 +11,7 @@
 
 mod apply;
 mod clients;
+mod custom;
 mod deletion;
 mod fuzz;
 mod list;

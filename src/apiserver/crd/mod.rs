@@ -19,6 +19,7 @@ mod jsonpath;
 mod kind;
 mod lists;
 mod naming;
+pub(crate) mod native;
 mod schema;
 mod serving;
 mod strategy;

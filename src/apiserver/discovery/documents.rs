@@ -111,7 +111,7 @@ pub(super) fn resources(resources: &[Arc<Resource>], group: &str, version: &str)
 fn resource_entry(resource: &Resource) -> Value {
     let mut entry = json!({
         "name": resource.plural, "singularName": resource.singular, "namespaced": resource.namespaced, "kind": resource.gvk.kind,
-        "verbs": resource.verbs,
+        "verbs": resource.discovered_verbs(),
     });
     list(&mut entry, "shortNames", &resource.short_names);
     list(&mut entry, "categories", &resource.categories);
@@ -171,7 +171,7 @@ pub(super) fn aggregated(resources: &[Arc<Resource>], groups: bool) -> Value {
 fn aggregated_resource(resource: &Resource) -> Value {
     let mut entry = json!({
         "resource": resource.plural, "responseKind": response_kind(resource, &resource.gvk), "singularResource": resource.singular,
-        "scope": if resource.namespaced { "Namespaced" } else { "Cluster" }, "verbs": resource.verbs,
+        "scope": if resource.namespaced { "Namespaced" } else { "Cluster" }, "verbs": resource.discovered_verbs(),
     });
     list(&mut entry, "shortNames", &resource.short_names);
     list(&mut entry, "categories", &resource.categories);

@@ -47,7 +47,7 @@ pub(crate) struct Cache(Mutex<Option<Encoded>>);
 
 #[derive(Clone, Debug)]
 struct Encoded {
-    of: Vec<Arc<Resource>>,
+    of: Vec<(Arc<Resource>, bool)>,
     /// `/api` and `/apis`.
     documents: [(Bytes, HeaderValue); 2],
 }
@@ -174,7 +174,9 @@ impl Cache {
                     .of
                     .iter()
                     .zip(resources)
-                    .all(|(one, other)| Arc::ptr_eq(one, other))
+                    .all(|((one, going), other)| {
+                        Arc::ptr_eq(one, other) && *going == other.is_terminating()
+                    })
         };
         if let Some(encoded) = cached.as_ref().filter(same) {
             return encoded.clone();
@@ -192,7 +194,10 @@ impl Cache {
             (Bytes::from(document), tag)
         };
         let encoded = Encoded {
-            of: resources.to_vec(),
+            of: resources
+                .iter()
+                .map(|resource| (resource.clone(), resource.is_terminating()))
+                .collect(),
             documents: [encode(false), encode(true)],
         };
         *cached = Some(encoded.clone());

@@ -65,12 +65,7 @@ pub(crate) async fn create(call: &mut Call<'_>, mut object: Value) -> Result<Wri
 }
 
 async fn create_named(call: &mut Call<'_>, mut object: Value) -> Result<Written, Status> {
-    if call
-        .resource
-        .custom
-        .as_ref()
-        .is_some_and(|custom| custom.is_terminating())
-    {
+    if call.resource.is_terminating() {
         return Err(Status::forbidden(
             &call.resource.group_resource(),
             object.name(),

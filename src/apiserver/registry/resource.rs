@@ -69,6 +69,17 @@ impl Resource {
         let built_in = self.strategy.selectable_fields().iter().copied();
         built_in.chain(own.map(String::as_str))
     }
+    /// Whether it goes, with all its objects: its definition is being deleted.
+    pub(crate) fn is_terminating(&self) -> bool {
+        let custom = self.custom.as_ref();
+        custom.is_some_and(|custom| custom.is_terminating())
+    }
+    /// The verbs that discovery shows.
+    pub(crate) fn discovered_verbs(&self) -> Vec<&str> {
+        let goes = self.is_terminating();
+        let kept = |verb: &&str| !goes || !matches!(*verb, "create" | "patch" | "update");
+        self.verbs.iter().map(String::as_str).filter(kept).collect()
+    }
     pub(crate) fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|sub| sub.name == name)
     }

@@ -66,14 +66,20 @@ pub(crate) fn route(
             Err(Status::no_such_path())
         };
     }
-    if custom && !is_custom_resource(registry, group, version, rest) {
+    if custom && !is_custom_resource(registry, method, group, version, rest) {
         return Ok(Route::Unknown);
     }
     resource(registry, method, group, version, rest, query).map(Route::Resource)
 }
 
 /// Whether a path below a version of custom resources only is one of theirs. What is not goes on to the outermost router.
-fn is_custom_resource(registry: &Registry, group: &str, version: &str, rest: &[&str]) -> bool {
+fn is_custom_resource(
+    registry: &Registry,
+    method: &Method,
+    group: &str,
+    version: &str,
+    rest: &[&str],
+) -> bool {
     let rest = match rest {
         ["watch", rest @ ..] if !rest.is_empty() => rest,
         rest => rest,
@@ -90,7 +96,8 @@ fn is_custom_resource(registry: &Registry, group: &str, version: &str, rest: &[&
     };
     match namespace {
         Some(namespace) => resource.namespaced && !namespace.is_empty(),
-        None => !resource.namespaced || rest.len() == 1,
+        // Across namespaces one can only look.
+        None => !resource.namespaced || (rest.len() == 1 && method == Method::GET),
     }
 }
 
@@ -149,7 +156,13 @@ fn resource(
         }
         let verb =
             item_verb(method).filter(|verb| found.verbs.iter().any(|known| known == verb.as_str()));
-        let verb = verb.ok_or_else(Status::method_not_allowed)?;
+        let verb = verb.ok_or_else(|| {
+            let action = item_verb(method).map_or("", Verb::as_str);
+            match resource.custom {
+                Some(_) => Status::not_supported(&resource.group_resource(), action),
+                None => Status::method_not_allowed(),
+            }
+        })?;
         if is_connect(sub) { Verb::Connect } else { verb }
     } else {
         let verb = match *method {
