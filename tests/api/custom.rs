@@ -264,6 +264,144 @@ async fn versions_pass_into_one_another() {
     assert_eq!(deleted["status"], "Success");
 }
 
+/// Turns `spec.address` of v1 into `spec.host` and `spec.port` of v2 and back.
+fn convert(review: Value) -> Value {
+    let (uid, to) = (
+        &review["request"]["uid"],
+        &review["request"]["desiredAPIVersion"],
+    );
+    let objects = review["request"]["objects"].as_array().unwrap();
+    if objects
+        .iter()
+        .any(|object| object["metadata"]["name"] == "bad")
+    {
+        let result = json!({"status": "Failure", "message": "not this one"});
+        return json!({"kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1", "response": {"uid": uid, "result": result}});
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let converted: Vec<Value> = objects
+        .iter()
+        .cloned()
+        .map(|mut object| {
+            object["apiVersion"] = to.clone();
+            object["spec"] = if to == "e.example.com/v2" {
+                let address = text(&object["spec"]["address"]);
+                let (host, port) = address.split_once(':').unwrap_or_default();
+                json!({"host": host, "port": port})
+            } else {
+                let (host, port) = (text(&object["spec"]["host"]), text(&object["spec"]["port"]));
+                json!({"address": format!("{host}:{port}")})
+            };
+            // Which is put back.
+            object["metadata"]["finalizers"] = json!(["e.example.com/sneaked-in"]);
+            object
+        })
+        .collect();
+    json!({
+        "kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1",
+        "response": {"uid": uid, "result": {"status": "Success"}, "convertedObjects": converted},
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn webhooks_convert_between_versions() {
+    let answers = builder().webhook("https://conv.default.svc:443/c", |review| async {
+        convert(review)
+    });
+    let api = Api::start(answers).await;
+    let older = json!({"type": "object", "properties": {"address": {"type": "string"}}});
+    let newer = json!({"type": "object", "properties": {
+        "host": {"type": "string"}, "port": {"type": "string"}, "more": {"type": "string", "default": "m"},
+    }});
+    let mut defined = definition(json!([
+        version("v1", true, &older),
+        version("v2", false, &newer)
+    ]));
+    defined["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {
+        "conversionReviewVersions": ["v1"], "clientConfig": {"service": {"namespace": "default", "name": "conv", "path": "/c"}},
+    }});
+    api.post(CRDS, &defined).await.expect(201);
+    until(&api, DEFINITION, is_established).await;
+    let in_v2 = FOOS.replace("/v1/", "/v2/");
+    let second = |name: &str, spec: Value| {
+        let mut foo = foo(name, spec);
+        foo["apiVersion"] = "e.example.com/v2".into();
+        foo
+    };
+
+    let made = api
+        .post(FOOS, &foo("x", json!({"address": "a:1"})))
+        .await
+        .expect(201);
+    api.post(&in_v2, &second("y", json!({"host": "b", "port": "2"})))
+        .await
+        .expect(201);
+    let stored = api.get(&format!("{FOOS}/y")).await.expect(200);
+    assert_eq!(stored["spec"], json!({"address": "b:2"}));
+    let shown = json!({"host": "a", "port": "1", "more": "m"});
+    let read = api.get(&format!("{in_v2}/x")).await.expect(200);
+    assert_eq!(read["spec"], shown);
+    assert_eq!(read["apiVersion"], "e.example.com/v2");
+    assert_eq!(read["metadata"]["finalizers"], Value::Null);
+    assert_eq!(
+        read["metadata"]["resourceVersion"],
+        made["metadata"]["resourceVersion"]
+    );
+    let list = api.get(&in_v2).await.expect(200);
+    let hosts = ["a", "b"].map(|host| json!(host));
+    assert_eq!(
+        [&list["items"][0], &list["items"][1]].map(|item| item["spec"]["host"].clone()),
+        hosts
+    );
+
+    // Watches see objects and changes in their version.
+    let watch = format!("GET {in_v2}?watch=true&resourceVersion=0&timeoutSeconds=5");
+    let (watched, ()) = tokio::join!(api.raw(&watch, ""), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let changed = json!({"spec": {"address": "a:9"}});
+        api.patch(&format!("{FOOS}/x"), "merge", &changed)
+            .await
+            .expect(200);
+        let changed = json!({"spec": {"port": "3"}});
+        let patched = api.patch(&format!("{in_v2}/y"), "merge", &changed).await;
+        assert_eq!(patched.expect(200)["spec"]["port"], "3");
+        api.delete(&format!("{FOOS}/x")).await.expect(200);
+    });
+    let events: Vec<(String, String)> = watched
+        .text
+        .lines()
+        .map(|line| {
+            let event: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(event["object"]["apiVersion"], "e.example.com/v2", "{line}");
+            let port = event["object"]["spec"]["port"].as_str().unwrap().to_owned();
+            (event["type"].as_str().unwrap().to_owned(), port)
+        })
+        .collect();
+    let wanted = [
+        ("ADDED", "1"),
+        ("ADDED", "2"),
+        ("MODIFIED", "9"),
+        ("MODIFIED", "3"),
+        ("DELETED", "9"),
+    ];
+    assert_eq!(
+        events,
+        wanted.map(|(type_, port)| (type_.to_owned(), port.to_owned()))
+    );
+
+    // What cannot be converted cannot be read, nor written in another version than the stored one.
+    let why = "conversion webhook for e.example.com/v1, Kind=Foo failed: not this one";
+    api.post(FOOS, &foo("bad", json!({}))).await.expect(201);
+    for path in [&format!("{in_v2}/bad"), &in_v2] {
+        assert_eq!(api.get(path).await.fails(500, ""), why);
+    }
+    let bad = second("bad", json!({}));
+    let message = api.put(&format!("{in_v2}/bad"), &bad).await.fails(500, "");
+    assert_eq!(message, why);
+    api.delete(DEFINITION).await.expect(200);
+    until(&api, FOOS, |answer| answer.code == 404).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn scale_and_status_are_parts_of_their_own() {
     let api = api().await;

@@ -1,7 +1,9 @@
 //! What a custom resource has that built-in ones do not: columns and fields of its own, and versions that pass into one
 //! another.
+use super::convert::Webhook;
 use crate::apiserver::schema::Schema;
 use crate::apiserver::table::Columns;
+use crate::object::Document;
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +19,8 @@ pub(crate) struct Custom {
     pub shown: String,
     /// The `apiVersion` its objects are stored with.
     pub stored: String,
+    /// Brings objects from one version into another; without one they differ by name only.
+    pub webhook: Option<Arc<Webhook>>,
     /// By which stored objects are pruned and filled in.
     pub schema: Arc<Schema>,
     /// Whether the definition is going, with all objects.
@@ -29,8 +33,16 @@ impl Custom {
         self.terminating.load(Ordering::Relaxed)
     }
 
-    /// Brings a stored object into this version, as the schema wants it.
+    /// Whether the webhook alone can bring the object into this version.
+    pub(crate) fn is_foreign(&self, object: &Value) -> bool {
+        self.webhook.is_some() && object.api_version() != self.shown
+    }
+
+    /// Brings a stored object into this version, as the schema wants it. One that is foreign stays as it is.
     pub(crate) fn read(&self, object: &mut Value) {
+        if self.is_foreign(object) {
+            return;
+        }
         object["apiVersion"] = self.shown.as_str().into();
         self.schema.prune(object);
         self.schema.apply_defaults(object);

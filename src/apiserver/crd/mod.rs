@@ -2,9 +2,9 @@
 //!
 //! `kind/` is the kind itself: its defaults and rules. `controller` gives definitions their names and conditions, serves what
 //! they define, and takes it away. The rest is about custom resources: `strategy` is their behaviour, `schema` and `value` what
-//! they may look like, `cel` their rules, `custom` how they pass between versions, `columns` their tables.
+//! they may look like, `cel` their rules, `custom` and `convert` how they pass between versions, `columns` their tables.
 //!
-//! Architecture invariant: pure, apart from `controller` and webhooks.
+//! Architecture invariant: pure, apart from `controller` and `convert`, which calls webhooks.
 #[cfg(feature = "cel")]
 mod cel;
 #[cfg(not(feature = "cel"))]
@@ -12,6 +12,7 @@ mod cel;
 mod cel;
 mod columns;
 pub(crate) mod controller;
+pub(crate) mod convert;
 pub(crate) mod custom;
 mod definition;
 mod embedded;

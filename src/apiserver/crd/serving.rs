@@ -1,6 +1,7 @@
 //! From a definition to the resources that are served.
 use super::cel::Rules;
 use super::columns::CustomColumns;
+use super::convert::Webhook;
 use super::custom::Custom;
 use super::definition::{Definition, Version};
 use super::jsonpath::JsonPath;
@@ -27,13 +28,19 @@ const VERBS: [&str; 8] = [
 /// The resource of each version, whether it is served or not.
 pub(crate) fn resources(definition: &Definition) -> Vec<(bool, Resource)> {
     let served = |version: &Version| version.served && definition.is_served();
+    let webhook = Webhook::of(&definition.conversion).map(Arc::new);
     let versions = definition.versions.iter();
     versions
-        .map(|version| (served(version), resource(definition, version)))
+        .map(|version| {
+            (
+                served(version),
+                resource(definition, version, webhook.clone()),
+            )
+        })
         .collect()
 }
 
-fn resource(definition: &Definition, version: &Version) -> Resource {
+fn resource(definition: &Definition, version: &Version, webhook: Option<Arc<Webhook>>) -> Resource {
     let names = &definition.names;
     let group = definition.group.as_str();
     let gvk = GroupVersionKind::new(group, &*version.name, &*names.kind);
@@ -52,6 +59,7 @@ fn resource(definition: &Definition, version: &Version) -> Resource {
         selectable: selectable.iter().map(|(name, _)| name.clone()).collect(),
         shown: gvk.api_version(),
         stored: GroupVersion::new(group, definition.storage_version()).to_string(),
+        webhook,
         schema: schema.clone(),
         terminating: AtomicBool::new(definition.terminating),
     };

@@ -2,6 +2,7 @@
 use super::metadata::timestamp;
 use crate::apiserver::Context;
 use crate::apiserver::audit::Write;
+use crate::apiserver::crd::convert::Caller;
 use crate::apiserver::registry::{Resource, encoding};
 use crate::apiserver::request::ResourceRequest;
 use crate::apiserver::request::options::WriteOptions;
@@ -134,19 +135,25 @@ impl<'a> Call<'a> {
         let mut current = entry.map(Current::decode).transpose()?;
         if let (Some(current), Some(custom)) = (&mut current, &self.resource.custom) {
             custom.read(&mut current.object);
+            if custom.is_foreign(&current.object) {
+                let caller = Caller::of(self.shared);
+                caller.read(self.resource, &mut current.object).await?;
+            }
         }
         Ok(current)
     }
 
     /// An object as it is stored.
-    pub(crate) fn encode(&self, object: &Value) -> Bytes {
+    ///
+    /// # Errors
+    /// When the webhook that converts it fails.
+    pub(crate) async fn encode(&self, object: &Value) -> Result<Bytes, Status> {
         match &self.resource.custom {
             Some(custom) if !custom.is_stored_as_shown() => {
-                let mut object = object.clone();
-                custom.store(&mut object);
-                encoding::encode(&object)
+                let stored = Caller::of(self.shared).store(custom, object).await?;
+                Ok(encoding::encode(&stored))
             }
-            _ => encoding::encode(object),
+            _ => Ok(encoding::encode(object)),
         }
     }
 

@@ -297,7 +297,7 @@ async fn put(
     current: &Current,
     object: &Value,
 ) -> Result<Option<(Bytes, Revision)>, Status> {
-    let bytes = call.encode(object);
+    let bytes = call.encode(object).await?;
     if bytes == current.bytes || call.options.dry_run {
         return Ok(Some((call.shown(object, bytes), current.revision)));
     }

@@ -1,4 +1,5 @@
 //! `GET` of one object.
+use crate::apiserver::crd::convert::Caller;
 use crate::apiserver::registry::cacher::Cached;
 use crate::apiserver::request::ResourceRequest;
 use crate::apiserver::response::{self, Response};
@@ -37,5 +38,7 @@ pub(crate) async fn read(
             revision,
         )
         .await?;
-    found.ok_or_else(|| Status::not_found(&request.resource.group_resource(), &request.name))
+    let missing = || Status::not_found(&request.resource.group_resource(), &request.name);
+    let found = found.ok_or_else(missing)?;
+    Caller::of(shared).one(&request.resource, found).await
 }

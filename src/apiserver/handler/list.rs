@@ -1,4 +1,5 @@
 //! `GET` of a collection.
+use crate::apiserver::crd::convert::Caller;
 use crate::apiserver::registry::Resource;
 use crate::apiserver::registry::cacher::{Cached, ListQuery, Listing};
 use crate::apiserver::request::{ListOptions, ResourceRequest};
@@ -30,7 +31,7 @@ pub(crate) async fn handle(shared: &Shared, request: &ResourceRequest) -> Result
     let form = Form::negotiate(&request.accept, &request.query, Shape::List)?;
     let resource = &request.resource;
     let options = ListOptions::parse(request)?;
-    let listing = match shared
+    let mut listing = match shared
         .cacher
         .list(resource, &query(request, &options))
         .await
@@ -47,6 +48,7 @@ pub(crate) async fn handle(shared: &Shared, request: &ResourceRequest) -> Result
             return Ok(response::document(code, &body));
         }
     };
+    listing.items = Caller::of(shared).cached(resource, listing.items).await?;
     let meta = metadata(resource, &listing);
     match form {
         Form::Object => Ok(response::content(
@@ -79,7 +81,10 @@ pub(crate) async fn select(
         .cacher
         .list(&request.resource, &query(request, options))
         .await;
-    listing.map_err(|failure| failure.status)
+    let mut listing = listing.map_err(|failure| failure.status)?;
+    let caller = Caller::of(shared);
+    listing.items = caller.cached(&request.resource, listing.items).await?;
+    Ok(listing)
 }
 
 fn query<'a>(request: &'a ResourceRequest, options: &'a ListOptions) -> ListQuery<'a> {

@@ -1,4 +1,5 @@
 //! `GET` of a collection with `watch`: a stream of events, one JSON document a line.
+use crate::apiserver::crd::convert::Caller;
 use crate::apiserver::registry::Resource;
 use crate::apiserver::registry::cacher::{
     Cached, Cacher, Event, EventType, Kind, Selection, Stop, Subscription, parse_revision, prefix,
@@ -177,6 +178,7 @@ struct Lines {
     fields: FieldSelector,
     form: Form,
     clock: Clock,
+    caller: Caller,
     progress: tokio::sync::watch::Receiver<Revision>,
     /// Whether a table's columns are still to be sent.
     columns: bool,
@@ -205,6 +207,7 @@ impl Lines {
             fields: options.fields.clone(),
             form,
             clock: shared.clock.clone(),
+            caller: Caller::of(shared),
             progress: shared.cacher.progress(),
             columns: matches!(form, Form::Table(_)),
             bookmarks: options.allow_watch_bookmarks,
@@ -235,7 +238,7 @@ impl Lines {
                 self.last = Some(*self.progress.borrow());
             }
             if let Some(object) = self.source.initial.pop_front() {
-                return Some(self.object_line(EventType::Added, &object.bytes));
+                return Some(self.line(EventType::Added, object).await);
             }
             if std::mem::take(&mut self.source.mark) {
                 return Some(self.bookmark(true));
@@ -244,7 +247,7 @@ impl Lines {
                 if self.last.is_some_and(|last| event.revision > last) {
                     return None;
                 }
-                if let Some(line) = self.event_line(&event) {
+                if let Some(line) = self.event_line(&event).await {
                     return Some(line);
                 }
             }
@@ -295,7 +298,7 @@ impl Lines {
         }
     }
 
-    fn event_line(&mut self, event: &Event) -> Option<Bytes> {
+    async fn event_line(&mut self, event: &Event) -> Option<Bytes> {
         if event.revision <= self.source.revision {
             return None;
         }
@@ -304,8 +307,8 @@ impl Lines {
             return None;
         }
         let (type_, object) = event.seen(&self.resource, &self.labels, &self.fields)?;
-        if self.columns {
-            return Some(self.object_line(type_, &object.bytes));
+        if self.columns || self.resource.has_webhook() {
+            return Some(self.line(type_, object).await);
         }
         let (form, now) = (self.form, self.clock.now());
         Some(event.frame(form.number(), type_, || {
@@ -314,6 +317,17 @@ impl Lines {
                 &transform::event(form, &self.resource, &object.bytes, false, now),
             )
         }))
+    }
+
+    /// The line of an object that a webhook may have to convert first; that it fails ends the watch.
+    async fn line(&mut self, type_: EventType, object: Arc<Cached>) -> Bytes {
+        match self.caller.one(&self.resource, object).await {
+            Ok(object) => self.object_line(type_, &object.bytes),
+            Err(status) => {
+                self.done = true;
+                frame(EventType::Error, status.to_value().to_string().as_bytes())
+            }
+        }
     }
 
     fn object_line(&mut self, type_: EventType, answer: &Bytes) -> Bytes {

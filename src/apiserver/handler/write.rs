@@ -107,7 +107,7 @@ async fn create_named(call: &mut Call<'_>, mut object: Value) -> Result<Written,
         let message = "resourceVersion should not be set on objects to be created";
         return Err(Status::new(500, Reason::Unknown, message));
     }
-    let bytes = call.encode(&object);
+    let bytes = call.encode(&object).await?;
     match call
         .shared
         .store
@@ -206,7 +206,7 @@ pub(crate) async fn update(
         }
         metadata::set_version(&mut object, &current.object);
         managed::keep_times(&current.object, &mut object);
-        let bytes = call.encode(&object);
+        let bytes = call.encode(&object).await?;
         if bytes == current.bytes {
             return Ok(current.unchanged(call));
         }
@@ -251,7 +251,7 @@ pub(crate) async fn direct(
             return Err(call.not_found(name));
         };
         let object = change(call, &current)?;
-        let bytes = call.encode(&object);
+        let bytes = call.encode(&object).await?;
         if bytes == current.bytes {
             return Ok(current.unchanged(call));
         }

@@ -1,7 +1,7 @@
 //! One call of a webhook, and what becomes of the request.
 use super::hook::Hook;
 use super::review::{self, Response};
-use super::transport::Transports;
+use super::transport::{Target, Transports};
 use crate::apiserver::admission::AdmissionRequest;
 use crate::apiserver::admission::matching::Match;
 use crate::object::status::{Cause, Details};
@@ -48,14 +48,7 @@ pub(super) async fn ask(
         .shared()
         .map_or_else(|| "uid".to_owned(), |shared| shared.clock.uid());
     let review = review::request(request, hook, found, object, &uid);
-    let target = &hook.target;
-    let called = transports.call(target, Bytes::from(review.to_string()));
-    let outcome = match tokio::time::timeout(target.timeout, called).await {
-        Ok(Ok(reply)) if (200..300).contains(&reply.code) => Ok(reply.body),
-        Ok(Ok(reply)) => Err(refusal_of(reply.code, &reply.body)),
-        Ok(Err(why)) => Err(posted(hook, &why)),
-        Err(_) => Err(posted(hook, "context deadline exceeded")),
-    };
+    let outcome = post(transports, &hook.target, Bytes::from(review.to_string())).await;
     let body = outcome.map_err(|why| Failure::Call(format!("failed to call webhook: {why}")))?;
     let answer: Value = serde_json::from_slice(&body)
         .map_err(|error| Failure::Call(format!("failed to call webhook: {error}")))?;
@@ -76,13 +69,28 @@ pub(super) async fn ask(
     }
 }
 
+/// Posts a review and gives the answer to it.
+///
+/// # Errors
+/// Why there is none, as Go's client tells of it.
+pub(crate) async fn post(
+    transports: &Transports,
+    target: &Target,
+    review: Bytes,
+) -> Result<Bytes, String> {
+    let called = transports.call(target, review);
+    match tokio::time::timeout(target.timeout, called).await {
+        Ok(Ok(reply)) if (200..300).contains(&reply.code) => Ok(reply.body),
+        Ok(Ok(reply)) => Err(refusal_of(reply.code, &reply.body)),
+        Ok(Err(why)) => Err(posted(target, &why)),
+        Err(_) => Err(posted(target, "context deadline exceeded")),
+    }
+}
+
 /// As Go's client tells of a request that did not get through.
-fn posted(hook: &Hook, why: &str) -> String {
-    format!(
-        "Post \"{}?timeout={}s\": {why}",
-        hook.target.url,
-        hook.target.timeout.as_secs()
-    )
+fn posted(target: &Target, why: &str) -> String {
+    let seconds = target.timeout.as_secs();
+    format!("Post \"{}?timeout={seconds}s\": {why}", target.url)
 }
 
 /// As Go's client tells of an answer that is no success.

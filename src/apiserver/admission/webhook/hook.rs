@@ -2,7 +2,7 @@
 use super::transport::Target;
 use crate::apiserver::admission::AdmissionRequest;
 use crate::apiserver::admission::matching::{self, Match};
-use crate::object::{Document, Status, base64};
+use crate::object::{Document, Status};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -141,19 +141,6 @@ impl Hook {
 fn target(spec: &Value) -> Target {
     let config = spec.get("clientConfig").unwrap_or(&Value::Null);
     let seconds = spec.i64_at(&["timeoutSeconds"]).unwrap_or(10);
-    let mut target = Target {
-        url: config.str_at(&["url"]).to_owned(),
-        ca_bundle: base64::decode(config.str_at(&["caBundle"])).unwrap_or_default(),
-        timeout: Duration::from_secs(u64::try_from(seconds).unwrap_or(10)),
-        ..Target::default()
-    };
-    if let Some(service) = config.get("service").filter(|service| service.is_object()) {
-        let (namespace, name) = (service.str_at(&["namespace"]), service.str_at(&["name"]));
-        let port = service.i64_at(&["port"]).unwrap_or(443);
-        let port = u16::try_from(port).unwrap_or(443);
-        let path = service.str_at(&["path"]).trim_start_matches('/');
-        target.url = format!("https://{name}.{namespace}.svc:{port}/{path}");
-        target.service = Some((namespace.to_owned(), name.to_owned(), port));
-    }
-    target
+    let timeout = Duration::from_secs(u64::try_from(seconds).unwrap_or(10));
+    Target::of(config, timeout)
 }

@@ -12,6 +12,7 @@ mod review;
 mod transport;
 mod validating;
 
+pub(crate) use self::call::post;
 #[cfg(feature = "serve")]
 pub use self::https::Https;
 pub(super) use self::mutating::MutatingAdmissionWebhook;

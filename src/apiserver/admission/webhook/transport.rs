@@ -1,4 +1,5 @@
 //! How a review gets to a webhook and its answer back.
+use crate::object::{Document, base64};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -32,6 +33,27 @@ pub struct Reply {
     pub code: u16,
     /// The body: an `AdmissionReview`.
     pub body: Bytes,
+}
+
+impl Target {
+    /// From a `clientConfig`.
+    pub(crate) fn of(config: &Value, timeout: Duration) -> Self {
+        let mut target = Self {
+            url: config.str_at(&["url"]).to_owned(),
+            ca_bundle: base64::decode(config.str_at(&["caBundle"])).unwrap_or_default(),
+            timeout,
+            ..Self::default()
+        };
+        if let Some(service) = config.get("service").filter(|service| service.is_object()) {
+            let (namespace, name) = (service.str_at(&["namespace"]), service.str_at(&["name"]));
+            let port = service.i64_at(&["port"]).unwrap_or(443);
+            let port = u16::try_from(port).unwrap_or(443);
+            let path = service.str_at(&["path"]).trim_start_matches('/');
+            target.url = format!("https://{name}.{namespace}.svc:{port}/{path}");
+            target.service = Some((namespace.to_owned(), name.to_owned(), port));
+        }
+        target
+    }
 }
 
 impl Reply {
