@@ -37,6 +37,10 @@ pub(crate) struct Props {
     pub any_of: Vec<Self>,
     pub one_of: Vec<Self>,
     pub not: Option<Box<Self>>,
+    #[cfg_attr(
+        not(feature = "cel"),
+        expect(dead_code, reason = "only rules look at defaults")
+    )]
     pub default: Option<Value>,
     pub rules: Vec<Rule>,
 }
@@ -58,6 +62,10 @@ pub(crate) enum Additional {
 
 /// One of `x-kubernetes-validations`.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    not(feature = "cel"),
+    expect(dead_code, reason = "rules are kept, not enforced")
+)]
 pub(crate) struct Rule {
     pub rule: String,
     pub message: String,

@@ -13,6 +13,11 @@ use super::schema::Props;
 use crate::object::field::{Errors, Path};
 use serde_json::Value;
 
+/// What writers of a definition are told about its rules: nothing, they are enforced.
+pub(crate) fn warning(_: &Value) -> Option<String> {
+    None
+}
+
 /// Checks a default by the rules of its schema, as a new value and as one that stays.
 pub(crate) fn check_default(schema: &Props, default: &Value, path: &Path, errors: &mut Errors) {
     let Some(rules) = Rules::compile(schema) else {

@@ -10,8 +10,10 @@ mod structural;
 mod tests;
 mod values;
 
+#[cfg(feature = "cel")]
 pub(super) use self::extras::field_path;
 
+use super::cel;
 use super::definition::{is_true, set_condition};
 use super::value::is_known_format;
 use crate::apiserver::registry::strategy::{Context, MetadataCheck, Strategy};
@@ -151,6 +153,7 @@ impl Strategy for CustomResourceDefinition {
                 warnings.push(format!("unrecognized format {format:?}"));
             }
         }
+        warnings.extend(cel::warning(object));
         warnings
     }
 
