@@ -238,6 +238,24 @@ async fn versions_pass_into_one_another() {
         message,
         "the API version in the data (e.example.com/v2) does not match the expected API version (e.example.com/v1)"
     );
+    let nameless = json!({"apiVersion": "e.example.com/v1", "metadata": {"name": "y"}});
+    let message = api.post(FOOS, &nameless).await.fails(400, "BadRequest");
+    assert_eq!(
+        message,
+        "the object provided is unrecognized (must be of type Foo): Object 'Kind' is missing in '{\"apiVersion\":\"e.example.com/v1\",\"metadata\":{\"name\":\"y\"}}' ({\"apiVersion\":\"e.example.com/ ...)"
+    );
+    let other = json!({"apiVersion": "e.example.com/v1", "kind": "Bar", "metadata": {"name": "y"}});
+    let message = api.post(FOOS, &other).await.fails(422, "Invalid");
+    assert_eq!(
+        message,
+        "Bar.e.example.com \"y\" is invalid: kind: Invalid value: \"Bar\": must be Foo"
+    );
+    let timeless = json!({"kind": "Foo", "metadata": {"name": "y"}});
+    let message = api.post(FOOS, &timeless).await.fails(400, "BadRequest");
+    assert_eq!(
+        message,
+        "the API version in the data () does not match the expected API version (e.example.com/v1)"
+    );
     let discovered = api.get("/apis/e.example.com").await.expect(200);
     assert_eq!(discovered["preferredVersion"]["version"], "v2");
 

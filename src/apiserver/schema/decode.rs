@@ -375,7 +375,12 @@ fn foreign(
     Failure::Undecodable(actual, why)
 }
 
-fn cannot_be_handled(actual: &GroupVersionKind, expected: &GroupVersionKind, why: &str) -> Status {
+/// 400 for a document that cannot be taken as what is expected.
+pub(crate) fn cannot_be_handled(
+    actual: &GroupVersionKind,
+    expected: &GroupVersionKind,
+    why: &str,
+) -> Status {
     Status::bad_request(format!(
         "{} in version {:?} cannot be handled as a {}: {why}",
         actual.kind, actual.version, expected.kind
