@@ -130,9 +130,10 @@ impl ApiServerBuilder {
         self.admission = self.admission.enable(name);
         self
     }
-    /// Answers for the admission webhooks with this URL (of a service: `https://name.namespace.svc:port/path`) by a function in
-    /// this process: it gets the `AdmissionReview` with the request and gives the one with the response. No socket is opened,
-    /// so it works on virtual time. Default = webhooks are called by the transport.
+    /// Answers for the webhooks, of admission and of conversion, with this URL (of a service:
+    /// `https://name.namespace.svc:port/path`) by a function in this process: it gets the review with the request and gives
+    /// the one with the response. No socket is opened, so it works on virtual time. Default = webhooks are called by the
+    /// transport.
     pub fn webhook<F, Fut>(self, url: impl Into<String>, handler: F) -> Self
     where
         F: Fn(Value) -> Fut + Send + Sync + 'static,
