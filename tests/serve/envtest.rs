@@ -158,6 +158,15 @@ impl ApiServer {
     }
 }
 
+impl Drop for ApiServer {
+    /// Also when a test fails.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
 fn widgets() -> CustomResourceDefinition {
     serde_json::from_value(serde_json::json!({
         "metadata": {"name": "widgets.example.com"},
