@@ -11,6 +11,8 @@ mod certificates;
 mod check;
 mod coordination;
 mod core;
+#[cfg(test)]
+mod coverage;
 mod endpoint_slice;
 mod events;
 mod flowcontrol;
