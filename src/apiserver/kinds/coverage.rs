@@ -47,7 +47,11 @@ fn document() -> String {
             (_, true) => "stored",
             (_, false) => "own",
         };
-        let scope = if resource.namespaced { "namespace" } else { "cluster" };
+        let scope = if resource.namespaced {
+            "namespace"
+        } else {
+            "cluster"
+        };
         let _infallible = writeln!(
             text,
             "| {} | {} | {scope} | {verbs} | {} | {rules} |",

@@ -6,6 +6,7 @@ use crate::apiserver::alloc::{Allocators, Cidr};
 use crate::apiserver::auth::Authorizer;
 use crate::apiserver::filter::limit::InFlight;
 use crate::apiserver::filter::static_token::StaticTokens;
+use crate::apiserver::metrics::Metrics;
 use crate::apiserver::registry::Registry;
 use crate::apiserver::registry::encoding;
 use crate::apiserver::server::Shared as Server;
@@ -256,6 +257,7 @@ pub(crate) fn server(store: &FakeStore, config: CacherConfig) -> Server {
         in_flight: InFlight::new(9, 9),
         body_limit: 1024,
         stopping: watch::Sender::new(false),
+        metrics: Metrics::default(),
         requests: 1.into(),
         clock,
     }
