@@ -103,21 +103,21 @@ fn bind(call: &Call<'_>, current: &Current, binding: &Value) -> Result<Value, St
     }
     let mut pod = current.object.clone();
     pod.set_at(&["spec", "nodeName"], binding.str_at(&["target", "name"]));
-    merge(&mut pod, binding, "annotations", true);
-    merge(&mut pod, binding, "labels", false);
+    merge(&mut pod, binding, "annotations");
+    merge(&mut pod, binding, "labels");
+    // Where the pod might have gone no longer matters.
+    pod.remove_at(&["status", "nominatedNodeName"]);
     let scheduled = json!({ "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": call.now });
     set_condition(&mut pod, scheduled);
     Ok(pod)
 }
 
-fn merge(pod: &mut Value, binding: &Value, field: &str, overwrite: bool) {
+fn merge(pod: &mut Value, binding: &Value, field: &str) {
     let Some(added) = binding.at(&["metadata", field]).and_then(Value::as_object) else {
         return;
     };
     for (key, value) in added {
-        if overwrite || pod.at(&["metadata", field, key]).is_none() {
-            pod.set_at(&["metadata", field, key], value.clone());
-        }
+        pod.set_at(&["metadata", field, key], value.clone());
     }
 }
 

@@ -300,6 +300,11 @@ pub(super) fn tolerations(tolerations: &[Value], path: &Path, errors: &mut Error
                     errors.invalid(at().child("operator"), value, why);
                 }
             }
+            // The server knows these, and has them switched off.
+            "Lt" | "Gt" => {
+                let known = ["Equal", "Exists", "Lt", "Gt"];
+                errors.not_supported(at().child("operator"), operator, &known);
+            }
             other => errors.not_supported(at().child("operator"), other, &["Equal", "Exists"]),
         }
         check::one_of(

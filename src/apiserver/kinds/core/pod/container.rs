@@ -74,6 +74,19 @@ fn initial(scope: &Scope<'_>, path: &Path, errors: &mut Errors) {
             handler::of_container(container, scope.grace, &at, errors);
         } else {
             handler::none(container, &at, errors);
+            not_restarted(container, &at.child("resizePolicy"), errors);
+        }
+    }
+}
+
+/// A container that ends before others start is not restarted for other resources.
+fn not_restarted(container: &Value, path: &Path, errors: &mut Errors) {
+    let policies = container.list_at(&["resizePolicy"]);
+    for (index, policy) in policies.iter().enumerate() {
+        let policy = policy.str_at(&["restartPolicy"]);
+        if policy == "RestartContainer" {
+            let why = "must not be set to 'RestartContainer' for non-sidecar initContainers";
+            errors.invalid(path.index(index).child("restartPolicy"), policy, why);
         }
     }
 }
@@ -238,7 +251,8 @@ fn restart_rules(container: &Value, path: &Path, errors: &mut Errors) {
         }
     }
     if rules.len() > MOST_RULES {
-        errors.too_long(path.child("restartPolicyRules"), MOST_RULES);
+        let at = path.child("restartPolicyRules");
+        errors.too_many(at, rules.len(), MOST_RULES);
     }
     for (index, rule) in rules.iter().enumerate() {
         let at = path.child("restartPolicyRules").index(index);
@@ -257,9 +271,10 @@ fn restart_rules(container: &Value, path: &Path, errors: &mut Errors) {
             let at = at.child("exitCodes").child("operator");
             errors.not_supported(at, operator, &operators);
         }
-        if codes.list_at(&["values"]).len() > MOST_EXIT_CODES {
+        let values = codes.list_at(&["values"]).len();
+        if values > MOST_EXIT_CODES {
             let at = at.child("exitCodes").child("values");
-            errors.too_long(at, MOST_EXIT_CODES);
+            errors.too_many(at, values, MOST_EXIT_CODES);
         }
     }
 }

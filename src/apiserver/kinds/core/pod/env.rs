@@ -56,9 +56,6 @@ const RESOURCES: [&str; 6] = [
     "requests.memory",
 ];
 
-/// A key of an env file is at most this long.
-const LONGEST_FILE_KEY: usize = 128;
-
 /// The variables.
 pub(super) fn variables(variables: &[Value], path: &Path, errors: &mut Errors) {
     for (index, variable) in variables.iter().enumerate() {
@@ -227,16 +224,43 @@ fn key_of_object(source: &Value, path: &Path, errors: &mut Errors) {
 fn key_of_file(source: &Value, path: &Path, errors: &mut Errors) {
     let (key, file) = (source.str_at(&["key"]), source.str_at(&["path"]));
     if check::required(source, "key", path, errors) {
-        let at = path.child("key");
-        check::problems(key, name::environment_variable(key), &at, errors);
-        if key.len() > LONGEST_FILE_KEY {
-            errors.too_long(at, LONGEST_FILE_KEY);
-        }
+        let problems = name::environment_variable(key);
+        check::problems(key, problems, &path.child("key"), errors);
     }
-    check::required(source, "volumeName", path, errors);
+    if check::required(source, "volumeName", path, errors) {
+        let volume = source.str_at(&["volumeName"]);
+        check::dns_label(volume, &path.child("volumeName"), errors);
+    }
     if check::required(source, "path", path, errors) {
-        check::local_path(file, &path.child("path"), errors);
+        check::no_backsteps(file, &path.child("path"), errors);
     }
+}
+
+/// The files that hold variables are in volumes that are empty at first.
+pub(super) fn files(spec: &Value, path: &Path, errors: &mut Errors) {
+    let volumes = spec.list_at(&["volumes"]);
+    super::each_container(spec, path, &mut |container, at| {
+        for (index, variable) in container.list_at(&["env"]).iter().enumerate() {
+            let Some(source) = variable.at(&["valueFrom", "fileKeyRef"]) else {
+                continue;
+            };
+            let name = source.str_at(&["volumeName"]);
+            let at = at.child("env").index(index).child("valueFrom");
+            let at = at.child("fileKeyRef").child("volumeName");
+            let volume = volumes
+                .iter()
+                .rev()
+                .find(|volume| volume.str_at(&["name"]) == name);
+            match volume {
+                None => errors.not_found(at, name),
+                Some(volume) if check::given(volume, "emptyDir").is_none() => {
+                    let why = "referenced volume must be of type emptyDir";
+                    errors.invalid(at, name, why);
+                }
+                Some(_) => {}
+            }
+        }
+    });
 }
 
 /// The config maps and secrets whose keys all become variables.

@@ -17,10 +17,6 @@ pub(super) fn validate(container: &Value, scope: &Scope<'_>, path: &Path, errors
     if !devices.is_empty() {
         let at = path.child("volumeDevices");
         validate_devices(devices, mounts, scope, &at, errors);
-        if !scope.host_users {
-            let why = "when `hostUsers` is false";
-            errors.forbidden(at, why);
-        }
     }
 }
 

@@ -96,24 +96,23 @@ pub(super) fn overhead(overhead: &Value, path: &Path, errors: &mut Errors) {
 
 /// The resources of a pod as a whole.
 pub(super) fn of_pod(spec: &Value, resources: &Value, path: &Path, errors: &mut Errors) {
+    if spec.str_at(&["os", "name"]) == "windows" {
+        errors.forbidden(path.clone(), "may not be set for a windows pod");
+        return;
+    }
     if check::given(resources, "claims").is_some() {
         errors.forbidden(
             path.child("claims"),
-            "claims cannot be set for Resources at pod-level",
+            "claims may not be set for Resources at pod-level",
         );
     }
     requirements(resources, Holder::Pod, path, errors);
-    for (name, sum) in super::totals::requests(spec) {
-        let own = resources.at(&["requests", &name]).and_then(quantity);
-        let own = own.unwrap_or_default();
-        if sum > own {
-            errors.invalid(
-                path.child("requests").key(&name),
-                own.to_string(),
-                &format!("must be greater than or equal to aggregate container requests of {sum}"),
-            );
-        }
-    }
+    let requests = super::totals::requests(spec);
+    covers(resources, "requests", requests, path, errors);
+    // Nobody may promise more huge pages than there are, so their limits add up as well.
+    let mut limits = super::totals::limits(spec);
+    limits.retain(|name, _| is_huge_page(name));
+    covers(resources, "limits", limits, path, errors);
     for (index, container) in spec.list_at(&["containers"]).iter().enumerate() {
         let limits = check::map_at(container, &["resources", "limits"]);
         for (name, limit) in limits.into_iter().flatten() {
@@ -131,6 +130,26 @@ pub(super) fn of_pod(spec: &Value, resources: &Value, path: &Path, errors: &mut 
                     &format!("must be less than or equal to pod limits of {whole}"),
                 );
             }
+        }
+    }
+}
+
+/// What the pod has as a whole is enough for what its containers have together.
+fn covers(
+    resources: &Value,
+    list: &str,
+    sums: super::totals::Amounts,
+    path: &Path,
+    errors: &mut Errors,
+) {
+    for (name, sum) in sums {
+        let own = resources.at(&[list, &name]).and_then(quantity);
+        if let Some(own) = own.filter(|own| sum > *own) {
+            errors.invalid(
+                path.child(list).key(&name),
+                own.to_string(),
+                &format!("must be greater than or equal to aggregate container {list} of {sum}"),
+            );
         }
     }
 }
@@ -323,7 +342,7 @@ pub(super) fn resize_policies(
             errors.invalid(
                 path.clone(),
                 restart,
-                "must be 'NotRequired' when `restartPolicy` is 'Never'",
+                "must be 'NotRequired' when pod `restartPolicy` is 'Never'",
             );
         }
     }

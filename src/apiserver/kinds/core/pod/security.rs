@@ -340,15 +340,22 @@ pub(super) fn host_users(spec: &Value, path: &Path, errors: &mut Errors) {
     if spec.bool_at(&["hostUsers"]) != Some(false) {
         return;
     }
+    let why = "when `hostUsers` is false";
     for (field, shown) in [
         ("hostNetwork", "hostNetwork"),
         ("hostPID", "HostPID"),
         ("hostIPC", "HostIPC"),
     ] {
         if is_true(spec, &[field]) {
-            errors.forbidden(path.child(shown), "when `pod.Spec.HostUsers` is false");
+            errors.forbidden(path.child(shown), why);
         }
     }
+    // Raw devices cannot be given to other users.
+    each_container(spec, path, &mut |container, at| {
+        if !container.list_at(&["volumeDevices"]).is_empty() {
+            errors.forbidden(at.child("volumeDevices"), why);
+        }
+    });
 }
 
 /// What the pod's operating system does not have.

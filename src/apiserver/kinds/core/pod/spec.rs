@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{affinity, container, resources, security, volume};
+use super::{affinity, container, env, resources, security, volume};
 use crate::apiserver::kinds::check;
 use crate::apiserver::schema::internal;
 use crate::object::field::{Errors, Path};
@@ -95,12 +95,14 @@ pub(super) fn validate(spec: &Value, pod: Option<&str>, path: &Path, errors: &mu
     );
     security::host_processes(spec, path, errors);
     security::host_users(spec, path, errors);
+    hostname_override(spec, path, errors);
     names(spec, path, errors);
     let tolerations = spec.list_at(&["tolerations"]);
     super::validate_tolerations(tolerations, &path.child("tolerations"), errors);
     host_aliases(spec, &path.child("hostAliases"), errors);
     classes(spec, path, errors);
     security::operating_system(spec, path, errors);
+    env::files(spec, path, errors);
 }
 
 /// Claims to resources: each by a name of its own, from a claim or a template of one.
@@ -250,7 +252,6 @@ fn names(spec: &Value, path: &Path, errors: &mut Errors) {
             check::dns_label(text, &path.child(field), errors);
         }
     }
-    hostname_override(spec, path, errors);
 }
 
 /// A name of the host that replaces all others.
@@ -260,11 +261,11 @@ fn hostname_override(spec: &Value, path: &Path, errors: &mut Errors) {
     }
     let at = || path.child("hostnameOverride");
     let text = spec.str_at(&["hostnameOverride"]);
-    if spec.bool_at(&["hostNetwork"]) == Some(true) {
-        errors.forbidden(at(), "may not be set when `spec.hostNetwork` is true");
-    }
-    if spec.bool_at(&["setHostnameAsFQDN"]) == Some(true) {
-        errors.forbidden(at(), "may not be set when `spec.setHostnameAsFQDN` is true");
+    for field in ["setHostnameAsFQDN", "hostNetwork"] {
+        if spec.bool_at(&[field]) == Some(true) {
+            let why = format!("may not be specified when {field} is true");
+            errors.forbidden(at(), &why);
+        }
     }
     // The longest name that Linux takes.
     if text.len() > 64 {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use crate::apiserver::kinds::check;
-use crate::object::field::{Errors, Path};
+use crate::object::field::{ErrorKind, Errors, Path};
 use crate::object::{Document, name};
 
 const LISTS: [(&str, &str); 3] = [
@@ -65,41 +65,40 @@ pub(super) fn keep(new: &mut Value, old: &Value) {
 /// Checks a new status.
 pub(super) fn validate(new: &Value, old: &Value, errors: &mut Errors) {
     let (status, was) = (&new["status"], &old["status"]);
-    // The real server looks for them there.
-    let conditions = Path::new("metadata").child("conditions");
+    let path = Path::new("status");
     for (index, condition) in status.list_at(&["conditions"]).iter().enumerate() {
+        let at = || path.child("conditions").index(index);
+        generation(condition, &at(), errors);
         let kind = condition.str_at(&["type"]);
         if !matches!(kind, "PodScheduled" | "Ready" | "Initialized") {
-            let at = conditions.index(index).child("Type");
-            check::problems(kind, name::qualified(kind), &at, errors);
+            check::problems(kind, name::qualified(kind), &at().child("Type"), errors);
         }
-        check::not_negative(
-            condition,
-            "observedGeneration",
-            &conditions.index(index),
-            errors,
-        );
     }
-    let path = Path::new("status");
-    check::not_negative(status, "observedGeneration", &path, errors);
     let nominated = status.str_at(&["nominatedNodeName"]);
     if !nominated.is_empty() && nominated != was.str_at(&["nominatedNodeName"]) {
-        check::dns_subdomain(nominated, &path.child("nominatedNodeName"), errors);
+        let at = || path.child("nominatedNodeName");
+        check::dns_subdomain(nominated, &at(), errors);
+        if !old.str_at(&["spec", "nodeName"]).is_empty() {
+            let why = "may not be set on pods that are already bound to a node";
+            errors.forbidden(at(), why);
+        }
     }
+    generation(status, &path, errors);
     check::immutable(status, was, "qosClass", &path, errors);
-    let policy = old.str_at(&["spec", "restartPolicy"]);
+    let all_restart = all_could_restart(&old["spec"]);
     for (list, containers) in LISTS {
-        let policy = if list == "ephemeralContainerStatuses" {
-            "Never"
-        } else {
-            policy
+        let is_ephemeral = containers == "ephemeralContainers";
+        if all_restart && !is_ephemeral {
+            continue;
+        }
+        let restarts = |name: &str, code: i64| {
+            !is_ephemeral && should_restart(&old["spec"], containers, name, code)
         };
-        let containers = old.list_at(&["spec", containers]);
         let (new, old) = (status.list_at(&[list]), was.list_at(&[list]));
-        stays_ended(new, old, containers, policy, &path.child(list), errors);
+        stays_ended(new, old, &restarts, &path.child(list), errors);
     }
     claims(new, &path.child("resourceClaimStatuses"), errors);
-    addresses(status, "podIPs", &path, errors);
+    addresses(status, was, "podIPs", &path, errors);
     let hosts = status.list_at(&["hostIPs"]);
     if let Some(first) = hosts.first() {
         let first = first.str_at(&["ip"]);
@@ -107,7 +106,7 @@ pub(super) fn validate(new: &Value, old: &Value, errors: &mut Errors) {
             let at = path.child("hostIPs").index(0).child("ip");
             errors.invalid(at, first, "must be equal to `hostIP`");
         }
-        addresses(status, "hostIPs", &path, errors);
+        addresses(status, was, "hostIPs", &path, errors);
     }
     for (list, containers) in LISTS {
         let containers = new.list_at(&["spec", containers]);
@@ -119,40 +118,72 @@ pub(super) fn validate(new: &Value, old: &Value, errors: &mut Errors) {
     }
 }
 
+/// Which generation it tells of.
+fn generation(holder: &Value, path: &Path, errors: &mut Errors) {
+    let generation = holder.i64_at(&["observedGeneration"]);
+    if let Some(generation) = generation.filter(|generation| *generation < 0) {
+        let why = "must be a non-negative integer";
+        errors.invalid(path.child("observedGeneration"), generation, why);
+    }
+}
+
+/// Whether some container takes all others with it when it restarts.
+fn all_could_restart(spec: &Value) -> bool {
+    ["initContainers", "containers"]
+        .iter()
+        .flat_map(|list| spec.list_at(&[list]))
+        .flat_map(|container| container.list_at(&["restartPolicyRules"]))
+        .any(|rule| rule.str_at(&["action"]) == "RestartAllContainers")
+}
+
+/// Whether a container that ended with `code` is started again.
+fn should_restart(spec: &Value, list: &str, name: &str, code: i64) -> bool {
+    let containers = spec.list_at(&[list]);
+    let named = |container: &&Value| container.str_at(&["name"]) == name;
+    let Some(container) = containers.iter().find(named) else {
+        return false;
+    };
+    let own = container.str_at(&["restartPolicy"]);
+    let matches = |rule: &&Value| {
+        let codes = rule.list_at(&["exitCodes", "values"]);
+        let listed = codes.iter().any(|listed| listed.as_i64() == Some(code));
+        match rule.str_at(&["exitCodes", "operator"]) {
+            "In" => listed,
+            "NotIn" => !listed,
+            _ => false,
+        }
+    };
+    let rules = container.list_at(&["restartPolicyRules"]);
+    let rule = rules.iter().find(matches).filter(|_| !own.is_empty());
+    if rule.is_some_and(|rule| rule.str_at(&["action"]) == "Restart") {
+        return true;
+    }
+    let policy = match own {
+        "" => spec.str_at(&["restartPolicy"]),
+        own => own,
+    };
+    policy == "Always" || (policy == "OnFailure" && code != 0)
+}
+
 /// A container that has ended and will not be started again does not come back to life.
 fn stays_ended(
     new: &[Value],
     old: &[Value],
-    containers: &[Value],
-    policy: &str,
+    restarts: &dyn Fn(&str, i64) -> bool,
     path: &Path,
     errors: &mut Errors,
 ) {
-    if policy == "Always" {
-        return;
-    }
     let ended = |status: &Value| {
         let ended = status.at(&["state", "terminated"]);
         ended.is_some_and(|ended| !ended.is_null())
     };
     for (index, was) in old.iter().enumerate().filter(|(_, was)| ended(was)) {
         let code = was.i64_at(&["state", "terminated", "exitCode"]);
-        if code.unwrap_or(0) != 0 && policy == "OnFailure" {
-            continue;
-        }
         let name = was.str_at(&["name"]);
-        let restarts = containers.iter().any(|container| {
-            container.str_at(&["name"]) == name
-                && (container.str_at(&["restartPolicy"]) == "Always"
-                    || !container.list_at(&["restartPolicyRules"]).is_empty())
-        });
-        if restarts {
-            continue;
-        }
-        for _ in new
+        let revived = new
             .iter()
-            .filter(|new| new.str_at(&["name"]) == name && !ended(new))
-        {
+            .any(|new| new.str_at(&["name"]) == name && !ended(new));
+        if revived && !restarts(name, code.unwrap_or(0)) {
             let why = "may not be transitioned to non-terminated state";
             errors.forbidden(path.index(index).child("state"), why);
         }
@@ -176,38 +207,43 @@ fn claims(pod: &Value, path: &Path, errors: &mut Errors) {
         seen.push(name);
         if check::given(status, "resourceClaimName").is_some() {
             let claim = status.str_at(&["resourceClaimName"]);
-            check::dns_subdomain(claim, &at(), errors);
+            let at = path.index(index).child("resourceClaimName");
+            check::dns_subdomain(claim, &at, errors);
         }
     }
 }
 
-/// At most one address of each family, none twice.
-fn addresses(status: &Value, field: &str, path: &Path, errors: &mut Errors) {
+/// At most one address of each family. What was there before may stay.
+fn addresses(status: &Value, was: &Value, field: &str, path: &Path, errors: &mut Errors) {
     let list = status.list_at(&[field]);
     let path = path.child(field);
     let texts: Vec<&str> = list.iter().map(|entry| entry.str_at(&["ip"])).collect();
     for (index, text) in texts.iter().enumerate() {
-        check::ip(text, &path.index(index), errors);
+        let kept = was.list_at(&[field]);
+        if !kept.iter().any(|kept| kept.str_at(&["ip"]) == *text) {
+            check::ip(text, &path.index(index), errors);
+        }
     }
     if texts.len() < 2 {
         return;
     }
     let shown = |text: &str| format!("{{\"IP\":{}}}", json!(text));
-    let parsed: Option<Vec<IpAddr>> = texts.iter().map(|text| text.parse().ok()).collect();
-    let dual = parsed.is_some_and(|parsed| {
-        parsed.iter().any(IpAddr::is_ipv4) && parsed.iter().any(IpAddr::is_ipv6)
-    });
+    let parsed: Vec<Option<IpAddr>> = texts.iter().map(|text| text.parse().ok()).collect();
+    if let Some((at, text)) = (0..)
+        .zip(&texts)
+        .find(|(at, _)| parsed.get(*at) == Some(&None))
+    {
+        let why = format!(
+            "Internal error: failed to check for dual stack with error:invalid IP[{at}]: {text}"
+        );
+        errors.push(ErrorKind::Internal, path.clone(), why);
+    }
+    let is = |family: fn(&IpAddr) -> bool| parsed.iter().flatten().any(family);
+    let dual = parsed.iter().all(Option::is_some) && is(IpAddr::is_ipv4) && is(IpAddr::is_ipv6);
     if !dual || texts.len() > 2 {
         let all: Vec<String> = texts.iter().map(|text| shown(text)).collect();
         let why = "may specify no more than one IP for each IP family";
         errors.invalid_text(path.clone(), &format!("[{}]", all.join(",")), why);
-    }
-    for (index, text) in texts.iter().enumerate() {
-        if texts.iter().take(index).any(|other| other == text) {
-            let why = format!("Duplicate value: {}", shown(text));
-            let kind = crate::object::field::ErrorKind::Duplicate;
-            errors.push(kind, path.index(index), why);
-        }
     }
 }
 

@@ -250,6 +250,15 @@ fn environments() {
             ".env[0].valueFrom.fileKeyRef.key: Required value",
             ".env[0].valueFrom.fileKeyRef.volumeName: Required value",
             ".env[0].valueFrom.fileKeyRef.path: Invalid value: \"../x\": must not contain '..'",
+            ".env[0].valueFrom.fileKeyRef.volumeName: Not found: \"\"",
+        ],
+    );
+    spec(
+        &json!({"volumes": [{"name": "v", "configMap": {"name": "m"}}], "containers": [{"name": "c", "image": "i:1", "env": [
+            {"name": "a", "valueFrom": {"fileKeyRef": {"key": "k", "volumeName": "v", "path": "f"}}},
+        ]}]}),
+        &[
+            "spec.containers[0].env[0].valueFrom.fileKeyRef.volumeName: Invalid value: \"v\": referenced volume must be of type emptyDir",
         ],
     );
     container(
@@ -335,6 +344,16 @@ fn amounts() {
             ".resizePolicy[1]: Duplicate value: \"cpu\"",
             ".resizePolicy: Required value",
         ],
+    );
+    spec(
+        &json!({"initContainers": [{"name": "i", "image": "i:1", "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]}]}),
+        &[
+            "spec.initContainers[0].resizePolicy[0].restartPolicy: Invalid value: \"RestartContainer\": must not be set to 'RestartContainer' for non-sidecar",
+        ],
+    );
+    spec(
+        &json!({"os": {"name": "windows"}, "resources": {"requests": {"a.io/b": "1"}}}),
+        &["spec.resources: Forbidden: may not be set for a windows pod"],
     );
     spec(
         &json!({"resources": {"requests": {"cpu": "1", "a.io/b": "1"}, "limits": {"cpu": "1", "a.io/b": "1"}},
@@ -492,8 +511,8 @@ fn security() {
             "spec.securityContext.fsGroupChangePolicy: Unsupported value: \"X\": supported values: \"Always\", \"OnRootMismatch\"",
             "spec.securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost",
             "spec.securityContext.appArmorProfile.localhostProfile: Invalid value: \"x\": can only be set when AppArmor type is Localhost",
-            "spec.hostNetwork: Forbidden: when `pod.Spec.HostUsers` is false",
-            "spec.HostPID: Forbidden: when `pod.Spec.HostUsers` is false",
+            "spec.hostNetwork: Forbidden: when `hostUsers` is false",
+            "spec.HostPID: Forbidden: when `hostUsers` is false",
         ],
     );
     container(
@@ -616,8 +635,11 @@ fn other_fields() {
             ],
         ),
         (
-            json!({"hostnameOverride": "a", "hostNetwork": true}),
-            vec!["spec.hostnameOverride: Forbidden"],
+            json!({"hostnameOverride": "a", "hostNetwork": true, "setHostnameAsFQDN": true}),
+            vec![
+                "spec.hostnameOverride: Forbidden: may not be specified when setHostnameAsFQDN is true",
+                "spec.hostnameOverride: Forbidden: may not be specified when hostNetwork is true",
+            ],
         ),
         (
             json!({"activeDeadlineSeconds": 0}),
@@ -867,8 +889,18 @@ fn sizes_change_through_resize() {
         &json!({"spec": {"containers": [{"name": "d", "image": "i:1"}]}}),
         &[
             "spec: Invalid value: \"Burstable\": Pod QOS Class may not change",
-            "spec.containers: Forbidden: containers may not be renamed or reordered on resize",
+            "spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize",
         ],
+    );
+    // The pod as a whole can get more, too.
+    let whole = |resources: Value| json!({"spec": {"resources": resources}});
+    let small = whole(json!({"requests": {"cpu": "1"}}));
+    change(sub, &small, &whole(json!({"requests": {"cpu": "2"}})), &[]);
+    change(
+        sub,
+        &whole(json!({"requests": {"cpu": "1", "memory": "1"}})),
+        &small,
+        &["spec.resources.requests: Forbidden: pod-level resource requests cannot be removed"],
     );
 }
 
@@ -891,7 +923,14 @@ fn statuses() {
             json!({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.1"}]}),
             vec![
                 "status.podIPs: Invalid value: [{\"IP\":\"10.0.0.1\"},{\"IP\":\"10.0.0.1\"}]: may specify no more than one IP for each IP family",
-                "status.podIPs[1]: Duplicate value: {\"IP\":\"10.0.0.1\"}",
+            ],
+        ),
+        (
+            json!({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "bad"}]}),
+            vec![
+                "status.podIPs[1]: Invalid value: \"bad\": must be a valid IP address",
+                "status.podIPs: Internal error: failed to check for dual stack with error:invalid IP[1]: bad",
+                "status.podIPs: Invalid value",
             ],
         ),
         (
@@ -911,7 +950,14 @@ fn statuses() {
         ),
         (
             json!({"conditions": [{"type": "a b", "status": "True"}]}),
-            vec!["metadata.conditions[0].Type: Invalid value: \"a b\""],
+            vec!["status.conditions[0].Type: Invalid value: \"a b\""],
+        ),
+        (
+            json!({"observedGeneration": -1, "conditions": [{"type": "Ready", "status": "True", "observedGeneration": -1}]}),
+            vec![
+                "status.conditions[0].observedGeneration: Invalid value: -1: must be a non-negative integer",
+                "status.observedGeneration: Invalid value: -1: must be a non-negative integer",
+            ],
         ),
         (
             json!({"nominatedNodeName": "A"}),

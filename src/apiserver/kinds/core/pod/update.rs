@@ -341,13 +341,130 @@ pub(super) fn validate_resize(new: &Value, old: &Value, errors: &mut Errors) {
         let why = "Pod running on node without support for resize";
         errors.forbidden(path.clone(), why);
     }
+    let mut leveled = spec.clone();
+    if has_own_resources(spec) || has_own_resources(was) {
+        whole_resized(&mut leveled, was, &path, errors);
+    }
     if !same_order(spec, was, &path, errors) {
         return;
     }
     for list in ["initContainers", "containers"] {
         let pairs = spec.list_at(&[list]).iter().zip(was.list_at(&[list]));
         for (index, (new, old)) in pairs.enumerate() {
-            resized(new, old, list, index, &path, errors);
+            let at = path.child(list).index(index).child("resources");
+            for kind in AMOUNTS {
+                if loses_amounts(new, old, kind) {
+                    let why = format!("resource {kind} cannot be removed");
+                    errors.forbidden(at.child(kind), &why);
+                }
+            }
+        }
+    }
+    for list in ["containers", "initContainers"] {
+        let containers = leveled.get_mut(list).and_then(Value::as_array_mut);
+        let pairs = containers.into_iter().flatten().zip(was.list_at(&[list]));
+        for (index, (own, old)) in pairs.enumerate() {
+            level_container(own, old, list, index, &path, errors);
+        }
+    }
+    if errors.is_empty() && !same(&leveled, was) {
+        errors.forbidden(path, "only cpu and memory resources are mutable");
+    }
+}
+
+const AMOUNTS: [&str; 2] = ["requests", "limits"];
+
+fn has_own_resources(spec: &Value) -> bool {
+    AMOUNTS.iter().any(|kind| {
+        check::map_at(spec, &["resources", kind]).is_some_and(|amounts| !amounts.is_empty())
+    })
+}
+
+/// Whether something that was asked for before no longer is.
+fn loses_amounts(new: &Value, old: &Value, kind: &str) -> bool {
+    let names = check::map_at(old, &["resources", kind]);
+    names
+        .into_iter()
+        .flat_map(|names| names.keys())
+        .any(|name| new.at(&["resources", kind, name]).is_none())
+}
+
+/// Makes CPU and memory what they were.
+fn level_amounts(own: &mut Value, old: &Value) {
+    for kind in AMOUNTS {
+        for name in ["cpu", "memory"] {
+            let path = ["resources", kind, name];
+            match old.at(&path) {
+                Some(amount) => own.set_at(&path, amount.clone()),
+                None => {
+                    own.remove_at(&path);
+                }
+            }
+        }
+        let is_empty = check::map_at(own, &["resources", kind]).is_some_and(Map::is_empty);
+        if is_empty && old.at(&["resources", kind]).is_none() {
+            own.remove_at(&["resources", kind]);
+        }
+    }
+}
+
+/// The resources of the pod as a whole.
+fn whole_resized(own: &mut Value, old: &Value, path: &Path, errors: &mut Errors) {
+    let at = || path.child("resources");
+    if check::given(own, "resources").is_none() {
+        errors.forbidden(at(), "pod-level resources cannot be removed");
+        return;
+    }
+    for kind in AMOUNTS {
+        if loses_amounts(own, old, kind) {
+            let why = format!("pod-level resource {kind} cannot be removed");
+            errors.forbidden(at().child(kind), &why);
+        }
+    }
+    level_amounts(own, old);
+    let was = check::given(old, "resources");
+    if was.is_none() && check::map_at(own, &["resources"]).is_some_and(Map::is_empty) {
+        own.remove_at(&["resources"]);
+    }
+    let nothing = Value::Null;
+    if !same(&own["resources"], was.unwrap_or(&nothing)) {
+        let why = "only cpu and memory resources are mutable at pod-level";
+        errors.forbidden(path.clone(), why);
+    }
+}
+
+/// Makes one container what it was, but for what may not change.
+fn level_container(
+    own: &mut Value,
+    old: &Value,
+    list: &str,
+    index: usize,
+    path: &Path,
+    errors: &mut Errors,
+) {
+    let changed = !same(own, old);
+    level_amounts(own, old);
+    own.default_at(&["resources"], json!({}));
+    let differs = !same(own, old);
+    if list == "containers" {
+        if differs {
+            errors.forbidden(path.clone(), "only cpu and memory resources are mutable");
+        }
+        return;
+    }
+    let at = || path.child(list).index(index);
+    if differs {
+        let why = "only cpu and memory resources for init or sidecar containers are mutable";
+        errors.forbidden(at(), why);
+    }
+    if changed && own.str_at(&["restartPolicy"]) != "Always" {
+        let policies = own.list_at(&["resizePolicy"]);
+        for _ in policies
+            .iter()
+            .filter(|policy| policy.str_at(&["restartPolicy"]) == "RestartContainer")
+        {
+            let why = "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
+            errors.forbidden(at(), why);
         }
     }
 }
@@ -356,71 +473,19 @@ pub(super) fn validate_resize(new: &Value, old: &Value, errors: &mut Errors) {
 fn same_order(new: &Value, old: &Value, path: &Path, errors: &mut Errors) -> bool {
     let before = errors.0.len();
     for list in ["containers", "initContainers"] {
+        let at = path.child(list);
         let (new, old) = (new.list_at(&[list]), old.list_at(&[list]));
-        let renamed = new
-            .iter()
-            .zip(old)
-            .any(|(new, old)| new.str_at(&["name"]) != old.str_at(&["name"]));
         if new.len() != old.len() {
             let why = format!("{list} may not be added or removed on resize");
-            errors.forbidden(path.clone(), &why);
-        } else if renamed {
-            let why = format!("{list} may not be renamed or reordered on resize");
-            errors.forbidden(path.child(list), &why);
-        }
-    }
-    errors.0.len() == before
-}
-
-/// One container of a resized pod.
-fn resized(new: &Value, old: &Value, list: &str, index: usize, path: &Path, errors: &mut Errors) {
-    let is_sidecar = new.str_at(&["restartPolicy"]) == "Always";
-    let is_initial = list == "initContainers";
-    if is_initial && !is_sidecar {
-        if !same(new, old) {
-            let why = "resources for non-sidecar init containers are immutable";
-            errors.forbidden(path.clone(), why);
-        }
-        return;
-    }
-    let at = || path.child(list).index(index).child("resources");
-    let count = |container: &Value, kind: &str| {
-        check::map_at(container, &["resources", kind]).map_or(0, Map::len)
-    };
-    for kind in ["requests", "limits"] {
-        let names = check::map_at(old, &["resources", kind]);
-        let lost = count(old, kind) > count(new, kind)
-            || names
-                .into_iter()
-                .flat_map(|names| names.keys())
-                .any(|name| new.at(&["resources", kind, name]).is_none());
-        if lost {
-            let why = format!("resource {kind} cannot be removed");
-            errors.forbidden(at().child(kind), &why);
-        }
-    }
-    let mut leveled = new.clone();
-    for kind in ["requests", "limits"] {
-        if count(old, kind) == 0 {
-            leveled.remove_at(&["resources", kind]);
+            errors.forbidden(at, &why);
             continue;
         }
-        for name in ["cpu", "memory"] {
-            match old.at(&["resources", kind, name]) {
-                Some(amount) => leveled.set_at(&["resources", kind, name], amount.clone()),
-                None => {
-                    leveled.remove_at(&["resources", kind, name]);
-                }
+        for (index, (new, old)) in new.iter().zip(old).enumerate() {
+            if new.str_at(&["name"]) != old.str_at(&["name"]) {
+                let why = format!("{list} may not be renamed or reordered on resize");
+                errors.forbidden(at.index(index).child("name"), &why);
             }
         }
     }
-    leveled.default_at(&["resources"], json!({}));
-    if !same(&leveled, old) {
-        let why = if is_initial {
-            "only cpu and memory resources for sidecar containers are mutable"
-        } else {
-            "only cpu and memory resources are mutable"
-        };
-        errors.forbidden(path.clone(), why);
-    }
+    errors.0.len() == before
 }
