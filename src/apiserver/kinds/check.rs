@@ -351,31 +351,6 @@ pub(super) fn unix_id(value: Option<i64>, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// An IP address in its usual form (`validation.IsValidIP`).
-pub(super) fn ip(text: &str, path: &Path, errors: &mut Errors) {
-    let problem = match text.parse::<std::net::IpAddr>() {
-        Ok(std::net::IpAddr::V6(address)) if address.to_ipv4_mapped().is_some() => {
-            "must not be an IPv4-mapped IPv6 address"
-        }
-        Ok(_) => return,
-        Err(_) if has_leading_zeros(text) => "must not have leading 0s",
-        Err(_) => "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-    };
-    errors.invalid(path.clone(), text, problem);
-}
-
-/// Whether it is an IPv4 address but for zeros that lead its numbers.
-fn has_leading_zeros(text: &str) -> bool {
-    let numbers: Vec<String> = text
-        .split('.')
-        .map(|number| match number.trim_start_matches('0') {
-            "" if !number.is_empty() => "0".to_owned(),
-            rest => rest.to_owned(),
-        })
-        .collect();
-    numbers.join(".").parse::<std::net::Ipv4Addr>().is_ok()
-}
-
 /// A path that stays where it is: relative, without a step back.
 pub(super) fn descending_path(text: &str, path: &Path, errors: &mut Errors) {
     if text.starts_with('/') {

@@ -223,9 +223,13 @@ impl Strategy for Pod {
     }
 
     fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
-        // People do not change pods by hand, so nobody would read what an update is warned of.
-        if old.is_some() {
-            return Vec::new();
+        // People do not change pods by hand, so nobody would read what an update is warned of; but kubelets write statuses.
+        if let Some(old) = old {
+            return if object["status"] == old["status"] {
+                Vec::new()
+            } else {
+                status::warnings(&object["status"])
+            };
         }
         let mut warnings = Vec::new();
         let problems = name::dns_label(object.name());

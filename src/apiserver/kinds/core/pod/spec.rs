@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{affinity, container, env, resources, security, volume};
-use crate::apiserver::kinds::check;
+use crate::apiserver::kinds::{check, ip};
 use crate::apiserver::schema::internal;
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, name};
@@ -177,7 +177,7 @@ fn dns_config(spec: &Value, path: &Path, errors: &mut Errors) {
         errors.invalid(path.child("nameservers"), nameservers.to_vec(), &why);
     }
     for (index, server) in nameservers.iter().filter_map(Value::as_str).enumerate() {
-        check::ip(server, &path.child("nameservers").index(index), errors);
+        ip::address(server, &[], &path.child("nameservers").index(index), errors);
     }
     let all = config.list_at(&["searches"]);
     let searches: Vec<&str> = all.iter().filter_map(Value::as_str).collect();
@@ -277,7 +277,7 @@ fn hostname_override(spec: &Value, path: &Path, errors: &mut Errors) {
 fn host_aliases(spec: &Value, path: &Path, errors: &mut Errors) {
     for (index, alias) in spec.list_at(&["hostAliases"]).iter().enumerate() {
         let at = || path.index(index);
-        check::ip(alias.str_at(&["ip"]), &at().child("ip"), errors);
+        ip::address(alias.str_at(&["ip"]), &[], &at().child("ip"), errors);
         let names = alias.list_at(&["hostnames"]);
         for (number, name) in names.iter().filter_map(Value::as_str).enumerate() {
             let at = at().child("hostnames").index(number);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use crate::apiserver::kinds::check;
+use crate::apiserver::kinds::{check, ip};
 use crate::object::field::{ErrorKind, Errors, Path};
 use crate::object::{Document, name};
 
@@ -60,6 +60,18 @@ pub(super) fn keep(new: &mut Value, old: &Value) {
             condition.set_at(&["observedGeneration"], was);
         }
     }
+}
+
+/// Addresses that are valid and yet not in good form.
+pub(super) fn warnings(status: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for field in ["podIPs", "hostIPs"] {
+        for (index, entry) in status.list_at(&[field]).iter().enumerate() {
+            let at = Path::new("status").child(field).index(index).child("ip");
+            warnings.extend(ip::address_warning(&at, entry.str_at(&["ip"])));
+        }
+    }
+    warnings
 }
 
 /// Checks a new status.
@@ -218,17 +230,16 @@ fn addresses(status: &Value, was: &Value, field: &str, path: &Path, errors: &mut
     let list = status.list_at(&[field]);
     let path = path.child(field);
     let texts: Vec<&str> = list.iter().map(|entry| entry.str_at(&["ip"])).collect();
+    let kept = was.list_at(&[field]).iter();
+    let kept: Vec<&str> = kept.map(|entry| entry.str_at(&["ip"])).collect();
     for (index, text) in texts.iter().enumerate() {
-        let kept = was.list_at(&[field]);
-        if !kept.iter().any(|kept| kept.str_at(&["ip"]) == *text) {
-            check::ip(text, &path.index(index), errors);
-        }
+        ip::address(text, &kept, &path.index(index), errors);
     }
     if texts.len() < 2 {
         return;
     }
     let shown = |text: &str| format!("{{\"IP\":{}}}", json!(text));
-    let parsed: Vec<Option<IpAddr>> = texts.iter().map(|text| text.parse().ok()).collect();
+    let parsed: Vec<Option<IpAddr>> = texts.iter().map(|text| ip::parse(text)).collect();
     if let Some((at, text)) = (0..)
         .zip(&texts)
         .find(|(at, _)| parsed.get(*at) == Some(&None))

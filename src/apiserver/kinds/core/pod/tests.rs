@@ -1025,7 +1025,7 @@ fn warnings() {
     let object = pod(
         &json!({"metadata": {"name": "a.b", "annotations": {"scheduler.alpha.kubernetes.io/critical-pod": ""}}, "spec": {
             "nodeSelector": {"beta.kubernetes.io/os": "linux"},
-            "imagePullSecrets": [{"name": "s"}, {"name": "s"}, {}],
+            "imagePullSecrets": [{"name": "s"}, {"name": "s"}, {}], "hostAliases": [{"ip": "FD00::1"}],
             "volumes": [{"name": "v", "rbd": {"image": "i", "monitors": ["m"]}}],
             "containers": [{
                 "name": "c", "image": "i:1", "resources": {"limits": {"memory": "1500m"}},
@@ -1045,6 +1045,7 @@ fn warnings() {
         "spec.containers[0].resources.requests[memory]: fractional byte value \"1500m\" is invalid, must be an integer",
         "spec.containers[0].env[2]: hides previous definition of \"A\", which may be dropped when using apply",
         "spec.containers[0].ports[1]: overlapping port definition with spec.containers[0].ports[0]",
+        "spec.hostAliases[0].ip: IPv6 address \"FD00::1\" should be in RFC 5952 canonical format (\"fd00::1\")",
     ];
     assert_eq!(Pod.warnings(&object, None), expected);
     assert!(Pod.warnings(&object, Some(&object)).is_empty());

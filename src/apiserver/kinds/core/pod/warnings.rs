@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{annotations, each_container, resources::quantity};
-use crate::apiserver::kinds::check;
+use crate::apiserver::kinds::{check, ip};
 use crate::object::Document;
 use crate::object::field::Path;
 use crate::object::quantity::Format;
@@ -131,7 +131,21 @@ pub(super) fn of(object: &Value, prefix: &Path) -> Vec<String> {
         ));
     }
     pod_affinity(spec, &path.child("affinity"), &mut warnings);
+    addresses(spec, &path, &mut warnings);
     warnings
+}
+
+/// Addresses that are valid and yet not in good form.
+fn addresses(spec: &Value, path: &Path, warnings: &mut Vec<String>) {
+    let servers = spec.list_at(&["dnsConfig", "nameservers"]);
+    for (index, server) in servers.iter().filter_map(Value::as_str).enumerate() {
+        let at = path.child("dnsConfig").child("nameservers").index(index);
+        warnings.extend(ip::address_warning(&at, server));
+    }
+    for (index, alias) in spec.list_at(&["hostAliases"]).iter().enumerate() {
+        let at = path.child("hostAliases").index(index).child("ip");
+        warnings.extend(ip::address_warning(&at, alias.str_at(&["ip"])));
+    }
 }
 
 fn nodes(spec: &Value, path: &Path, warnings: &mut Vec<String>) {
