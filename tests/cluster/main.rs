@@ -12,5 +12,6 @@ mod faults;
 mod kubelet;
 mod lifecycle;
 mod nodes;
+mod promises;
 mod rollout;
 mod scheduling;
