@@ -21,6 +21,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+/// `[{"op":"add","path":"/data","value":{"from":"webhook"}}]`
+const PATCH: &str = "W3sib3AiOiJhZGQiLCJwYXRoIjoiL2RhdGEiLCJ2YWx1ZSI6eyJmcm9tIjoid2ViaG9vayJ9fV0=";
+
 /// How the webhook answers, by the path of its URL.
 fn answer(path: &str, review: &Value) -> (u16, String) {
     let uid = &review["request"]["uid"];
@@ -28,9 +31,6 @@ fn answer(path: &str, review: &Value) -> (u16, String) {
         let review = json!({"kind": "AdmissionReview", "apiVersion": review["apiVersion"], "response": response});
         (200, review.to_string())
     };
-    // [{"op":"add","path":"/data","value":{"from":"webhook"}}]
-    const PATCH: &str =
-        "W3sib3AiOiJhZGQiLCJwYXRoIjoiL2RhdGEiLCJ2YWx1ZSI6eyJmcm9tIjoid2ViaG9vayJ9fV0=";
     match path {
         "/deny" => respond(
             json!({"uid": uid, "allowed": false, "status": {"message": "no", "code": 403, "reason": "Forbidden"}}),

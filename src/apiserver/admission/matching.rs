@@ -187,13 +187,11 @@ pub(super) async fn by_namespace(
     } else {
         request.namespace
     };
-    match namespace(request, name).await? {
-        Some(namespace) => Ok(selects(&namespace)),
-        None => {
-            let resource = crate::object::GroupResource::new("", "namespaces");
-            Err(Status::not_found(&resource, name))
-        }
-    }
+    let Some(namespace) = namespace(request, name).await? else {
+        let resource = crate::object::GroupResource::new("", "namespaces");
+        return Err(Status::not_found(&resource, name));
+    };
+    Ok(selects(&namespace))
 }
 
 /// The namespace of this name.

@@ -177,3 +177,15 @@ impl World {
         Ok(object)
     }
 }
+
+/// Puts `change` into a document, field by field.
+pub(crate) fn merge(base: &mut Value, change: &Value) {
+    match (base, change) {
+        (Value::Object(base), Value::Object(change)) => {
+            for (key, value) in change {
+                merge(base.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (base, change) => *base = change.clone(),
+    }
+}

@@ -351,6 +351,10 @@ pub(super) fn qualified(operand: &Expression, last: &str) -> Option<String> {
 }
 
 /// What an operator gives; `Some(None)`: there is no such overload; `None`: it is no operator.
+#[expect(
+    clippy::option_option,
+    reason = "two questions in one: is it an operator, and what does it give"
+)]
 fn operator(name: &str, given: &[Type]) -> Option<Option<Type>> {
     let boolean = |found: &Type| found.is_open() || *found == Type::Bool;
     Some(match (name, given) {

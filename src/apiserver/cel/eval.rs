@@ -1,20 +1,19 @@
 //! Evaluation, step by step and at a bounded cost.
+use super::authority::{self, Authorize, Permission};
 use super::check::qualified;
+use super::operator::{add, binary, check_growth, key, optional_index, unary};
 use super::unordered::Lists;
 use super::value::{self, deep_size, map, optional, size, to_optional};
 use super::{PER_CALL, Program, Value, function};
 use kube::core::cel::cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, SelectExpr, operators,
 };
-use kube::core::cel::cel::objects::{Key, KeyRef};
+use kube::core::cel::cel::objects::Key;
 use kube::core::cel::cel::parser::Expression;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-
-/// Larger texts and lists are not made.
-const LARGEST: usize = 4 * 1024 * 1024;
 
 /// Why an expression has no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,26 +46,6 @@ impl fmt::Display for Failure {
             }
         })
     }
-}
-
-/// A question to the authorizer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Permission {
-    /// `""`: the user of the request.
-    pub service_account: (String, String),
-    /// A path that is no resource.
-    pub path: Option<String>,
-    pub group: String,
-    pub resource: String,
-    pub subresource: String,
-    pub namespace: String,
-    pub name: String,
-    pub verb: String,
-}
-
-/// Answers what `authorizer` is asked: whether it is allowed, and why (not).
-pub(crate) trait Authorize: Send + Sync {
-    fn check(&self, permission: &Permission) -> (bool, String);
 }
 
 /// What an expression is evaluated over. Values of variables are kept once they are known.
@@ -131,10 +110,13 @@ impl<'a> Activation<'a> {
         of: &Permission,
     ) -> Self {
         self.authorizer = authorizer;
-        let mut asked = question("Authorizer", &Permission::default());
+        let mut asked = authority::question("Authorizer", &Permission::default());
         if let Value::Map(fields) = &mut asked {
             let mut fields_ = (*fields.map).clone();
-            fields_.insert("requestResource".into(), question("ResourceCheck", of));
+            fields_.insert(
+                "requestResource".into(),
+                authority::question("ResourceCheck", of),
+            );
             fields.map = Arc::new(fields_);
         }
         self.names.insert("authorizer", asked);
@@ -520,7 +502,9 @@ impl Run<'_> {
         }
         let receiver = self.value(target)?;
         let arguments = self.all(trees)?;
-        if let Some(outcome) = self.authorize(name, &receiver, &arguments) {
+        if let Some(outcome) =
+            authority::ask(self.activation.authorizer, name, &receiver, &arguments)
+        {
             return outcome;
         }
         self.invoke(name, Some(&receiver), &arguments)
@@ -603,118 +587,6 @@ impl Run<'_> {
             (_, first) => Err(first.unwrap_or_else(|| Failure::error("no such overload"))),
         }
     }
-
-    /// What is asked of `authorizer`: `authorizer.group('apps').resource('deployments').check('create').allowed()`.
-    fn authorize(
-        &self,
-        name: &str,
-        receiver: &Value,
-        arguments: &[Value],
-    ) -> Option<Result<Value, Failure>> {
-        let (kind, mut asked) = questioned(receiver)?;
-        let text = |index: usize| match arguments.get(index) {
-            Some(Value::String(text)) => text.to_string(),
-            _ => String::new(),
-        };
-        let next = match (kind.as_str(), name) {
-            ("Decision", "allowed") => return field_of(receiver, "allowed"),
-            ("Decision", "reason") => return field_of(receiver, "reason"),
-            ("Decision", "errored") => return Some(Ok(Value::Bool(false))),
-            ("Decision", "error") => return Some(Ok("".into())),
-            ("Authorizer", "serviceAccount") => {
-                asked.service_account = (text(0), text(1));
-                "Authorizer"
-            }
-            ("Authorizer", "path") => {
-                asked.path = Some(text(0));
-                "PathCheck"
-            }
-            ("Authorizer", "group") => {
-                asked.group = text(0);
-                "GroupCheck"
-            }
-            ("GroupCheck", "resource") => {
-                asked.resource = text(0);
-                "ResourceCheck"
-            }
-            ("ResourceCheck", "subresource") => {
-                asked.subresource = text(0);
-                "ResourceCheck"
-            }
-            ("ResourceCheck", "namespace") => {
-                asked.namespace = text(0);
-                "ResourceCheck"
-            }
-            ("ResourceCheck", "name") => {
-                asked.name = text(0);
-                "ResourceCheck"
-            }
-            ("ResourceCheck", "fieldSelector" | "labelSelector") => "ResourceCheck",
-            ("ResourceCheck" | "PathCheck", "check") => {
-                asked.verb = text(0);
-                let Some(authorizer) = self.activation.authorizer else {
-                    return Some(Err(Failure::error("no authorizer is configured")));
-                };
-                let (allowed, reason) = authorizer.check(&asked);
-                return Some(Ok(map([
-                    ("@kind".into(), Value::from("Decision")),
-                    ("allowed".into(), Value::Bool(allowed)),
-                    ("reason".into(), Value::from(reason)),
-                ])));
-            }
-            _ => return None,
-        };
-        Some(Ok(question(next, &asked)))
-    }
-}
-
-fn field_of(value: &Value, field: &str) -> Option<Result<Value, Failure>> {
-    let Value::Map(fields) = value else {
-        return None;
-    };
-    fields.map.get(&Key::from(field)).cloned().map(Ok)
-}
-
-/// A question in the making, as a value.
-fn question(kind: &str, asked: &Permission) -> Value {
-    let mut fields: Vec<(Key, Value)> = vec![("@kind".into(), Value::from(kind))];
-    for (field, text) in [
-        ("@account", &asked.service_account.0),
-        ("@accountName", &asked.service_account.1),
-        ("@group", &asked.group),
-        ("@resource", &asked.resource),
-        ("@subresource", &asked.subresource),
-        ("@namespace", &asked.namespace),
-        ("@name", &asked.name),
-    ] {
-        fields.push((field.into(), Value::from(text.as_str())));
-    }
-    if let Some(path) = &asked.path {
-        fields.push(("@path".into(), Value::from(path.as_str())));
-    }
-    map(fields)
-}
-
-fn questioned(value: &Value) -> Option<(String, Permission)> {
-    let Value::Map(fields) = value else {
-        return None;
-    };
-    let text = |field: &str| match fields.map.get(&Key::from(field)) {
-        Some(Value::String(text)) => Some(text.to_string()),
-        _ => None,
-    };
-    let part = |field: &str| text(field).unwrap_or_default();
-    let asked = Permission {
-        service_account: (part("@account"), part("@accountName")),
-        path: text("@path"),
-        group: part("@group"),
-        resource: part("@resource"),
-        subresource: part("@subresource"),
-        namespace: part("@namespace"),
-        name: part("@name"),
-        verb: String::new(),
-    };
-    Some((text("@kind")?, asked))
 }
 
 /// Whether a step is `… && …` or `… || …`, whose errors a later item can settle.
@@ -762,192 +634,4 @@ fn held(value: Value) -> Result<Option<Value>, Failure> {
             value::type_name(&value)
         ))
     })
-}
-
-fn key(value: &Value) -> Result<Key, Failure> {
-    Ok(match value {
-        Value::Int(value) => Key::Int(*value),
-        Value::UInt(value) => Key::Uint(*value),
-        Value::Bool(value) => Key::Bool(*value),
-        Value::String(value) => Key::String(value.clone()),
-        other => {
-            return Err(Failure::Error(format!(
-                "unsupported key type: {}",
-                value::type_name(other)
-            )));
-        }
-    })
-}
-
-/// What is at `index` of a list or map.
-fn index(container: &Value, index: &Value) -> Result<Value, Failure> {
-    match container {
-        Value::List(items) => {
-            let at = match index {
-                Value::Int(at) => usize::try_from(*at).ok(),
-                Value::UInt(at) => usize::try_from(*at).ok(),
-                _ => {
-                    return Err(Failure::Error(function::overload(
-                        "_[_]",
-                        None,
-                        &[container.clone(), index.clone()],
-                    )));
-                }
-            };
-            at.and_then(|at| items.get(at)).cloned().ok_or_else(|| {
-                let shown = to_text(index);
-                Failure::Error(format!("index out of bounds: {shown}"))
-            })
-        }
-        Value::Map(entries) => {
-            let key = KeyRef::try_from(index).map_err(|_| Failure::error("no such overload"))?;
-            entries
-                .get(&key)
-                .cloned()
-                .ok_or_else(|| Failure::Error(format!("no such key: {}", to_text(index))))
-        }
-        _ => Err(Failure::error("no such overload")),
-    }
-}
-
-/// `a.?b` and `a[?b]`
-fn optional_index(container: &Value, at: &Value) -> Result<Value, Failure> {
-    let inner = match optional(container) {
-        Some(None) => return Ok(container.clone()),
-        Some(Some(held)) => held,
-        None => container.clone(),
-    };
-    if matches!(inner, Value::Null) {
-        return Ok(to_optional(None));
-    }
-    if !matches!(inner, Value::List(_) | Value::Map(_)) {
-        return Err(Failure::error("no such overload"));
-    }
-    Ok(to_optional(index(&inner, at).ok()))
-}
-
-fn to_text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.to_string(),
-        Value::Int(number) => number.to_string(),
-        Value::UInt(number) => number.to_string(),
-        Value::Bool(value) => value.to_string(),
-        _ => String::new(),
-    }
-}
-
-fn unary(name: &str, one: &Value) -> Option<Result<Value, Failure>> {
-    Some(match (name, one) {
-        (operators::LOGICAL_NOT, Value::Bool(value)) => Ok(Value::Bool(!value)),
-        (operators::NEGATE, Value::Int(value)) => value
-            .checked_neg()
-            .map(Value::Int)
-            .ok_or_else(|| Failure::error("integer overflow")),
-        (operators::NEGATE, Value::Float(value)) => Ok(Value::Float(-value)),
-        (operators::LOGICAL_NOT | operators::NEGATE, _) => Err(Failure::Error(function::overload(
-            name,
-            None,
-            std::slice::from_ref(one),
-        ))),
-        _ => return None,
-    })
-}
-
-/// The outcome of an operator over two values; `None`: it is no operator.
-fn binary(name: &str, left: &Value, right: &Value) -> Option<Result<Value, Failure>> {
-    let ordering = |wanted: &[std::cmp::Ordering]| match left.partial_cmp(right) {
-        Some(found) => Ok(Value::Bool(wanted.contains(&found))),
-        None => Err(no_overload(name, left, right)),
-    };
-    use std::cmp::Ordering::{Equal, Greater, Less};
-    Some(match name {
-        operators::EQUALS => Ok(Value::Bool(left == right)),
-        operators::NOT_EQUALS => Ok(Value::Bool(left != right)),
-        operators::LESS => ordering(&[Less]),
-        operators::LESS_EQUALS => ordering(&[Less, Equal]),
-        operators::GREATER => ordering(&[Greater]),
-        operators::GREATER_EQUALS => ordering(&[Greater, Equal]),
-        operators::IN => match right {
-            Value::List(items) => Ok(Value::Bool(items.contains(left))),
-            Value::Map(entries) => Ok(Value::Bool(
-                KeyRef::try_from(left).is_ok_and(|key| entries.get(&key).is_some()),
-            )),
-            _ => Err(no_overload(name, left, right)),
-        },
-        operators::INDEX => match optional(left) {
-            Some(_) => optional_index(left, right),
-            None => index(left, right),
-        },
-        operators::ADD => add(left.clone(), right.clone()),
-        operators::SUBSTRACT => arithmetic(name, left, right, |l, r| l - r),
-        operators::MULTIPLY => arithmetic(name, left, right, |l, r| l * r),
-        operators::DIVIDE => arithmetic(name, left, right, |l, r| l / r),
-        operators::MODULO => arithmetic(name, left, right, |l, r| l % r),
-        _ => return None,
-    })
-}
-
-fn no_overload(name: &str, left: &Value, right: &Value) -> Failure {
-    Failure::Error(function::overload(
-        name,
-        None,
-        &[left.clone(), right.clone()],
-    ))
-}
-
-fn arithmetic(
-    name: &str,
-    left: &Value,
-    right: &Value,
-    operation: impl Fn(Value, Value) -> Result<Value, kube::core::cel::cel::ExecutionError>,
-) -> Result<Value, Failure> {
-    use kube::core::cel::cel::ExecutionError as E;
-    operation(left.clone(), right.clone()).map_err(|error| match error {
-        E::DivisionByZero(_) => Failure::error("division by zero"),
-        E::RemainderByZero(_) => Failure::error("modulus by zero"),
-        E::Overflow(..) => Failure::error("integer overflow"),
-        _ => no_overload(name, left, right),
-    })
-}
-
-/// `+`, with a bound on what it makes.
-fn add(left: Value, right: Value) -> Result<Value, Failure> {
-    let length = match (&left, &right) {
-        (Value::String(left), Value::String(right)) => left.len() + right.len(),
-        (Value::List(left), Value::List(right)) => left.len() + right.len(),
-        (Value::Bytes(left), Value::Bytes(right)) => {
-            let mut bytes = left.to_vec();
-            bytes.extend_from_slice(right);
-            return Ok(Value::Bytes(Arc::new(bytes)));
-        }
-        _ => return arithmetic(operators::ADD, &left, &right, |left, right| left + right),
-    };
-    if length > LARGEST {
-        return Err(Failure::TooCostly);
-    }
-    (left + right).map_err(|_| Failure::error("no such overload"))
-}
-
-/// Functions that can make much out of little are refused what would make too much.
-fn check_growth(name: &str, receiver: Option<&Value>, arguments: &[Value]) -> Result<(), Failure> {
-    let length = |value: Option<&Value>| match value {
-        Some(Value::String(text)) => text.len(),
-        Some(Value::List(items)) => items.len(),
-        _ => 0,
-    };
-    let made = match name {
-        "replace" => (length(receiver) + 1).saturating_mul(length(arguments.get(1)) + 1),
-        "join" => length(receiver).saturating_mul(length(arguments.first()) + 1),
-        "lists.range" => match arguments.first() {
-            Some(Value::Int(count)) => usize::try_from(*count).unwrap_or(0),
-            _ => 0,
-        },
-        "math.bitShiftLeft" | "repeat" => 0,
-        _ => 0,
-    };
-    if made > LARGEST {
-        Err(Failure::TooCostly)
-    } else {
-        Ok(())
-    }
 }

@@ -176,7 +176,7 @@ fn convert(
         ("int" | "uint" | "double" | "bool", _)
             if !matches!(one, Value::Timestamp(_) | Value::Float(_) | Value::UInt(_)) =>
         {
-            return Some(Err(Failure::error("no such overload")));
+            Err(Failure::error("no such overload"))
         }
         _ => return None,
     })

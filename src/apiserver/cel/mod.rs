@@ -4,16 +4,19 @@
 //! The syntax tree and the function libraries are kube-cel's; the evaluation is our own, because a hostile rule must not spin
 //! for ever, objects (`Object{…}`, `JSONPatch{…}`) are built, variables are computed when they are first asked for, and errors
 //! read as those of the real server. Architecture invariant: pure.
+mod authority;
 mod check;
 pub(crate) mod cost;
 mod eval;
 mod function;
+mod operator;
 mod source;
 mod types;
 mod unordered;
 mod value;
 
-pub(crate) use self::eval::{Activation, Authorize, Failure, Permission};
+pub(crate) use self::authority::{Authorize, Permission};
+pub(crate) use self::eval::{Activation, Failure};
 pub(crate) use self::types::Type;
 pub(crate) use self::unordered::{Kind as ListKind, Lists};
 pub(crate) use self::value::{from_json, to_json};

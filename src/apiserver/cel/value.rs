@@ -78,6 +78,10 @@ pub(super) fn seconds(nanos: i64) -> String {
 }
 
 /// What an optional holds; `None`: it is no optional.
+#[expect(
+    clippy::option_option,
+    reason = "two questions in one: is it one, and what does it hold"
+)]
 pub(super) fn optional(value: &Value) -> Option<Option<Value>> {
     let Value::Opaque(opaque) = value else {
         return None;

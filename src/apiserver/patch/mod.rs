@@ -13,6 +13,7 @@ mod tests;
 mod typed;
 mod validate;
 
+#[cfg(feature = "cel")]
 pub(crate) use self::typed::merge as merge_typed;
 
 use crate::apiserver::schema::decode::{self, Decoded};

@@ -1,17 +1,7 @@
 //! Labels, and what each check says.
 use super::*;
+use crate::apiserver::admission::testing::merge;
 use serde_json::json;
-
-fn merge(base: &mut Value, change: &Value) {
-    match (base, change) {
-        (Value::Object(base), Value::Object(change)) => {
-            for (key, value) in change {
-                merge(base.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (base, change) => *base = change.clone(),
-    }
-}
 
 /// What is wrong with a pod that would be right but for this change of its container and of itself.
 fn found(level: Level, minor: u32, container: Value, pod: Value) -> String {

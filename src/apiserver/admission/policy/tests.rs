@@ -1,19 +1,8 @@
 //! Policies over requests: what they see, what they do, what goes wrong.
 use super::*;
 use crate::apiserver::admission::Admission;
-use crate::apiserver::admission::testing::{Ask, World};
+use crate::apiserver::admission::testing::{Ask, World, merge};
 use serde_json::json;
-
-fn merge(base: &mut Value, change: &Value) {
-    match (base, change) {
-        (Value::Object(base), Value::Object(change)) => {
-            for (key, value) in change {
-                merge(base.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (base, change) => *base = change.clone(),
-    }
-}
 
 fn rule(operations: Value) -> Value {
     json!({"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": operations, "resources": ["configmaps"], "scope": "*"}]})

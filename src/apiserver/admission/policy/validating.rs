@@ -2,7 +2,7 @@
 use super::params::{self, Problem};
 use super::{Common, matches};
 use crate::apiserver::admission::cached::Compiled;
-use crate::apiserver::admission::expression::{Context, Expression, Facts};
+use crate::apiserver::admission::expression::{Context, Expression, Facts, Outcome};
 use crate::apiserver::admission::{Admission, AdmissionRequest, matching};
 use crate::apiserver::cel::{Failure, PER_MATCH_CONDITIONS, PER_POLICY};
 use crate::object::status::Cause;
@@ -168,7 +168,7 @@ impl Validation {
             .message_expression
             .as_ref()
             .and_then(|expression| context.evaluate(expression).ok());
-        let text = outcome.as_ref().and_then(|outcome| outcome.text());
+        let text = outcome.as_ref().and_then(Outcome::text);
         let text = text.map(str::trim).filter(|text| {
             !text.is_empty() && text.len() <= LONGEST_MESSAGE && !text.contains('\n')
         });

@@ -1,6 +1,6 @@
 //! Webhooks as functions, on virtual time: what they are asked, what becomes of their answers.
 use super::*;
-use crate::apiserver::admission::testing::{Ask, World};
+use crate::apiserver::admission::testing::{Ask, World, merge};
 use crate::apiserver::admission::{Admission, Operation};
 use crate::object::base64;
 use parking_lot::Mutex;
@@ -10,17 +10,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const URL: &str = "https://hook.example.com/x";
-
-fn merge(base: &mut Value, change: &Value) {
-    match (base, change) {
-        (Value::Object(base), Value::Object(change)) => {
-            for (key, value) in change {
-                merge(base.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (base, change) => *base = change.clone(),
-    }
-}
 
 fn hook(change: Value) -> Value {
     let mut hook = json!({"name": "a.example.com", "clientConfig": {"url": URL}, "sideEffects": "None", "admissionReviewVersions": ["v1"],

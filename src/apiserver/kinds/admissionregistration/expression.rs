@@ -91,11 +91,7 @@ impl Scope {
     pub(super) fn composed(self) -> Self {
         self
     }
-    #[expect(
-        clippy::unused_self,
-        clippy::needless_pass_by_ref_mut,
-        reason = "as with the feature"
-    )]
+    #[expect(clippy::unused_self, reason = "as with the feature")]
     pub(super) fn check(&mut self, _: &str, _: Use, _: Option<&str>, _: Path, _: &mut Errors) {}
 }
 
