@@ -242,7 +242,7 @@ async fn versions_pass_into_one_another() {
     let message = api.post(FOOS, &nameless).await.fails(400, "BadRequest");
     assert_eq!(
         message,
-        "the object provided is unrecognized (must be of type Foo): Object 'Kind' is missing in '{\"apiVersion\":\"e.example.com/v1\",\"metadata\":{\"name\":\"y\"}}' ({\"apiVersion\":\"e.example.com/ ...)"
+        "the object provided is unrecognized (must be of type Foo): Object 'Kind' is missing in '{\"apiVersion\":\"e.example.com/v1\",\"metadata\":{\"name\":\"y\"}}' ({\"apiVersion\":\"e.example.com/v ...)"
     );
     let other = json!({"apiVersion": "e.example.com/v1", "kind": "Bar", "metadata": {"name": "y"}});
     let message = api.post(FOOS, &other).await.fails(422, "Invalid");
