@@ -33,6 +33,31 @@ use store::Place;
 const FLAGS: &[Flag] = &[
     flag("advertise-address", "IP", "taken and not needed"),
     flag(
+        "api-audiences",
+        "LIST",
+        "as whom tokens of service accounts are taken (the issuer)",
+    ),
+    flag(
+        "service-account-issuer",
+        "URL",
+        "who issues tokens of service accounts (https://kubernetes.default.svc.cluster.local)",
+    ),
+    flag(
+        "service-account-jwks-uri",
+        "URL",
+        "where others find their keys",
+    ),
+    flag(
+        "service-account-key-file",
+        "FILE",
+        "keys in PEM by which they are believed",
+    ),
+    flag(
+        "service-account-signing-key-file",
+        "FILE",
+        "private key in PEM that signs them (a new one)",
+    ),
+    flag(
         "allow-privileged",
         "BOOL",
         "taken; privileged pods are allowed",

@@ -64,8 +64,23 @@ const FLAGS: &[Flag] = &[
     ),
     flag(
         "authorization-mode",
-        "RBAC|AlwaysAllow",
-        "who may do what (RBAC)",
+        "LIST",
+        "who may do what: Node, RBAC, AlwaysAllow, AlwaysDeny (RBAC)",
+    ),
+    flag(
+        "service-account-issuer",
+        "URL",
+        "who issues tokens of service accounts (https://kubernetes.default.svc.cluster.local)",
+    ),
+    flag(
+        "service-account-signing-key-file",
+        "FILE",
+        "private key in PEM that signs them (a new one)",
+    ),
+    flag(
+        "service-account-key-file",
+        "FILE",
+        "further keys in PEM by which they are believed",
     ),
     flag(
         "service-cluster-ip-range",

@@ -24,6 +24,7 @@ pub(crate) mod crd;
 pub(crate) mod kinds;
 pub(crate) mod schema;
 
+pub(crate) mod openid;
 pub(crate) mod pki;
 pub(crate) mod registry;
 
@@ -46,6 +47,7 @@ pub(crate) mod transform;
 
 pub use self::audit::{Write, WriteObserver};
 pub use self::auth::AuthorizationMode;
+pub use self::auth::token::{KeyError, ServiceAccountTokens};
 pub use self::filter::identity::{ClientCertificate, Remote};
 pub use self::filter::static_token::{StaticTokens, TokenFileError};
 pub use self::registry::strategy::{

@@ -2,6 +2,7 @@
 use super::admission::{self, Admission, webhook};
 use super::alloc::{Allocators, Cidr};
 use super::audit::WriteObserver;
+use super::auth::token::ServiceAccountTokens;
 use super::auth::{AuthorizationMode, Authorizer};
 use super::filter::identity::{authenticated, in_process};
 use super::filter::limit::InFlight;
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub tokens: StaticTokens,
     /// Whether callers from outside who show nothing are served.
     pub anonymous: bool,
+    /// Issues tokens of service accounts, and believes them.
+    pub service_account_tokens: ServiceAccountTokens,
     /// Decides who may do what.
     pub authorizer: Authorizer,
     /// Requests in flight.
@@ -106,6 +109,7 @@ pub struct ApiServerBuilder {
     anonymous: Option<bool>,
     authorization: Vec<AuthorizationMode>,
     definitions: Vec<Value>,
+    service_account_tokens: ServiceAccountTokens,
 }
 
 impl ApiServerBuilder {
@@ -183,6 +187,11 @@ impl ApiServerBuilder {
     /// The tokens by which callers from outside are known. Default = none.
     pub fn tokens(mut self, tokens: StaticTokens) -> Self {
         self.tokens = tokens;
+        self
+    }
+    /// How tokens of service accounts are issued and believed. Default = [`ServiceAccountTokens::default`].
+    pub fn service_account_tokens(mut self, tokens: ServiceAccountTokens) -> Self {
+        self.service_account_tokens = tokens;
         self
     }
     /// Refuses callers from outside who show neither a certificate nor a token. Default = they are `system:anonymous`, but for
@@ -278,6 +287,7 @@ impl ApiServerBuilder {
             anonymous: self
                 .anonymous
                 .unwrap_or_else(|| !self.authorization.contains(&AuthorizationMode::AlwaysAllow)),
+            service_account_tokens: self.service_account_tokens,
             authorizer: Authorizer::new(self.authorization),
             metrics: Metrics::default(),
             in_flight: InFlight::new(self.most_reading, self.most_writing),
@@ -342,6 +352,7 @@ impl ApiServer {
             anonymous: None,
             authorization: vec![AuthorizationMode::AlwaysAllow],
             definitions: Vec::new(),
+            service_account_tokens: ServiceAccountTokens::default(),
         }
     }
 

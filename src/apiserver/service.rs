@@ -1,6 +1,7 @@
 //! The server as a tower service: a request in, an answer out, never an error and never not ready.
+use super::auth::Attributes;
 use super::discovery;
-use super::filter::{authorization, identity, panic, timeout};
+use super::filter::{authorization, identity, impersonation, panic, timeout};
 use super::metrics::Counted;
 use super::request::negotiate;
 use super::request::query;
@@ -9,7 +10,7 @@ use super::request::{Query, ResourceRequest, User, Verb};
 use super::response::{self, Body, Response, Warnings};
 use super::schema::decode;
 use super::server::{ApiServer, Shared};
-use super::{handler, health, openapi, protobuf, render};
+use super::{handler, health, openapi, openid, protobuf, render};
 use crate::object::{Reason, Status};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, USER_AGENT};
@@ -113,7 +114,9 @@ where
         .ok_or_else(|| Status::bad_request("invalid URL escape in the path"))?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let user = identity::authenticate(shared, parts).await?;
-    authorization::authorize(shared, &user, &parts.method, &path, &query).await?;
+    let asked = || Attributes::of(&parts.method, &path, &query);
+    let user = impersonation::impersonate(shared, user, &parts.headers, &asked).await?;
+    authorization::authorize(shared, &user, &asked).await?;
     let routed = route::route(&shared.registry, &parts.method, &path, &query);
     if shared.is_stopping() && !health::is_health(&path) {
         return Err(stopping());
@@ -241,6 +244,7 @@ fn plain(
     query: &Query,
 ) -> Result<Response, Status> {
     let known = health::answer(shared, path, query).map(Ok);
+    let known = known.or_else(|| openid::answer(shared, path).map(Ok));
     let known =
         known.or_else(|| openapi::answer(&shared.registry, path, query, &parts.headers).map(Ok));
     let known = known.or_else(|| discovery::answer(&shared.registry, path, &parts.headers));

@@ -201,6 +201,7 @@ fn install_controllers(manager: &Manager, lifecycle: NodeLifecycleConfig) {
     controllers::nodelifecycle::install(manager, lifecycle);
     controllers::tainteviction::install(manager, 8);
     controllers::podgc::install(manager, 12_500);
+    controllers::clusterroleaggregation::install(manager, 5);
     controllers::gc::install(manager, 20);
 }
 

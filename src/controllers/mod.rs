@@ -3,6 +3,7 @@
 //! Each controller is a pure `plan` and a thin driver that carries it out through the client. They see the API only, never
 //! the store or one another.
 
+pub mod clusterroleaggregation;
 pub mod deployment;
 pub mod gc;
 pub mod namespace;

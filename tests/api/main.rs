@@ -10,6 +10,7 @@
 )]
 
 mod apply;
+mod auth;
 mod clients;
 mod custom;
 mod deletion;

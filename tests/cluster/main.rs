@@ -13,5 +13,6 @@ mod kubelet;
 mod lifecycle;
 mod nodes;
 mod promises;
+mod roles;
 mod rollout;
 mod scheduling;

@@ -2,9 +2,9 @@
 use super::webhook::{MutatingAdmissionWebhook, Transports, ValidatingAdmissionWebhook};
 use super::{Admission, AdmissionRequest};
 use super::{
-    certificates, default_storage_class, in_use, ingress_class, limit_ranger, namespace, nodes,
-    owner_references, pod_security, priority, quota, resize, runtime_class, service_account,
-    tolerations,
+    certificates, default_storage_class, in_use, ingress_class, limit_ranger, namespace,
+    node_restriction, nodes, owner_references, pod_security, priority, quota, resize,
+    runtime_class, service_account, tolerations,
 };
 use crate::object::Status;
 use serde_json::Value;
@@ -57,7 +57,11 @@ const NAMES: [&str; 41] = [
 
 /// Those built in that run only when they are asked for. Without a controller that makes the account `default` in each
 /// namespace `ServiceAccount` would refuse every pod.
-const OFF: [&str; 2] = ["ServiceAccount", "OwnerReferencesPermissionEnforcement"];
+const OFF: [&str; 3] = [
+    "ServiceAccount",
+    "NodeRestriction",
+    "OwnerReferencesPermissionEnforcement",
+];
 
 /// Those built in, in the order of kube-apiserver.
 fn builtin(transports: &Transports) -> Vec<Arc<dyn Admission>> {
@@ -65,6 +69,7 @@ fn builtin(transports: &Transports) -> Vec<Arc<dyn Admission>> {
         Arc::new(namespace::NamespaceLifecycle),
         Arc::new(limit_ranger::LimitRanger),
         Arc::new(service_account::ServiceAccount),
+        Arc::new(node_restriction::NodeRestriction),
         Arc::new(nodes::TaintNodesByCondition),
         Arc::new(pod_security::PodSecurity),
         Arc::new(priority::Priority),

@@ -17,6 +17,7 @@ mod ingress_class;
 mod limit_ranger;
 mod matching;
 mod namespace;
+mod node_restriction;
 mod nodes;
 mod owner_references;
 mod pod_resources;

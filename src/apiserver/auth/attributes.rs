@@ -85,10 +85,10 @@ impl Attributes {
     /// What the query says about a request for a collection.
     fn collection(&mut self, query: &Query) {
         match self.verb.as_str() {
-            "get" if query.flag("watch") == Some(true) => self.verb = "watch".to_owned(),
-            "get" => self.verb = "list".to_owned(),
+            "get" if query.flag("watch") == Some(true) => "watch".clone_into(&mut self.verb),
+            "get" => "list".clone_into(&mut self.verb),
             "delete" => {
-                self.verb = "deletecollection".to_owned();
+                "deletecollection".clone_into(&mut self.verb);
                 return;
             }
             "watch" => {}
@@ -100,11 +100,12 @@ impl Attributes {
         if let Some(name) = fields.requires("metadata.name")
             && is_segment(name)
         {
-            self.name = name.to_owned();
+            name.clone_into(&mut self.name);
         }
-        if let Some(node) = fields.requires("spec.nodeName") {
-            self.fields
-                .push(("spec.nodeName".to_owned(), node.to_owned()));
+        for field in ["spec.nodeName", "nodeName"] {
+            if let Some(value) = fields.requires(field) {
+                self.fields.push((field.to_owned(), value.to_owned()));
+            }
         }
     }
 

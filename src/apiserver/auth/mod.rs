@@ -1,6 +1,9 @@
 //! Who may do what: what is asked, and the authorizers that are asked in turn.
 mod attributes;
+pub(crate) mod node;
 pub(crate) mod rbac;
+pub(crate) mod review;
+pub(crate) mod token;
 
 pub(crate) use self::attributes::Attributes;
 use super::request::User;
@@ -18,6 +21,8 @@ pub enum AuthorizationMode {
     AlwaysAllow,
     /// Nobody may do anything.
     AlwaysDeny,
+    /// Kubelets may use what the pods of their nodes need. Best together with the admission plugin `NodeRestriction`.
+    Node,
     /// By roles and bindings. The roles and bindings that every cluster has are made at start.
     Rbac,
 }
@@ -30,6 +35,7 @@ impl FromStr for AuthorizationMode {
         match text {
             "AlwaysAllow" => Ok(Self::AlwaysAllow),
             "AlwaysDeny" => Ok(Self::AlwaysDeny),
+            "Node" => Ok(Self::Node),
             "RBAC" => Ok(Self::Rbac),
             other => Err(format!("{other:?} is no authorization mode")),
         }
@@ -49,11 +55,22 @@ impl Decision {
     }
 }
 
+/// All that is known of what somebody may do.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    pub rules: Vec<rbac::Rule>,
+    /// Whether there may be more.
+    pub incomplete: bool,
+    /// What could not be found out.
+    pub error: String,
+}
+
 /// Decides who may do what.
 #[derive(Debug, Default)]
 pub(crate) struct Authorizer {
     modes: Vec<AuthorizationMode>,
     rbac: rbac::Cache,
+    node: node::NodeAuthorizer,
 }
 
 /// What an authorizer decides by at one moment.
@@ -87,6 +104,7 @@ impl Authorizer {
         Self {
             modes,
             rbac: rbac::Cache::default(),
+            node: node::NodeAuthorizer::default(),
         }
     }
 
@@ -115,6 +133,7 @@ impl Authorizer {
                 AuthorizationMode::AlwaysDeny => {
                     Decision::NoOpinion("Everything is forbidden.".to_owned())
                 }
+                AuthorizationMode::Node => self.node.authorize(shared, user, asked).await?,
                 AuthorizationMode::Rbac => self.by_roles(shared, user, asked).await?,
             };
             match decision {
@@ -165,6 +184,45 @@ impl Authorizer {
             all: self.has(AuthorizationMode::AlwaysAllow),
             roles,
         })
+    }
+
+    /// All that is known of what `user` may do in `namespace`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) async fn rules_for(
+        &self,
+        shared: &Arc<Shared>,
+        user: &User,
+        namespace: &str,
+    ) -> Result<Rules, Status> {
+        let mut found = Rules::default();
+        let mut errors: Vec<String> = Vec::new();
+        for mode in &self.modes {
+            match mode {
+                AuthorizationMode::AlwaysAllow => found.rules.extend(rbac::Rule::everything()),
+                AuthorizationMode::AlwaysDeny => {}
+                AuthorizationMode::Node => {
+                    if node::identity(&user.name, &user.groups).is_some() {
+                        found.incomplete = true;
+                        let why = "node authorizer does not support user rule resolution";
+                        errors.push(why.to_owned());
+                    }
+                }
+                AuthorizationMode::Rbac => {
+                    let policy = self.policy(shared).await?;
+                    let (rules, unresolved) = policy.rules_for(user, namespace);
+                    found.rules.extend(rules);
+                    errors.extend(unresolved.iter().map(rbac::Unresolved::in_decision));
+                }
+            }
+        }
+        found.error = match &errors[..] {
+            [one] => one.clone(),
+            [] => String::new(),
+            many => format!("[{}]", many.join(", ")),
+        };
+        Ok(found)
     }
 
     /// Roles and bindings as everything written so far makes them.

@@ -1,9 +1,8 @@
 //! Whether whoever asks may.
 use crate::apiserver::auth::{Attributes, Decision};
-use crate::apiserver::request::{Query, User};
+use crate::apiserver::request::User;
 use crate::apiserver::server::Shared;
 use crate::object::Status;
-use http::Method;
 use std::sync::Arc;
 
 /// Lets a request pass or not.
@@ -13,14 +12,12 @@ use std::sync::Arc;
 pub(crate) async fn authorize(
     shared: &Arc<Shared>,
     user: &User,
-    method: &Method,
-    path: &str,
-    query: &Query,
+    asked: &(dyn Fn() -> Attributes + Sync),
 ) -> Result<(), Status> {
     if user.is_master() {
         return Ok(());
     }
-    let asked = Attributes::of(method, path, query);
+    let asked = asked();
     match shared.authorizer.authorize(shared, user, &asked).await? {
         Decision::Allow(_) => Ok(()),
         Decision::NoOpinion(reason) => Err(asked.forbidden(&user.name, &reason)),

@@ -72,10 +72,13 @@ pub(crate) async fn authenticate(shared: &Arc<Shared>, parts: &Parts) -> Result<
             ..User::default()
         })));
     }
-    match bearer::token(&parts.headers) {
-        Some(token) => match shared.tokens.user(token) {
-            Some(user) => Ok(Arc::new(authenticated(user))),
-            None => Err(unauthorized()),
+    match bearer::of(&parts.headers) {
+        Some(token) => match bearer::authenticate(shared, token, &[]).await {
+            Ok((user, _)) => Ok(Arc::new(user)),
+            Err(why) => {
+                tracing::debug!(why, "a bearer token is not believed");
+                Err(unauthorized())
+            }
         },
         None if shared.anonymous => Ok(Arc::new(User {
             name: ANONYMOUS.to_owned(),

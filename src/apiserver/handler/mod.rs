@@ -15,6 +15,7 @@ pub(crate) mod update;
 pub(crate) mod watch;
 pub(crate) mod write;
 
+use super::auth::review;
 use super::request::{ResourceRequest, Verb};
 use super::response::Response;
 use super::server::Shared;
@@ -47,7 +48,9 @@ pub(crate) async fn handle(
             subresource::binding::create(shared, request).await
         }
         // Kinds that can only be created are questions (reviews): nothing of them is stored.
-        Verb::Create if request.resource.verbs == ["create"] => Err(Status::method_not_allowed()),
+        Verb::Create if request.resource.verbs == ["create"] => {
+            review::create(shared, request).await
+        }
         Verb::Create => create::create(shared, request).await,
         Verb::Update => update::update(shared, request).await,
         Verb::Patch => patch::patch(shared, request).await,

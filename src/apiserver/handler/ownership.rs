@@ -51,6 +51,22 @@ pub(crate) fn track(call: &Call<'_>, live: Option<&Value>, object: &mut Value) {
     managed::set_entries(object, managed);
 }
 
+/// As [`track`], of a new object of another kind than the resource's.
+pub(crate) fn track_as(call: &Call<'_>, kind: &GroupVersionKind, object: &mut Value) {
+    let Some(schema) = schema::builtin(kind) else {
+        return;
+    };
+    let writer = Writer {
+        manager: call.options.manager(&call.request.user_agent),
+        api_version: &kind.api_version(),
+        subresource: call.subresource.unwrap_or_default(),
+        now: &call.now,
+        reset: None,
+    };
+    let managed = managed::update(None, object, &schema, &writer, &|_| None);
+    managed::set_entries(object, managed);
+}
+
 /// What a write changes, told in another version of the kind.
 fn changed_in(
     call: &Call<'_>,

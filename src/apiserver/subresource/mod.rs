@@ -2,6 +2,7 @@
 pub(crate) mod binding;
 pub(crate) mod eviction;
 pub(crate) mod scale;
+pub(crate) mod token;
 
 use super::handler::{get, patch, update};
 use super::request::{ResourceRequest, Verb};
@@ -36,6 +37,7 @@ pub(crate) async fn handle(
             patch::patch(shared, request).await
         }
         ("finalize", Verb::Update) if namespaces => update::update(shared, request).await,
+        ("token", Verb::Create) => token::create(shared, request).await,
         ("approval", Verb::Get) => get::handle(shared, request).await,
         ("approval", Verb::Update) => update::update(shared, request).await,
         ("approval", Verb::Patch) => patch::patch(shared, request).await,

@@ -38,6 +38,14 @@ pub(crate) async fn ensure(shared: &Arc<Shared>) -> Result<(), Status> {
     Ok(())
 }
 
+/// The rules that the cluster role `name` of the table has.
+pub(crate) fn default_rules(name: &str) -> Vec<super::Rule> {
+    let found = objects()
+        .into_iter()
+        .find(|(plural, object)| *plural == "clusterroles" && object.name() == name);
+    found.map(|(_, role)| rules(&role)).unwrap_or_default()
+}
+
 /// `present` with what `wanted` has and it lacks; `None` when that is nothing, or nobody's business.
 fn completed(present: &Value, wanted: &Value) -> Option<Value> {
     if present.annotation(AUTOUPDATE) == Some("false") {
@@ -155,7 +163,7 @@ fn role<'a>(path: &str, options: impl Iterator<Item = &'a str>) -> (&'static str
                 role["rules"] = Value::Null;
             }
             Some(("to", to)) => {
-                role.set_at(&["metadata", "labels", &format!("{AGGREGATE}{to}")], "true")
+                role.set_at(&["metadata", "labels", &format!("{AGGREGATE}{to}")], "true");
             }
             _ => {}
         }
@@ -248,8 +256,8 @@ mod tests {
     fn the_table_is_whole() {
         let objects = objects();
         for (plural, count) in [
-            ("clusterroles", 66),
-            ("clusterrolebindings", 47),
+            ("clusterroles", 68),
+            ("clusterrolebindings", 49),
             ("roles", 7),
             ("rolebindings", 7),
         ] {

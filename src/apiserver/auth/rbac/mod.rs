@@ -5,11 +5,11 @@ mod escalation;
 mod policy;
 mod rule;
 
-pub(crate) use self::bootstrap::ensure;
+pub(crate) use self::bootstrap::{default_rules, ensure};
 pub(crate) use self::cache::Cache;
 pub(crate) use self::escalation::check;
-pub(crate) use self::policy::Policy;
-use self::rule::Rule;
+pub(crate) use self::policy::{Policy, SERVICE_ACCOUNT, Unresolved};
+pub(crate) use self::rule::{Rule, quoted};
 
 /// The group of roles and bindings.
 pub(crate) const GROUP: &str = "rbac.authorization.k8s.io";

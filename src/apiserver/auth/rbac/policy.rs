@@ -89,7 +89,7 @@ pub(crate) enum Unresolved {
 
 impl Unresolved {
     /// As the authorizer says it.
-    fn in_decision(&self) -> String {
+    pub(crate) fn in_decision(&self) -> String {
         match self {
             Self::Missing(resource, name) => format!(
                 "{}.rbac.authorization.k8s.io {name:?} not found",

@@ -4,6 +4,7 @@ use crate::apiserver::Strategy;
 use crate::apiserver::admission::Chain;
 use crate::apiserver::alloc::{Allocators, Cidr};
 use crate::apiserver::auth::Authorizer;
+use crate::apiserver::auth::token::ServiceAccountTokens;
 use crate::apiserver::filter::limit::InFlight;
 use crate::apiserver::filter::static_token::StaticTokens;
 use crate::apiserver::metrics::Metrics;
@@ -254,6 +255,7 @@ pub(crate) fn server(store: &FakeStore, config: CacherConfig) -> Server {
         tokens: StaticTokens::default(),
         anonymous: true,
         authorizer: Authorizer::default(),
+        service_account_tokens: ServiceAccountTokens::default(),
         in_flight: InFlight::new(9, 9),
         body_limit: 1024,
         stopping: watch::Sender::new(false),

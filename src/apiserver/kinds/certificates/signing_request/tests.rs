@@ -28,11 +28,7 @@ fn condition(type_: &str) -> Value {
 }
 
 fn texts(errors: &Errors) -> Vec<String> {
-    errors
-        .0
-        .iter()
-        .map(|error| error.to_string().chars().take(110).collect())
-        .collect()
+    errors.0.iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -87,12 +83,16 @@ fn requests_are_checked() {
         (certificate("a"), vec![format!("{bad}must contain at least one CERTIFICATE PEM block")]),
         (
             certificate(REQUEST),
-            vec![format!("{bad}only CERTIFICATE PEM blocks are allowed, found \"CERTIFI").chars().take(110).collect()],
+            vec![format!("{bad}only CERTIFICATE PEM blocks are allowed, found \"CERTIFI")],
         ),
     ] {
         let mut errors = Errors::new();
         SigningRequest.validate(&context(None), &object, &mut errors);
-        assert_eq!(texts(&errors), expected, "{object}");
+        let found = texts(&errors);
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!(found.starts_with(expected), "{found} {expected}");
+        }
     }
 }
 
