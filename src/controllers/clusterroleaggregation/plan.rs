@@ -115,7 +115,7 @@ mod tests {
             (role("self", "x", &["watch", "get", "list"], &["x"]), None),
             (
                 role("both", "", &[], &["y", "x"]),
-                Some("delete watch get list patch"),
+                Some("delete watch get patch list"),
             ),
             (role("none", "", &["get"], &["nothing"]), Some("")),
             (role("none", "", &[], &["nothing"]), None),
