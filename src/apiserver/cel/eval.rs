@@ -179,15 +179,12 @@ struct Run<'r> {
 
 impl Run<'_> {
     fn spend(&mut self, cost: u64) -> Result<(), Failure> {
-        match self.left.checked_sub(cost) {
-            Some(left) => {
-                self.left = left;
-                Ok(())
-            }
-            None => {
-                self.left = 0;
-                Err(Failure::TooCostly)
-            }
+        if let Some(left) = self.left.checked_sub(cost) {
+            self.left = left;
+            Ok(())
+        } else {
+            self.left = 0;
+            Err(Failure::TooCostly)
         }
     }
 
@@ -387,10 +384,10 @@ impl Run<'_> {
     fn step(&mut self, comprehension: &ComprehensionExpr, at: usize) -> Result<Value, Failure> {
         if let Expr::Call(call) = &comprehension.loop_step.expr {
             match (call.func_name.as_str(), &call.args[..]) {
-                (operators::ADD, [accumulated, added]) => {
-                    if self.is_accumulator(accumulated, comprehension) {
-                        return self.append(added, at);
-                    }
+                (operators::ADD, [accumulated, added])
+                    if self.is_accumulator(accumulated, comprehension) =>
+                {
+                    return self.append(added, at);
                 }
                 (operators::CONDITIONAL, [condition, yes, no])
                     if self.is_accumulator(no, comprehension) =>

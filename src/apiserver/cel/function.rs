@@ -124,7 +124,7 @@ fn convert(
             ("hasValue", [], held) => Ok(Value::Bool(held.is_some())),
             ("value", [], Some(held)) | ("orValue", [_], Some(held)) => Ok(held),
             ("value", [], None) => Err(Failure::error("optional.none() dereference")),
-            ("orValue", [other], None) | ("or", [other], None) => Ok(other.clone()),
+            ("orValue" | "or", [other], None) => Ok(other.clone()),
             ("or", [_], Some(held)) => Ok(value::to_optional(Some(held))),
             _ => return None,
         });

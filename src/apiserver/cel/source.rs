@@ -87,10 +87,8 @@ pub(super) fn nesting(source: &str) -> Result<(), String> {
     for token in tokens(source) {
         match token.text {
             "(" | "[" | "{" => levels.push(1),
-            ")" | "]" | "}" => {
-                if levels.len() > 1 {
-                    levels.pop();
-                }
+            ")" | "]" | "}" if levels.len() > 1 => {
+                levels.pop();
             }
             "," => {
                 if let Some(level) = levels.last_mut() {
@@ -142,7 +140,8 @@ impl Place<'_> {
         let places = tokens.iter().enumerate().filter_map(|(index, token)| {
             let before = text(index.checked_sub(1));
             let after = text(Some(index + 1));
-            let at = match self {
+
+            match self {
                 Self::Name(name) => (token.text == *name && before != ".").then_some(token.at),
                 Self::Field(name) => (token.text == "."
                     && (after == *name || (after == "?" && text(Some(index + 2)) == *name)))
@@ -152,8 +151,7 @@ impl Place<'_> {
                     && before == name.rsplit('.').next().unwrap_or_default())
                 .then_some(token.at),
                 Self::Operator(operator) => (token.text == *operator).then_some(token.at),
-            };
-            at
+            }
         });
         let places: Vec<usize> = places.collect();
         places.get(nth).or(places.last()).copied()

@@ -389,9 +389,10 @@ impl Store for EtcdStore {
         let put = TxnOp::put(key, value, Some(options));
         let outcome = self.write(key, compare, put).await;
         let outcome = outcome.map_err(|error| error::sized(error, size))?;
-        match outcome.succeeded {
-            true => Ok(outcome.revision),
-            false => Err(outcome.failure(key, expect)),
+        if outcome.succeeded {
+            Ok(outcome.revision)
+        } else {
+            Err(outcome.failure(key, expect))
         }
     }
 

@@ -102,7 +102,7 @@ fn in_range(type_: &str, format: &str, integer: Option<i64>, value: f64) -> bool
         ("integer", "uint32") => {
             value.fract() == 0.0 && value >= 0.0 && value <= f64::from(u32::MAX)
         }
-        ("integer", "uint64") => value.fract() == 0.0 && value >= 0.0 && value < 1.9e19,
+        ("integer", "uint64") => value.fract() == 0.0 && (0.0..1.9e19).contains(&value),
         ("integer", _) => integer.is_some() || (value.fract() == 0.0 && value.abs() < 9.3e18),
         (_, "float" | "float32") => (value as f32).is_finite(),
         _ => true,
