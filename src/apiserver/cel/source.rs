@@ -154,7 +154,7 @@ impl Place<'_> {
             }
         });
         let places: Vec<usize> = places.collect();
-        places.get(nth).or(places.last()).copied()
+        places.get(nth).or_else(|| places.last()).copied()
     }
 }
 

@@ -219,7 +219,6 @@ fn bracket(text: &str) -> Option<(&str, &str)> {
     for (at, character) in text.char_indices() {
         match (quote, character) {
             (Some(open), _) if open == character => quote = None,
-            (Some(_), _) => {}
             (None, '"' | '\'') => quote = Some(character),
             (None, '[') => depth += 1,
             (None, ']') if depth == 0 => return Some((text.get(..at)?, text.get(at + 1..)?)),

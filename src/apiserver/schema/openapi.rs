@@ -118,7 +118,9 @@ fn prune(node: &Node, value: &mut Value) {
             map.values_mut().for_each(|value| prune(item, value));
         }
         (Type::List(list), Value::Array(items)) => {
-            items.iter_mut().for_each(|value| prune(&list.item, value));
+            for value in items {
+                prune(&list.item, value);
+            }
         }
         _ => {}
     }

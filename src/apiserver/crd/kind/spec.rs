@@ -128,7 +128,7 @@ fn shared<'a>(versions: &'a [Value], field: &str) -> Option<&'a Value> {
 
 /// The versions as the real server keeps them, which messages show as they are. Raw text: the order of fields is theirs.
 fn shown(versions: &[Value]) -> String {
-    let text = |value: Option<&Value>| value.map_or("null".to_owned(), ToString::to_string);
+    let text = |value: Option<&Value>| value.map_or_else(|| "null".to_owned(), ToString::to_string);
     let shown: Vec<String> = versions
         .iter()
         .map(|version| {
