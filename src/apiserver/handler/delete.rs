@@ -35,6 +35,10 @@ pub(crate) async fn delete(
     answer::negotiate(request)?;
     let deletion = Deletion::parse(request)?;
     let mut call = Call::new(shared, request, options(&deletion));
+    if let Some(why) = call.resource.strategy.keeps(&request.name) {
+        let resource = call.resource.group_resource();
+        return Err(Status::forbidden(&resource, &request.name, why));
+    }
     let removed = remove(&mut call, &request.name, &deletion.options).await?;
     let code = if !removed.gone && deletion.cascade {
         StatusCode::ACCEPTED

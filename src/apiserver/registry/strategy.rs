@@ -181,6 +181,10 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     fn default_propagation_warning(&self) -> Option<&'static str> {
         None
     }
+    /// Why an object of this name is never deleted by its name.
+    fn keeps(&self, _name: &str) -> Option<&'static str> {
+        None
+    }
     /// Marks an object whose deletion is asked for the first time, for kinds that go in phases of their own (a namespace
     /// becomes `Terminating`); whether the kind does so. `now`: as [`Context::now`]. Such an object stays until [`Strategy::is_finalized`].
     fn begin_deletion(&self, _object: &mut Value, _now: &str) -> bool {

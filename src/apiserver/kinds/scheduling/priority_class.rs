@@ -17,6 +17,13 @@ const SYSTEM: [(&str, i64); 2] = [
 ];
 
 impl Strategy for PriorityClass {
+    fn keeps(&self, name: &str) -> Option<&'static str> {
+        SYSTEM
+            .iter()
+            .any(|(system, _)| *system == name)
+            .then_some("this is a system priority class and cannot be deleted")
+    }
+
     fn default(&self, object: &mut Value) {
         object.default_at(&["preemptionPolicy"], "PreemptLowerPriority");
     }
@@ -132,6 +139,8 @@ mod tests {
             let texts: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
             assert_eq!(texts.join("\n"), expected);
         }
+        assert!(PriorityClass.keeps("system-node-critical").is_some());
+        assert_eq!(PriorityClass.keeps("a"), None);
         let (old, mut errors) = (
             json!({"value": 1, "preemptionPolicy": "Never"}),
             Errors::new(),
