@@ -16,11 +16,16 @@ pub(crate) fn track(call: &Call<'_>, live: Option<&Value>, object: &mut Value) {
     }
     let reset = reset_fields(call, object, live);
     let version = call.resource.gvk.api_version();
+    // As upstream: who scales is told without a time.
+    let now = match call.subresource {
+        Some("scale") => "",
+        _ => call.now.as_str(),
+    };
     let writer = Writer {
         manager: call.options.manager(&call.request.user_agent),
         api_version: &version,
         subresource: call.subresource.unwrap_or_default(),
-        now: &call.now,
+        now,
         reset: reset.as_ref(),
     };
     if call.subresource == Some("scale")
