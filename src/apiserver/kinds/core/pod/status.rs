@@ -240,10 +240,8 @@ fn addresses(status: &Value, was: &Value, field: &str, path: &Path, errors: &mut
     }
     let shown = |text: &str| format!("{{\"IP\":{}}}", json!(text));
     let parsed: Vec<Option<IpAddr>> = texts.iter().map(|text| ip::parse(text)).collect();
-    if let Some((at, text)) = (0..)
-        .zip(&texts)
-        .find(|(at, _)| parsed.get(*at) == Some(&None))
-    {
+    if let Some(at) = parsed.iter().position(Option::is_none) {
+        let text = texts.get(at).copied().unwrap_or_default();
         let why = format!(
             "Internal error: failed to check for dual stack with error:invalid IP[{at}]: {text}"
         );

@@ -445,6 +445,8 @@ fn level_container(
     let changed = !same(own, old);
     level_amounts(own, old);
     own.default_at(&["resources"], json!({}));
+    // As in the real server: what has claims cannot be resized.
+    own.remove_at(&["resources", "claims"]);
     let differs = !same(own, old);
     if list == "containers" {
         if differs {
