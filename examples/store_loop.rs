@@ -73,7 +73,9 @@ async fn heat(store: Arc<dyn Store>) -> Result<()> {
             }
             match changes.next().await {
                 Some(Ok(WatchEvent::Changes(news))) => {
-                    news.iter().for_each(|change| rooms.apply(change))
+                    for change in &news {
+                        rooms.apply(change);
+                    }
                 }
                 Some(Ok(WatchEvent::Progress(_))) => {}
                 // Too far behind: begin anew.

@@ -9,9 +9,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+/// What was made of an object, and of which revision of it.
+type Made<T> = (Revision, Arc<T>);
+
 /// What was made of the objects of one resource.
 pub(super) struct Compiled<T> {
-    known: Mutex<BTreeMap<Arc<str>, (Revision, Arc<T>)>>,
+    known: Mutex<BTreeMap<Arc<str>, Made<T>>>,
     plural: &'static str,
     make: fn(Value) -> T,
 }

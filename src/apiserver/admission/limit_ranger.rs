@@ -86,10 +86,8 @@ async fn ranges(request: &AdmissionRequest<'_>) -> Result<Vec<Value>, Status> {
 
 /// Fills in what containers do not ask for.
 fn fill(range: &Value, pod: &mut Value) {
-    let mut defaults: [(&str, &str, Vec<(String, Value)>); 2] = [
-        ("requests", "request", Vec::new()),
-        ("limits", "limit", Vec::new()),
-    ];
+    let none = Vec::<(String, Value)>::new;
+    let mut defaults = [("requests", "request", none()), ("limits", "limit", none())];
     for limit in range.list_at(&["spec", "limits"]) {
         if limit.str_at(&["type"]) != "Container" {
             continue;

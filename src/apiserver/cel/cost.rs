@@ -177,7 +177,7 @@ impl<'d, 'e> Coster<'d, 'e> {
     fn field(&self, operand: Node<'d>, field: &str) -> Node<'d> {
         let declared = operand.declared.and_then(|declared| {
             let field = declared.fields.get(field);
-            field.or(declared.item.as_deref().filter(|_| declared.map))
+            field.or_else(|| declared.item.as_deref().filter(|_| declared.map))
         });
         Node {
             declared,

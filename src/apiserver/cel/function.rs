@@ -24,7 +24,8 @@ pub(super) fn result_of(name: &str) -> Option<Type> {
         | "getDayOfYear" | "getDayOfMonth" | "getDate" | "getDayOfWeek" | "getHours"
         | "getMinutes" | "getSeconds" | "getMilliseconds" => Type::Int,
         "uint" => Type::Uint,
-        "double" | "asApproximateFloat" => Type::Double,
+        "double" | "asApproximateFloat" | "math.ceil" | "math.floor" | "math.round"
+        | "math.trunc" | "math.sqrt" => Type::Double,
         "bytes" | "base64.decode" => Type::Bytes,
         "bool" | "contains" | "startsWith" | "endsWith" | "matches" | "isSorted" | "isURL"
         | "isIP" | "isCIDR" | "isQuantity" | "isSemver" | "isInteger" | "isGreaterThan"
@@ -42,7 +43,6 @@ pub(super) fn result_of(name: &str) -> Option<Type> {
         "duration" => Type::Duration,
         "dyn" => Type::Dyn,
         "type" => Type::Type,
-        "math.ceil" | "math.floor" | "math.round" | "math.trunc" | "math.sqrt" => Type::Double,
         "min" | "max" | "sum" | "first" | "last" | "slice" | "sort" | "flatten" | "distinct"
         | "reverse" | "lists.range" | "math.abs" | "math.sign" | "math.bitAnd" | "math.bitOr"
         | "math.bitXor" | "math.bitNot" | "math.bitShiftLeft" | "math.bitShiftRight"
@@ -66,9 +66,8 @@ pub(super) fn result_of(name: &str) -> Option<Type> {
 pub(super) fn refine(name: &str, receiver: &Type, found: Type) -> Type {
     match (name, receiver) {
         ("slice" | "sort" | "distinct" | "reverse", Type::List(_)) => receiver.clone(),
-        ("reverse", Type::String) => Type::String,
         // `ip(…).ip()` and others have one name for several things.
-        ("string" | "reason" | "error" | "find", _) => Type::String,
+        ("reverse", Type::String) | ("string" | "reason" | "error" | "find", _) => Type::String,
         _ => found,
     }
 }
@@ -142,13 +141,14 @@ fn convert(
         )))
     };
     Some(match (name, one) {
-        ("dyn", _) => Ok(one.clone()),
         ("type", _) => Ok(Value::String(Arc::new(type_name(one)))),
         ("optional.of", _) => Ok(value::to_optional(Some(one.clone()))),
-        ("int", Value::Int(_)) | ("uint", Value::UInt(_)) | ("double", Value::Float(_)) => {
-            Ok(one.clone())
-        }
-        ("bool", Value::Bool(_)) | ("string", Value::String(_)) => Ok(one.clone()),
+        ("dyn", _)
+        | ("int", Value::Int(_))
+        | ("uint", Value::UInt(_))
+        | ("double", Value::Float(_))
+        | ("bool", Value::Bool(_))
+        | ("string", Value::String(_)) => Ok(one.clone()),
         ("int", Value::UInt(number)) => i64::try_from(*number)
             .map(Value::Int)
             .map_err(|_| Failure::error("integer overflow")),

@@ -5,6 +5,10 @@ use std::sync::Arc;
 
 /// The type of an expression. Its `Display` is cel-go's.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::enum_variant_names,
+    reason = "a type is a value, and `Type` is what the language calls its type"
+)]
 pub(crate) enum Type {
     /// Anything: known only when it is evaluated.
     Dyn,

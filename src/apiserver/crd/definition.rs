@@ -32,6 +32,10 @@ pub(crate) struct Version {
 
 /// A definition, as far as serving depends on it.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a field of the document"
+)]
 pub(crate) struct Definition {
     pub name: String,
     pub uid: String,

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 
 /// A schema, and those within it.
 #[derive(Clone, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a field of the document"
+)]
 pub(crate) struct Props {
     /// `""`: any.
     pub type_: String,
