@@ -19,7 +19,7 @@ mod program;
 #[path = "common/store.rs"]
 mod store;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -147,7 +147,9 @@ async fn run() -> Result<()> {
     };
     // Asked for before anything starts, so that no signal is lost.
     let stopped = program::stopped()?;
-    let address: IpAddr = flags.value("bind-address")?.unwrap_or([0, 0, 0, 0].into());
+    let address: IpAddr = flags
+        .value("bind-address")?
+        .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let listen = SocketAddr::new(address, flags.value("secure-port")?.unwrap_or(6443));
     let tls = tls(&flags, address)?;
     let opened = store::open(&place(&flags)).await?;
