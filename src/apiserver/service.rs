@@ -27,9 +27,11 @@ use tower::{BoxError, Service};
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
-/// Marks the answer to a watch.
+/// Marks the answer to a watch: of what can be sent in protobuf, or not.
 #[derive(Clone, Copy, Debug)]
-struct Streaming;
+struct Streaming {
+    has_protobuf: bool,
+}
 
 /// The future of an answer.
 pub type ResponseFuture =
@@ -78,7 +80,8 @@ where
     if parts.method == Method::HEAD {
         *answer.body_mut() = response::full(Bytes::new());
     } else {
-        let watch = answer.extensions_mut().remove::<Streaming>().is_some();
+        let watch = answer.extensions_mut().remove::<Streaming>();
+        let watch = watch.map(|watch| watch.has_protobuf);
         answer = render::render(&accept(&parts.headers), watch, answer).await;
     }
     answer
@@ -164,7 +167,10 @@ where
         .answered(counted, answer.status().as_u16(), began.elapsed());
     request.warnings.write(answer.headers_mut());
     if watch {
-        answer.extensions_mut().insert(Streaming);
+        // Of custom resources only the metadata have such a form.
+        let has_protobuf = !request.resource.strategy.custom()
+            || request.accept.contains("as=PartialObjectMetadata");
+        answer.extensions_mut().insert(Streaming { has_protobuf });
         // It is under way for as long as its body lives.
         let watching = shared.metrics.watching();
         answer = answer.map(|body| {

@@ -14,8 +14,9 @@ const PROTOBUF: HeaderValue = HeaderValue::from_static(protobuf::MEDIA);
 const PROTOBUF_WATCH: HeaderValue =
     HeaderValue::from_static("application/vnd.kubernetes.protobuf;stream=watch");
 
-/// The answer in the format that the `Accept` header asks for. Kinds without a protobuf form stay JSON.
-pub(crate) async fn render(accept: &str, watch: bool, answer: Response) -> Response {
+/// The answer in the format that the `Accept` header asks for. Kinds without a protobuf form stay JSON. `watch`: it is a stream
+/// of events, which have such a form or not.
+pub(crate) async fn render(accept: &str, watch: Option<bool>, answer: Response) -> Response {
     let is_json = answer.headers().get(CONTENT_TYPE) == Some(&response::JSON);
     // Nearly everybody who is not a Go client.
     let may_differ = accept.contains("yaml") || accept.contains("protobuf");
@@ -27,8 +28,11 @@ pub(crate) async fn render(accept: &str, watch: bool, answer: Response) -> Respo
             let yaml = |document: &Value| Some(yaml::to_string(document).into_bytes());
             whole(answer, response::YAML, yaml).await
         }
-        Ok(Format::Protobuf) if watch && answer.status().is_success() => events(answer),
-        Ok(Format::Protobuf) => whole(answer, PROTOBUF, protobuf::encode).await,
+        Ok(Format::Protobuf) => match watch.filter(|_| answer.status().is_success()) {
+            Some(true) => events(answer),
+            Some(false) => answer,
+            None => whole(answer, PROTOBUF, protobuf::encode).await,
+        },
         _ => answer,
     }
 }
