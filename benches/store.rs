@@ -1,5 +1,6 @@
 //! The memory store: writes, reads, watches, and what a key costs.
 #![allow(
+    clippy::disallowed_methods,
     missing_docs,
     clippy::unwrap_used,
     clippy::print_stdout,

@@ -112,7 +112,7 @@ async fn large_bodies_and_heads_are_refused() {
 
     let mut head = "GET /livez HTTP/1.1\r\nHost: x\r\n".to_owned();
     for number in 0..3000 {
-        head.push_str(&format!("X-Header-{number}: {}\r\n", "y".repeat(60)));
+        head += &format!("X-Header-{number}: {}\r\n", "y".repeat(60));
     }
     head.push_str("\r\n");
     let answer = say(address, head.as_bytes()).await;

@@ -242,7 +242,7 @@ async fn under_load<F: Future<Output = ()>>(stores: [EtcdStore; 2], faults: F) {
         })
         .collect();
     faults.await;
-    tokio::time::sleep(Duration::from_millis(1000)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     stop.send_replace(true);
     for client in clients {
         client.await.unwrap();

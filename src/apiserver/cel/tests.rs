@@ -115,8 +115,8 @@ fn run(source: &str) -> Result<serde_json::Value, String> {
         "metadata": {"name": "x", "labels": {"a": "1", "b": "2"}},
         "spec": {"replicas": 3, "list": ["p", "q", "r"], "nothing": null, "ratio": 0.5},
     });
-    let double = Program::parse("object.spec.replicas * 2").unwrap();
-    let broken = Program::parse("object.nope").unwrap();
+    let double = Program::parse("object.spec.replicas * 2")?;
+    let broken = Program::parse("object.nope")?;
     let activation = Activation::new(PER_POLICY)
         .with("object", from_json(&object))
         .with("oldObject", Value::Null)

@@ -458,9 +458,20 @@ mod tests {
             b"true",              // }}
         ]
         .concat();
-        let mut entry = [&[10, 1, b'a', 18][..], &[schema.len() as u8], &schema].concat();
-        entry = [&[10, entry.len() as u8][..], &entry].concat();
-        let expected = [&[10, 3][..], b"2.0", &[74, entry.len() as u8], &entry].concat();
+        let mut entry = [
+            &[10, 1, b'a', 18][..],
+            &[u8::try_from(schema.len()).unwrap()],
+            &schema,
+        ]
+        .concat();
+        entry = [&[10, u8::try_from(entry.len()).unwrap()][..], &entry].concat();
+        let expected = [
+            &[10, 3][..],
+            b"2.0",
+            &[74, u8::try_from(entry.len()).unwrap()],
+            &entry,
+        ]
+        .concat();
         assert_eq!(v2(&document), expected);
     }
 

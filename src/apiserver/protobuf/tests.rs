@@ -1,3 +1,5 @@
+//! Documents as protobuf and back, and bytes that are none.
+
 use super::*;
 
 /// There and back.
@@ -90,7 +92,7 @@ fn events_have_their_length_before_them() {
     let event = json!({ "type": "ADDED", "object": { "apiVersion": "v1", "kind": "ConfigMap" } });
     let bytes = watch_event(&event).unwrap();
     let (length, rest) = bytes.split_at(4);
-    assert_eq!(length, (rest.len() as u32).to_be_bytes());
+    assert_eq!(length, u32::try_from(rest.len()).unwrap().to_be_bytes());
     assert!(rest.starts_with(b"\x0a\x05ADDED\x12"));
 }
 

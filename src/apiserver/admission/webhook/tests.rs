@@ -400,7 +400,7 @@ async fn patches_change_the_object() {
         .await;
         match (found, expected) {
             (Err(found), Err(expected)) => {
-                assert!(found.starts_with(&expected), "{response}: {found}")
+                assert!(found.starts_with(&expected), "{response}: {found}");
             }
             (found, expected) => assert_eq!(found, expected, "{response}"),
         }

@@ -1,3 +1,5 @@
+//! Tables of what the workloads of `apps` fill in, refuse and keep.
+
 use serde_json::json;
 
 use super::*;

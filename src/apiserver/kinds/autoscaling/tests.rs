@@ -1,3 +1,5 @@
+//! Tables of what autoscalers fill in, refuse and become in the other version.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tables of what jobs and cron jobs fill in, refuse and keep.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tables of what flow schemas and priority levels fill in and refuse.
+
 use serde_json::json;
 
 use super::*;

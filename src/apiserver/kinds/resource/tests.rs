@@ -1,3 +1,5 @@
+//! Tables of what claims, classes and slices fill in, refuse and keep.
+
 use serde_json::{Value, json};
 
 use super::*;

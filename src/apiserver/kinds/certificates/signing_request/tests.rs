@@ -102,9 +102,11 @@ fn the_user_is_written_and_nothing_else_is_taken() {
     object.set_at(&["spec", "username"], "forged");
     object.set_at(&["spec", "extra"], json!({ "a": ["b"] }));
     object.set_at(&["status", "conditions"], json!([condition(APPROVED)]));
-    let mut user = UserInfo::default();
-    user.name = "u".into();
-    user.groups = vec!["g".into()];
+    let user = UserInfo {
+        name: "u".into(),
+        groups: vec!["g".into()],
+        ..UserInfo::default()
+    };
     SigningRequest.set_requester(&mut object, &user);
     SigningRequest.prepare_create(&context(None), &mut object);
     assert_eq!(object["spec"]["username"], "u");

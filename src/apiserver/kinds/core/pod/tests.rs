@@ -899,7 +899,7 @@ fn sizes_change_through_resize() {
     change(
         sub,
         &whole(json!({"requests": {"cpu": "1", "memory": "1"}})),
-        &small,
+        &whole(json!({"requests": {"memory": null}})),
         &["spec.resources.requests: Forbidden: pod-level resource requests cannot be removed"],
     );
 }

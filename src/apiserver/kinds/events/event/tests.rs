@@ -1,3 +1,5 @@
+//! Tables of what events of both groups refuse and keep.
+
 use serde_json::json;
 
 use super::*;
