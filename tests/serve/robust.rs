@@ -111,9 +111,8 @@ async fn large_bodies_and_heads_are_refused() {
     assert!(answer.contains("RequestEntityTooLarge"), "{answer}");
 
     let mut head = "GET /livez HTTP/1.1\r\nHost: x\r\n".to_owned();
-    for number in 0..3000 {
-        head += &format!("X-Header-{number}: {}\r\n", "y".repeat(60));
-    }
+    let headers = (0..3000).map(|number| format!("X-Header-{number}: {}\r\n", "y".repeat(60)));
+    head.extend(headers);
     head.push_str("\r\n");
     let answer = say(address, head.as_bytes()).await;
     assert!(answer.is_empty() || status(&answer) == "431", "{answer}");
