@@ -103,12 +103,13 @@ async fn media_types() {
         .await;
     assert_eq!(shown.headers["content-type"], "application/yaml");
     assert!(shown.text.contains("name: yam"), "{}", shown.text);
-    for accept in [
-        "text/html",
-        "application/cbor",
-        "application/vnd.kubernetes.protobuf",
-        "application/json;as=Bogus",
-    ] {
+    let protobuf = "application/vnd.kubernetes.protobuf";
+    let shown = api
+        .raw(&format!("GET {MAPS}/yam\nAccept: {protobuf}"), "")
+        .await;
+    assert_eq!(shown.headers["content-type"], protobuf);
+    assert!(shown.text.starts_with("k8s\0"), "{}", shown.text);
+    for accept in ["text/html", "application/cbor", "application/json;as=Bogus"] {
         api.raw(&format!("GET {MAPS}/yam\nAccept: {accept}"), "")
             .await
             .fails(406, "NotAcceptable");

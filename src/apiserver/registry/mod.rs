@@ -72,12 +72,18 @@ impl Registry {
             .get(group)
             .is_some_and(|versions| versions.contains_key(version))
     }
-    /// Whether everything in this version of the group is custom. What is not there the real server then answers in another way.
+    /// Whether everything in this version of the group is custom; in the group, when the version is not served. What is not
+    /// there the real server then answers in another way.
     pub(crate) fn is_custom(&self, group: &str, version: &str) -> bool {
         let groups = self.groups.read();
-        let resources = groups.get(group).and_then(|versions| versions.get(version));
-        let mut resources = resources.into_iter().flat_map(Version::values);
-        resources.all(|resource| resource.custom.is_some())
+        let Some(versions) = groups.get(group) else {
+            return true;
+        };
+        let is_custom = |resource: &Arc<Resource>| resource.custom.is_some();
+        match versions.get(version) {
+            Some(resources) => resources.values().all(is_custom),
+            None => versions.values().flat_map(Version::values).all(is_custom),
+        }
     }
     /// All resources, ordered by group, version and name.
     pub(crate) fn all(&self) -> Vec<Arc<Resource>> {
