@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
@@ -36,13 +37,23 @@ struct ApiServer {
     certificates: Certificates,
 }
 
+/// A port that nobody has, given to one server only. It is below those that the system gives to clients, one of which
+/// could take it before the server does.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + u16::try_from(std::process::id() % 100).unwrap() * 100;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 impl ApiServer {
     /// As `envtest.ControlPlane.APIServer` does: certificates in a directory, a free port, the default arguments.
     async fn start() -> Self {
-        let port = {
-            let held = TcpListener::bind("127.0.0.1:0").unwrap();
-            held.local_addr().unwrap().port()
-        };
+        let port = free_port();
         let directory = std::env::temp_dir().join(format!("k8s_test_framework_{port}"));
         std::fs::create_dir_all(&directory).unwrap();
         let certificates =

@@ -255,7 +255,8 @@ async fn under_load<F: Future<Output = ()>>(stores: [EtcdStore; 2], faults: F) {
     let history = History::new(told.remove(0));
     let operations = recorder.operations();
     println!("{} operations", operations.len());
-    assert!(operations.len() > 500);
+    // That clients got on at all; how fast depends on the machine.
+    assert!(operations.len() > 100, "{}", operations.len());
     history.check(&operations).unwrap();
 }
 

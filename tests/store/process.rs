@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use homeostat::store::{EtcdConfig, EtcdStore, Store};
@@ -33,12 +34,15 @@ struct Member {
 /// Where a member listens: address, port for its peers, port for clients.
 type Place = (String, u16, u16);
 
+/// Ports that nobody has, each given once. They are below those that the system gives to clients, one of which could take a
+/// port before the member does.
 fn free_ports(count: usize) -> Vec<u16> {
-    let held: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    let ports = held.iter().map(|port| port.local_addr().unwrap().port());
-    ports.collect()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + u16::try_from(std::process::id() % 90).unwrap() * 100;
+    std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed))
+        .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .take(count)
+        .collect()
 }
 
 impl Etcd {
