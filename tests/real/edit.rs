@@ -50,6 +50,7 @@ fn small_changes() {
         "kubectl get deploy -l tier=back -o name",
         &["deployment.apps/web"],
     );
+    world.ok("kubectl rollout status deploy web --timeout=60s");
     world.prints(
         "kubectl get deploy --show-labels --no-headers",
         &["web * 2 * * tier=back"],

@@ -132,6 +132,14 @@ fn what_is_served() {
         "kubectl cluster-info",
         &["Kubernetes control plane is running at https://127.0.0.1:*"],
     );
+    world.prints("kubectl auth can-i create deployments.apps", &["yes"]);
+    world.shows(
+        "kubectl auth can-i --list",
+        &[
+            "Resources Non-Resource URLs Resource Names Verbs",
+            "*.* [] [] [*]",
+        ],
+    );
     world.prints("kubectl get --raw /healthz", &["ok"]);
     world.shows(
         "kubectl get --raw '/readyz?verbose'",

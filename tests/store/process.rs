@@ -320,6 +320,11 @@ impl Drop for Network {
             let _ = Command::new("ip")
                 .args(["netns", "delete", &self.host(host)])
                 .status();
+            // A namespace lives as long as a socket in it; its link must not.
+            let _ = Command::new("ip")
+                .args(["link", "delete", &self.host(host)])
+                .stderr(Stdio::null())
+                .status();
         }
         let _ = Command::new("ip")
             .args(["link", "delete", &self.name])
