@@ -7,7 +7,9 @@ use parking_lot::RwLock;
 use super::history::History;
 use super::watch::Watchers;
 use super::{MemoryConfig, MemoryStore, Shared, State, index};
-use crate::store::{Change, Entry, Result, Revision};
+#[cfg(feature = "durable")]
+use crate::store::Entry;
+use crate::store::{Change, Result, Revision};
 
 impl MemoryStore {
     /// An empty mirror of a store whose history begins after `compacted`.
