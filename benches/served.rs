@@ -16,18 +16,22 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
 use homeostat::apiserver::ApiServer;
 use homeostat::store::MemoryStore;
+use http_body_util::BodyExt as _;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{
-    DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+    DeleteParams, ListParams, Patch, PatchParams, PostParams, Request, WatchEvent, WatchParams,
 };
+use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 /// Requests in flight.
 const FLIGHT: usize = 32;
@@ -51,9 +55,10 @@ fn main() {
             measure(&server.client(), pods).await;
         }
         if let Some(many) = argument("--memory") {
+            println!("memory");
             let served = Served::start().await;
             let before = served.memory();
-            create(&served.client().await, many).await;
+            create(&Api::default_namespaced(served.client().await), many).await;
             let after = served.memory();
             println!("memory with {many} pods: {after:.0} MB, {before:.0} MB before");
         }
@@ -138,120 +143,165 @@ fn pod(number: usize) -> Pod {
     .unwrap()
 }
 
-/// Runs a request for each number, so many at a time, and tells rate and latencies.
-async fn each<F: Future<Output = ()>>(
+/// Runs a request for each number, so many at a time, each of those in a task of its own, and tells rate and latencies.
+async fn each<F: Future<Output = ()> + Send + 'static>(
     what: &str,
     count: usize,
     flight: usize,
-    request: impl Fn(usize) -> F,
+    request: impl Fn(usize) -> F + Send + Sync + 'static,
 ) {
-    let started = Instant::now();
-    let mut times: Vec<Duration> = futures::stream::iter(0..count)
-        .map(|number| {
-            let request = request(number);
-            async move {
+    let (started, request) = (Instant::now(), Arc::new(request));
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    for _ in 0..flight {
+        let (request, next) = (request.clone(), next.clone());
+        tasks.spawn(async move {
+            let mut times = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= count {
+                    return times;
+                }
                 let started = Instant::now();
-                request.await;
-                started.elapsed()
+                request(number).await;
+                times.push(started.elapsed());
             }
-        })
-        .buffer_unordered(flight)
-        .collect()
-        .await;
+        });
+    }
+    let mut times = tasks.join_all().await.concat();
     let rate = count as f64 / started.elapsed().as_secs_f64();
     times.sort_unstable();
     let at = |part: usize| times[(times.len() - 1) * part / 100].as_secs_f64() * 1e3;
     println!(
-        "  {what:38} {rate:8.0}/s   p50 {:7.2} ms  p99 {:7.2} ms",
+        "  {what:44} {rate:8.0}/s   p50 {:7.2} ms  p99 {:7.2} ms",
         at(50),
         at(99)
     );
 }
 
-async fn create(client: &Client, count: usize) {
-    let pods = Api::<Pod>::default_namespaced(client.clone());
-    let pods = &pods;
-    each("create, 32 in flight", count, FLIGHT, |number| async move {
-        pods.create(&PostParams::default(), &pod(number))
-            .await
-            .unwrap();
+async fn create(pods: &Api<Pod>, count: usize) {
+    let pods = pods.clone();
+    each("create, 32 in flight", count, FLIGHT, move |number| {
+        let pods = pods.clone();
+        async move {
+            pods.create(&PostParams::default(), &pod(number))
+                .await
+                .unwrap();
+        }
     })
     .await;
 }
 
 async fn measure(client: &Client, count: usize) {
-    create(client, count).await;
     let pods = Api::<Pod>::default_namespaced(client.clone());
-    let pods = &pods;
-    each("get, 32 in flight", count, FLIGHT, |number| async move {
-        pods.get(&format!("pod-{number:06}")).await.unwrap();
-    })
-    .await;
-    each("get, one at a time", count / 10, 1, |number| async move {
-        pods.get(&format!("pod-{number:06}")).await.unwrap();
-    })
-    .await;
+    create(&pods, count).await;
+    for (what, count, flight) in [
+        ("get, 32 in flight", count, FLIGHT),
+        ("get, one at a time", count / 10, 1),
+    ] {
+        let pods = pods.clone();
+        each(what, count, flight, move |number| {
+            let pods = pods.clone();
+            async move { drop(pods.get(&format!("pod-{number:06}")).await.unwrap()) }
+        })
+        .await;
+    }
+    let api = pods.clone();
     each(
         "patch of the status, 32 in flight",
         count,
         FLIGHT,
-        |number| async move {
-            let patch = Patch::Merge(
-                json!({"status": {"phase": "Running", "message": format!("{number}")}}),
+        move |number| {
+            let (pods, status) = (
+                api.clone(),
+                json!({"phase": "Running", "message": format!("{number}")}),
             );
-            pods.patch_status(&format!("pod-{number:06}"), &PatchParams::default(), &patch)
-                .await
-                .unwrap();
+            async move {
+                let patch = Patch::Merge(json!({"status": status}));
+                pods.patch_status(&format!("pod-{number:06}"), &PatchParams::default(), &patch)
+                    .await
+                    .unwrap();
+            }
         },
     )
     .await;
-    each("list of all", 5, 1, |_| async move {
-        assert_eq!(
-            pods.list(&ListParams::default()).await.unwrap().items.len(),
-            count
-        );
-    })
-    .await;
-    each("list of a tenth by label", 20, 1, |_| async move {
-        let tenth = pods
-            .list(&ListParams::default().labels("tenth=3"))
-            .await
-            .unwrap();
-        assert_eq!(tenth.items.len(), count / 10);
-    })
-    .await;
-    each("list paged by 500", 5, 1, |_| async move {
-        let mut params = ListParams::default().limit(500);
-        let mut found = 0;
-        loop {
-            let page = pods.list(&params).await.unwrap();
-            found += page.items.len();
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => break,
-            }
-        }
-        assert_eq!(found, count);
-    })
-    .await;
+    lists(client, &pods, count).await;
     for watchers in [100, 1000] {
-        fan_out(client, watchers).await;
+        for decoded in [true, false] {
+            fan_out(client, watchers, decoded).await;
+        }
     }
-    each("delete, 32 in flight", count, FLIGHT, |number| async move {
-        pods.delete(
-            &format!("pod-{number:06}"),
-            &DeleteParams::default().grace_period(0),
-        )
-        .await
-        .unwrap();
+    each("delete, 32 in flight", count, FLIGHT, move |number| {
+        let pods = pods.clone();
+        async move {
+            let now = DeleteParams::default().grace_period(0);
+            pods.delete(&format!("pod-{number:06}"), &now)
+                .await
+                .unwrap();
+        }
     })
     .await;
 }
 
-/// Events that reach so many watchers of a namespace of their own.
-async fn fan_out(client: &Client, watchers: usize) {
+/// Lists, with the client's decoding into typed objects, and as bytes: the client's share is the same for every server.
+async fn lists(client: &Client, pods: &Api<Pod>, count: usize) {
+    let path = "/api/v1/namespaces/default/pods";
+    for (what, params, found) in [
+        ("list of all", ListParams::default(), count),
+        (
+            "list of a tenth by label",
+            ListParams::default().labels("tenth=3"),
+            count / 10,
+        ),
+    ] {
+        let (api, query) = (pods.clone(), params.clone());
+        each(&format!("{what}, decoded"), 10, 1, move |_| {
+            let (pods, params) = (api.clone(), query.clone());
+            async move { assert_eq!(pods.list(&params).await.unwrap().items.len(), found) }
+        })
+        .await;
+        let client = client.clone();
+        each(&format!("{what}, its bytes"), 20, 1, move |_| {
+            let request = Request::new(path).list(&params).unwrap();
+            let client = client.clone();
+            async move { assert!(client.request_text(request).await.unwrap().len() > found * 100) }
+        })
+        .await;
+    }
+    for decoded in [true, false] {
+        let (client, pods) = (client.clone(), pods.clone());
+        let what = format!(
+            "list paged by 500, {}",
+            if decoded { "decoded" } else { "its bytes" }
+        );
+        each(&what, 10, 1, move |_| {
+            let (client, pods) = (client.clone(), pods.clone());
+            async move {
+                let mut params = ListParams::default().limit(500);
+                loop {
+                    let token = if decoded {
+                        pods.list(&params).await.unwrap().metadata.continue_
+                    } else {
+                        let request = Request::new(path).list(&params).unwrap();
+                        let page = client.request_text(request).await.unwrap();
+                        let token = page.split("\"continue\":\"").nth(1);
+                        token.map(|rest| rest.split('"').next().unwrap().to_owned())
+                    };
+                    match token.filter(|token| !token.is_empty()) {
+                        Some(token) => params = params.continue_token(&token),
+                        None => break,
+                    }
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// Events that reach so many watchers of a namespace of their own, who decode them or only count the lines.
+async fn fan_out(client: &Client, watchers: usize, decoded: bool) {
     let writes = 100_000 / watchers;
-    let name = format!("fan-out-{watchers}");
+    let name = format!("fan-out-{watchers}-{decoded}");
     let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
     let namespaces = Api::<Namespace>::all(client.clone());
     namespaces
@@ -259,50 +309,56 @@ async fn fan_out(client: &Client, watchers: usize) {
         .await
         .unwrap();
     let pods = Api::<Pod>::namespaced(client.clone(), &name);
-    let from = pods
-        .list(&ListParams::default())
-        .await
-        .unwrap()
-        .metadata
-        .resource_version
-        .unwrap();
-    let mut tasks = Vec::new();
+    let list = pods.list(&ListParams::default()).await.unwrap();
+    let from = list.metadata.resource_version.unwrap();
+    let mut tasks = JoinSet::new();
     for _ in 0..watchers {
-        let mut watch = pods
-            .watch(&WatchParams::default(), &from)
-            .await
-            .unwrap()
-            .boxed();
-        tasks.push(tokio::spawn(async move {
-            let mut seen = 0;
-            while seen < writes {
-                match watch.try_next().await.unwrap() {
-                    Some(WatchEvent::Added(_)) => seen += 1,
-                    Some(WatchEvent::Bookmark(_)) => {}
-                    other => panic!("{other:?}"),
+        if decoded {
+            let watch = pods.watch(&WatchParams::default(), &from).await.unwrap();
+            tasks.spawn(async move {
+                let (mut watch, mut seen) = (watch.boxed(), 0);
+                while seen < writes {
+                    match watch.try_next().await.unwrap() {
+                        Some(WatchEvent::Added(_)) => seen += 1,
+                        Some(WatchEvent::Bookmark(_)) => {}
+                        other => panic!("{other:?}"),
+                    }
                 }
-            }
-        }));
+            });
+        } else {
+            let path = format!("/api/v1/namespaces/{name}/pods");
+            let params = WatchParams::default();
+            let request = Request::new(path).watch(&params, &from).unwrap();
+            let answer = client.send(request.map(Body::from)).await.unwrap();
+            assert!(answer.status().is_success());
+            tasks.spawn(async move {
+                let (mut body, mut seen) = (answer.into_body(), 0);
+                while seen < writes {
+                    let frame = body.frame().await.unwrap().unwrap();
+                    let bytes = frame.into_data().unwrap_or_default();
+                    seen += bytes.iter().filter(|byte| **byte == b'\n').count();
+                }
+            });
+        }
     }
     let started = Instant::now();
-    let creates = futures::stream::iter(0..writes).map(|number| {
-        let pods = &pods;
-        async move {
-            pods.create(&PostParams::default(), &pod(number))
-                .await
-                .unwrap()
-        }
-    });
-    creates
+    futures::stream::iter(0..writes)
+        .map(|number| {
+            let pods = &pods;
+            async move {
+                pods.create(&PostParams::default(), &pod(number))
+                    .await
+                    .unwrap()
+            }
+        })
         .buffer_unordered(FLIGHT)
         .for_each(|_| futures::future::ready(()))
         .await;
-    for task in tasks {
-        task.await.unwrap();
-    }
+    tasks.join_all().await;
     let rate = (writes * watchers) as f64 / started.elapsed().as_secs_f64();
-    println!(
-        "  {:38} {rate:8.0} events/s, none cut off",
-        format!("fan-out to {watchers} watchers")
+    let what = format!(
+        "fan-out to {watchers} watchers, {}",
+        if decoded { "decoded" } else { "bytes" }
     );
+    println!("  {what:44} {rate:8.0} events/s, none cut off");
 }
