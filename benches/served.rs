@@ -1,7 +1,7 @@
 //! The served server from outside: a kube-rs client in a process of its own, over TLS, as the figures of kube-apiserver with etcd
 //! in `docs/benchmarks.md` were taken.
 //!
-//! `cargo build --release --features serve --example standalone && cargo bench --features serve --bench served`; then the same
+//! `cargo build --profile bench --features serve --example standalone && cargo bench --features serve --bench served`; then the same
 //! in process. `-- --pods N` (10,000), `-- --memory N` (also measures memory with so many pods).
 #![allow(
     missing_docs,

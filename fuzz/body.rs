@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use homeostat::apiserver::ApiServer;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::{BodyExt, Full};
@@ -176,36 +177,44 @@ pub fn inputs(data: &[u8]) -> Vec<Input> {
     inputs
 }
 
+impl Input {
+    /// The request that is spelled, if it is one at all.
+    pub fn request(&self) -> Option<Request<Full<Bytes>>> {
+        let mut request = Request::new(Full::new(Bytes::from(self.body.clone())));
+        *request.method_mut() = Method::from_bytes(self.method.as_bytes()).ok()?;
+        *request.uri_mut() = self.target.parse::<Uri>().ok()?;
+        for (name, value) in &self.headers {
+            let parsed = (
+                HeaderName::from_bytes(name.as_bytes()),
+                HeaderValue::from_bytes(value),
+            );
+            if let (Ok(name), Ok(value)) = parsed {
+                request.headers_mut().append(name, value);
+            }
+        }
+        Some(request)
+    }
+
+    /// For whoever has to find the mistake.
+    pub fn shown(&self) -> String {
+        format!(
+            "{} {} {:?} {}",
+            self.method,
+            self.target,
+            self.headers,
+            String::from_utf8_lossy(&self.body)
+        )
+    }
+}
+
 /// Sends a request; whether it was one at all.
 ///
 /// # Errors
 /// What is wrong with the answer.
 pub async fn ask(server: &mut ApiServer, input: Input) -> Result<bool, String> {
-    let shown = format!(
-        "{} {} {:?} {}",
-        input.method,
-        input.target,
-        input.headers,
-        String::from_utf8_lossy(&input.body)
-    );
-    let (Ok(method), Ok(uri)) = (
-        Method::from_bytes(input.method.as_bytes()),
-        input.target.parse::<Uri>(),
-    ) else {
+    let (shown, Some(request)) = (input.shown(), input.request()) else {
         return Ok(false);
     };
-    let mut request = Request::new(Full::new(bytes::Bytes::from(input.body)));
-    *request.method_mut() = method;
-    *request.uri_mut() = uri;
-    for (name, value) in input.headers {
-        let parsed = (
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_bytes(&value),
-        );
-        if let (Ok(name), Ok(value)) = parsed {
-            request.headers_mut().append(name, value);
-        }
-    }
     let answer = async {
         let (parts, body) = server
             .call(request)
@@ -231,7 +240,10 @@ pub async fn ask(server: &mut ApiServer, input: Input) -> Result<bool, String> {
 }
 
 /// A failure is a `Status` that says so, in JSON, YAML or protobuf; unknown paths are plain text, as in the real server.
-fn judge(code: u16, type_: &str, body: &[u8]) -> Result<(), &'static str> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn judge(code: u16, type_: &str, body: &[u8]) -> Result<(), &'static str> {
     let text = String::from_utf8_lossy(body);
     if text.contains("caused apiserver to panic") {
         return Err("a panic");

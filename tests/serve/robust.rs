@@ -1,12 +1,20 @@
 //! Clients that are slow, greedy, broken or hostile: an answer or an end, and the server serves on.
 
+#[path = "../../fuzz/body.rs"]
+#[allow(dead_code, reason = "the fuzz target asks in process")]
+mod body;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use homeostat::apiserver::ApiServer;
 use homeostat::apiserver::serve::{ServeConfig, Serving};
+use homeostat::clock::Clock;
 use homeostat::store::MemoryStore;
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -220,4 +228,81 @@ async fn stopping_is_graceful() {
     // The last chunk: the answer is whole.
     assert!(rest.ends_with("0\r\n\r\n"), "{rest:?}");
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+/// Seeded requests over connections that are kept, as long as the server keeps them: each has an answer, a failure is a `Status`, and
+/// the server is well afterwards. `FUZZ_REQUESTS` asks for more than 2,000.
+#[tokio::test(flavor = "multi_thread")]
+async fn fuzzed_requests_are_answered() {
+    let wanted = std::env::var("FUZZ_REQUESTS").ok();
+    let wanted: u64 = wanted.map_or(2_000, |number| number.parse().unwrap());
+    let chance = Clock::seeded(11);
+    let mut asked = 0;
+    while asked < wanted {
+        let (serving, _) = serve().await;
+        let address = serving.address();
+        let until = wanted.min(asked + 20_000);
+        let mut sender = None;
+        while asked < until {
+            let bytes: Vec<u8> = (0..48)
+                .flat_map(|_| chance.random().to_le_bytes())
+                .collect();
+            for input in body::inputs(&bytes) {
+                let Some(request) = input.request() else {
+                    continue;
+                };
+                asked += 1;
+                sender = exchange(address, sender, request, &input).await;
+            }
+        }
+        is_well(address).await;
+        serving.stop().await;
+    }
+}
+
+type Sender = hyper::client::conn::http1::SendRequest<http_body_util::Full<bytes::Bytes>>;
+
+/// One request and its answer; the connection, when it goes on. Of a stream without end only the head is looked at.
+async fn exchange(
+    address: SocketAddr,
+    sender: Option<Sender>,
+    mut request: http::Request<http_body_util::Full<bytes::Bytes>>,
+    input: &body::Input,
+) -> Option<Sender> {
+    let host = http::HeaderValue::from_static("x");
+    request.headers_mut().insert("host", host);
+    let mut sender = match sender.filter(|sender| !sender.is_closed()) {
+        Some(sender) => sender,
+        None => {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let connected = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+            let (sender, connection) = connected.unwrap();
+            tokio::spawn(connection);
+            sender
+        }
+    };
+    let answer = match timeout(PATIENCE, sender.send_request(request)).await {
+        Ok(Ok(answer)) => answer,
+        // The client refused to say it, or the server closed on it, which a line of HTTP that is none deserves.
+        Ok(Err(_)) => return None,
+        Err(_) => panic!("{}: no answer", input.shown()),
+    };
+    let (parts, body) = answer.into_parts();
+    if body.size_hint().exact().is_none() {
+        return None;
+    }
+    let read = timeout(PATIENCE, body.collect()).await;
+    let body = read
+        .unwrap_or_else(|_| panic!("{}: no end", input.shown()))
+        .unwrap()
+        .to_bytes();
+    let type_ = parts.headers.get("content-type");
+    let type_ = type_
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    if let Err(wrong) = body::judge(parts.status.as_u16(), type_, &body) {
+        let body = String::from_utf8_lossy(&body);
+        panic!("{}: {wrong}: {} {body}", input.shown(), parts.status);
+    }
+    Some(sender)
 }

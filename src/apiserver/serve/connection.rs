@@ -23,6 +23,7 @@ use tower::Service as _;
 
 use super::ServeConfig;
 use super::compress::{self, Compressed};
+use super::pace::Paced;
 use super::stall::Stall;
 use super::tls;
 use crate::apiserver::{ApiServer, Body, Remote};
@@ -133,7 +134,7 @@ async fn answer(
         response.map(Compressed::Plain)
     };
     Ok(response.map(|body| Counted {
-        body,
+        body: Paced::new(body),
         _running: running,
     }))
 }
@@ -183,7 +184,7 @@ impl Drop for Running {
 /// A body whose request runs until it is sent.
 #[derive(Debug)]
 struct Counted {
-    body: Compressed,
+    body: Paced<Compressed>,
     _running: Running,
 }
 

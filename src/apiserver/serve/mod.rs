@@ -22,6 +22,7 @@
 mod certificates;
 mod compress;
 mod connection;
+mod pace;
 mod stall;
 mod tls;
 
