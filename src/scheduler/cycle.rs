@@ -1,99 +1,95 @@
 //! The decision about one pod: pre-filter, filter, post-filter, score. Sync, over a snapshot.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
 use super::framework::{
-    Code, CycleState, Judges, NodeInfo, PodInfo, Profile, Rescue, Snapshot, Status, Trial,
-    histogram,
+    Code, CycleState, Decision, Explain, Framework, Judges, NodeInfo, PodInfo, PreFiltered, Rescue,
+    Scheduler, Snapshot, Status, Trial, Unfit, histogram,
 };
 use crate::clock::Clock;
 
 /// At least this many fitting nodes are looked for.
 const LEAST_NODES: usize = 100;
 
-/// What was decided.
-#[derive(Debug)]
-pub(super) enum Decision {
-    /// The pod goes to this node.
-    Node(String, CycleState),
-    /// It fits nowhere.
-    Unfit(Unfit),
-    /// A plugin failed.
-    Failed(String),
-}
-
-/// Why a pod fits nowhere, and what may be done about it.
-#[derive(Debug)]
-pub(super) struct Unfit {
-    /// In the words of the pod's condition and event.
-    pub message: String,
-    /// The plugins that rejected it.
-    pub rejectors: BTreeSet<String>,
-    /// The node that it will fit once these pods have left.
-    pub room: Option<(String, Vec<Arc<PodInfo>>)>,
-    /// A nomination that it has stays.
-    pub waits: bool,
-}
-
-impl Unfit {
-    fn add(&mut self, why: &str) {
-        if !why.is_empty() {
-            self.message = format!("{} {why}", self.message);
-        }
-    }
-}
-
 /// What was said of each node that does not fit.
 type Verdicts = Vec<(Arc<str>, Status)>;
 
-/// What persists between decisions.
+/// The decision by plugins.
 #[derive(Debug)]
-pub(super) struct Decider {
+pub struct SchedulingCycle {
     clock: Clock,
     percentage: Option<u32>,
     /// Where the search for fitting nodes starts, so that all nodes get their turn.
     start: usize,
+    explain: Option<Arc<dyn Explain>>,
 }
 
-impl Decider {
-    pub(super) fn new(clock: Clock, percentage: Option<u32>) -> Self {
+#[async_trait]
+impl Scheduler for SchedulingCycle {
+    async fn schedule(
+        &mut self,
+        framework: &Framework,
+        pod: &Arc<PodInfo>,
+        snapshot: &Snapshot,
+    ) -> Decision {
+        self.decide(framework, pod, snapshot)
+    }
+}
+
+impl SchedulingCycle {
+    /// Decides with chance from `clock`; `percentage` of the nodes is looked for.
+    #[must_use]
+    pub fn new(clock: Clock, percentage: Option<u32>) -> Self {
         Self {
             clock,
             percentage,
             start: 0,
+            explain: None,
         }
+    }
+
+    /// Has its decisions explained.
+    #[must_use]
+    pub fn explained_to(mut self, explain: Option<Arc<dyn Explain>>) -> Self {
+        self.explain = explain;
+        self
     }
 
     /// Decides. A plugin that panics fails its pod, nothing else.
     pub(super) fn decide(
         &mut self,
-        profile: &Profile,
+        profile: &Framework,
         pod: &PodInfo,
         snapshot: &Snapshot,
     ) -> Decision {
         let decided = catch_unwind(AssertUnwindSafe(|| self.search(profile, pod, snapshot)));
         decided.unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<&str>().copied();
-            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-            Decision::Failed(format!(
-                "a plugin panicked: {}",
-                text.unwrap_or("(no message)")
-            ))
+            Decision::Failed(format!("a plugin panicked: {}", panic_text(&*panic)))
         })
     }
 
-    fn search(&mut self, profile: &Profile, pod: &PodInfo, snapshot: &Snapshot) -> Decision {
+    fn search(&mut self, profile: &Framework, pod: &PodInfo, snapshot: &Snapshot) -> Decision {
         let mut state = CycleState::default();
         let mut skipped: BTreeSet<&str> = BTreeSet::new();
+        let mut only: Option<BTreeSet<Arc<str>>> = None;
         let total = snapshot
             .nodes()
             .iter()
             .filter(|node| node.node.is_some())
             .count();
         for plugin in &profile.pre_filter {
-            let status = plugin.pre_filter(&mut state, pod, snapshot);
+            let PreFiltered { status, nodes } = plugin.pre_filter(&mut state, pod, snapshot);
+            if let Some(nodes) = nodes {
+                only = Some(match only {
+                    Some(only) => only.intersection(&nodes).cloned().collect(),
+                    None => nodes,
+                });
+            }
             match status.code {
                 Code::Success => {}
                 Code::Skip => {
@@ -129,9 +125,9 @@ impl Decider {
         if let Some(node) = nominated
             && judges.judge(&state, pod, node, snapshot).is_success()
         {
-            return Decision::Node(node.name.to_string(), state);
+            return Decision::Node(node.name.clone(), state);
         }
-        let (fitting, verdicts) = match self.filter(&judges, &state, pod, snapshot) {
+        let (fitting, verdicts) = match self.filter(&judges, &state, pod, snapshot, only.as_ref()) {
             Ok(found) => found,
             Err(error) => return Decision::Failed(error),
         };
@@ -146,9 +142,9 @@ impl Decider {
             let mut unfit = unfit(total, &verdicts);
             for plugin in profile.post_filter.iter().filter(|_| total > 0) {
                 match plugin.post_filter(&trial) {
-                    Rescue::None(why) => unfit.add(&why),
+                    Rescue::None(why) => add(&mut unfit, &why),
                     Rescue::Wait(why) => {
-                        unfit.add(&why);
+                        add(&mut unfit, &why);
                         unfit.waits = true;
                     }
                     Rescue::Room { node, victims } => {
@@ -170,6 +166,7 @@ impl Decider {
         state: &CycleState,
         pod: &PodInfo,
         snapshot: &'a Snapshot,
+        only: Option<&BTreeSet<Arc<str>>>,
     ) -> Result<(Vec<&'a NodeInfo>, Verdicts), String> {
         let nodes = snapshot.nodes();
         let wanted = self.wanted(nodes.len());
@@ -182,7 +179,7 @@ impl Decider {
         let mut looked = 0;
         for node in nodes.iter().cycle().skip(start).take(nodes.len()) {
             looked += 1;
-            if node.node.is_none() {
+            if node.node.is_none() || only.is_some_and(|only| !only.contains(&node.name)) {
                 continue;
             }
             let status = judges.judge(state, pod, node, snapshot);
@@ -217,14 +214,14 @@ impl Decider {
     /// The best of the fitting nodes; among equals chance decides.
     fn choose(
         &self,
-        profile: &Profile,
+        profile: &Framework,
         state: &mut CycleState,
         pod: &PodInfo,
         fitting: &[&NodeInfo],
         snapshot: &Snapshot,
-    ) -> String {
+    ) -> Arc<str> {
         if let [only] = fitting {
-            return only.name.to_string();
+            return only.name.clone();
         }
         let mut skipped: BTreeSet<&str> = BTreeSet::new();
         for plugin in &profile.pre_score {
@@ -258,8 +255,21 @@ impl Decider {
         winners
             .get(lot)
             .or_else(|| winners.first())
-            .map_or_else(String::new, |node| node.name.to_string())
+            .map_or_else(|| "".into(), |node| node.name.clone())
     }
+}
+
+fn add(unfit: &mut Unfit, why: &str) {
+    if !why.is_empty() {
+        unfit.message = format!("{} {why}", unfit.message);
+    }
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no message)")
 }
 
 /// The message that counts the reasons: `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable.`
@@ -274,7 +284,7 @@ fn unfit(total: usize, verdicts: &Verdicts) -> Unfit {
         };
     }
     let statuses = || verdicts.iter().map(|(_, status)| status);
-    let reasons = statuses().flat_map(|status| status.reasons.iter().map(String::as_str));
+    let reasons = statuses().flat_map(|status| status.reasons.iter().map(|reason| &**reason));
     Unfit {
         message: format!("0/{total} nodes are available: {}.", histogram(reasons)),
         rejectors: statuses().map(|status| status.plugin.clone()).collect(),

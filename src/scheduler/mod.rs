@@ -5,6 +5,7 @@
 //! that count the reasons per node, until something happens that one of the plugins which rejected it waits for.
 
 mod bind;
+mod changes;
 mod cycle;
 mod evict;
 pub mod framework;
@@ -13,17 +14,26 @@ mod queue;
 mod report;
 mod run;
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+pub use self::cycle::SchedulingCycle;
 pub use self::framework::Profile;
+use self::framework::{Explain, Extender, Handle, ProfileError, Registry, Scheduler};
 use crate::reconcile::Manager;
 
 /// What a scheduler does for which pods.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct SchedulerConfig {
     profiles: Vec<Profile>,
+    registry: Option<Registry>,
     parallelism: Option<usize>,
+    patience: Option<Duration>,
     percentage: Option<u32>,
+    extenders: Vec<Arc<dyn Extender>>,
+    explain: Option<Arc<dyn Explain>>,
+    scheduler: Option<run::MakeScheduler>,
 }
 
 impl SchedulerConfig {
@@ -35,10 +45,24 @@ impl SchedulerConfig {
         self
     }
 
-    /// How many pods are bound at once. At least 1. Default = 64.
+    /// The plugins that profiles may name. Default = those in tree.
+    #[must_use]
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// How many bindings are written at once. At least 1. Default = 64.
     #[must_use]
     pub fn binding_parallelism(mut self, bindings: usize) -> Self {
         self.parallelism = Some(bindings.max(1));
+        self
+    }
+
+    /// How long a plugin's preparation of a binding, and a binding, may take each. Default = 10 minutes.
+    #[must_use]
+    pub fn binding_timeout(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
         self
     }
 
@@ -48,6 +72,39 @@ impl SchedulerConfig {
     pub fn percentage_of_nodes_to_score(mut self, percent: u32) -> Self {
         self.percentage = Some(percent.min(100));
         self
+    }
+
+    /// Adds an extender, which is asked after the plugins of all profiles.
+    #[must_use]
+    pub fn extender(mut self, extender: impl Extender) -> Self {
+        self.extenders.push(Arc::new(extender));
+        self
+    }
+
+    /// Has decisions explained. Default = not.
+    #[must_use]
+    pub fn explain(mut self, explain: Arc<dyn Explain>) -> Self {
+        self.explain = Some(explain);
+        self
+    }
+
+    /// Puts another decision in the place of [`SchedulingCycle`]. Called again when the scheduler starts again.
+    #[must_use]
+    pub fn scheduler<S: Scheduler + 'static>(
+        mut self,
+        make: impl Fn(&Handle) -> S + Send + Sync + 'static,
+    ) -> Self {
+        self.scheduler = Some(Arc::new(move |handle| Box::new(make(handle))));
+        self
+    }
+}
+
+impl fmt::Debug for SchedulerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SchedulerConfig")
+            .field("profiles", &self.profiles)
+            .field("extenders", &self.extenders)
+            .finish_non_exhaustive()
     }
 }
 
@@ -63,9 +120,17 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// A profile cannot be made.
+    #[error("profiles[{index}]: {error}")]
+    Profile {
+        /// Its position.
+        index: usize,
+        /// What is wrong.
+        error: ProfileError,
+    },
 }
 
-/// Adds a scheduler to `manager`. It starts with the controllers and ends with them.
+/// Adds a scheduler to `manager`. It starts with the controllers and ends with them. Must be called within a tokio runtime.
 ///
 /// # Errors
 /// When the configuration contradicts itself.
@@ -74,22 +139,31 @@ pub fn install(manager: &Manager, config: SchedulerConfig) -> Result<(), Error> 
     if profiles.is_empty() {
         profiles.push(Profile::default());
     }
+    let registry = config.registry.unwrap_or_else(Registry::in_tree);
+    let handle = Handle::new(manager, run::NAME);
+    let mut frameworks: Vec<Arc<framework::Framework>> = Vec::new();
     for (index, profile) in profiles.iter().enumerate() {
-        if profiles
-            .iter()
-            .take(index)
-            .any(|other| other.name() == profile.name())
-        {
-            return Err(Error::DuplicateProfile {
-                index,
-                name: profile.name().to_owned(),
-            });
+        let name = profile.name();
+        if frameworks.iter().any(|other| other.name() == name) {
+            let name = name.to_owned();
+            return Err(Error::DuplicateProfile { index, name });
         }
+        let built = profile.build(&registry, &handle);
+        let mut built = built.map_err(|error| Error::Profile { index, error })?;
+        built.extenders.clone_from(&config.extenders);
+        frameworks.push(Arc::new(built));
     }
+    let (percentage, explain) = (config.percentage, config.explain);
+    let cycle: run::MakeScheduler = Arc::new(move |handle: &Handle| {
+        let cycle = SchedulingCycle::new(handle.clock().fork("decisions"), percentage);
+        Box::new(cycle.explained_to(explain.clone()))
+    });
     let settings = run::Settings {
-        profiles: profiles.into_iter().map(Arc::new).collect(),
+        frameworks,
+        handle,
         parallelism: config.parallelism.unwrap_or(64),
-        percentage: config.percentage,
+        patience: config.patience.unwrap_or(Duration::from_secs(600)),
+        make: config.scheduler.unwrap_or(cycle),
     };
     run::install(manager, settings);
     Ok(())

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::framework::{ClusterEvent, PodInfo, Profile};
+use super::changes;
+use super::framework::{ClusterEvent, Framework, PodInfo, Resource, Snapshot, Status};
 use crate::reconcile::Key;
 use crate::reconcile::activity::{Activity, Guard};
 
@@ -22,7 +23,7 @@ const LEFTOVER: Duration = Duration::from_secs(300);
 #[derive(Debug, Clone)]
 pub(super) struct Queued {
     pub info: Arc<PodInfo>,
-    pub profile: Arc<Profile>,
+    pub framework: Arc<Framework>,
     /// How often it failed.
     pub attempts: u32,
     sequence: u64,
@@ -55,25 +56,30 @@ pub(super) struct Queue {
     slots: BTreeMap<Key, Slot>,
     active: BTreeSet<Ordered>,
     backoff: BTreeSet<(Instant, Key)>,
-    /// The pods that wait for an event.
-    parked: BTreeSet<Key>,
+    /// The pods that wait for an event, by the plugins that wait for it.
+    parked: BTreeMap<Rejector, BTreeSet<Key>>,
     sequence: u64,
     activity: Activity,
 }
+
+/// A profile's name and a plugin of it.
+type Rejector = (Arc<str>, Arc<str>);
 
 /// An active pod in its profile's order, then the order of arrival.
 #[derive(Debug)]
 struct Ordered {
     info: Arc<PodInfo>,
-    profile: Arc<Profile>,
+    framework: Arc<Framework>,
     sequence: u64,
 }
 
 impl Ord for Ordered {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.profile
-            .queue_sort
-            .compare(&self.info, &other.info)
+        let order = self.framework.queue_sort();
+        order
+            .map_or(Ordering::Equal, |order| {
+                order.compare(&self.info, &other.info)
+            })
             .then(self.sequence.cmp(&other.sequence))
     }
 }
@@ -98,7 +104,7 @@ impl Queue {
             slots: BTreeMap::new(),
             active: BTreeSet::new(),
             backoff: BTreeSet::new(),
-            parked: BTreeSet::new(),
+            parked: BTreeMap::new(),
             sequence: 0,
             activity,
         }
@@ -113,89 +119,121 @@ impl Queue {
     pub(super) fn put(
         &mut self,
         info: Arc<PodInfo>,
-        profile: &Arc<Profile>,
-    ) -> Result<(), super::framework::Status> {
+        framework: &Arc<Framework>,
+        snapshot: &Snapshot,
+    ) -> Result<(), Status> {
         let key = info.key.clone();
-        let known = self.slots.get_mut(&key).map(|slot| {
-            let changed = changes_scheduling(&slot.queued.info, &info);
-            slot.queued.info = info.clone();
-            (changed, matches!(slot.place, Place::Parked { .. }))
-        });
-        match known {
-            // It is on its way; the new state counts when it comes back.
-            Some((_, false) | (false, true)) => return Ok(()),
-            Some((true, true)) => {
-                let rejection = gated(&info, profile);
-                if let Some(rejection) = rejection {
-                    return Err(rejection);
-                }
-                self.wake(&key, "the pod changed");
-                return Ok(());
-            }
-            None => {}
+        if self.slots.contains_key(&key) {
+            return self.renew(info, snapshot);
         }
         self.sequence += 1;
         let queued = Queued {
             info: info.clone(),
-            profile: profile.clone(),
+            framework: framework.clone(),
             attempts: 0,
             sequence: self.sequence,
         };
-        if let Some(rejection) = gated(&info, profile) {
-            let place = Place::Parked {
-                rejectors: [rejection.plugin.clone()].into(),
-                since: Instant::now(),
-            };
-            self.parked.insert(key.clone());
-            self.slots.insert(
-                key,
-                Slot {
-                    queued,
-                    place,
-                    guard: None,
-                },
-            );
+        let rejection = framework.gate(&info);
+        let guard = match rejection {
+            Some(_) => None,
+            None => Some(self.guard(&key, "a new pod", None)),
+        };
+        let slot = Slot {
+            queued,
+            place: Place::Active,
+            guard,
+        };
+        self.slots.insert(key.clone(), slot);
+        if let Some(rejection) = rejection {
+            self.lay_aside(&key, BTreeSet::from([rejection.plugin.clone()]));
             return Err(rejection);
         }
-        let guard = Some(self.guard(&key, "a new pod", None));
-        self.slots.insert(
-            key.clone(),
-            Slot {
-                queued,
-                place: Place::Active,
-                guard,
-            },
-        );
         self.activate(&key);
         Ok(())
     }
 
+    /// The new state of a pod that waits.
+    fn renew(&mut self, info: Arc<PodInfo>, snapshot: &Snapshot) -> Result<(), Status> {
+        let key = info.key.clone();
+        let is_active = matches!(
+            self.slots.get(&key).map(|slot| &slot.place),
+            Some(Place::Active)
+        );
+        if is_active {
+            // Its place in the order may be another one.
+            self.deactivate(&key);
+        }
+        let Some(slot) = self.slots.get_mut(&key) else {
+            return Ok(());
+        };
+        let old = std::mem::replace(&mut slot.queued.info, info.clone());
+        let framework = slot.queued.framework.clone();
+        let rejectors = match &slot.place {
+            Place::Parked { rejectors, .. } => rejectors.clone(),
+            Place::Active => {
+                self.activate(&key);
+                return Ok(());
+            }
+            // It is on its way; the new state counts when it comes back.
+            Place::Backoff(_) | Place::Taken => return Ok(()),
+        };
+        let actions = changes::of_pod(&old, &info);
+        if actions.is_empty() {
+            return Ok(());
+        }
+        if let Some(rejection) = framework.gate(&info) {
+            return Err(rejection);
+        }
+        let event = ClusterEvent::new(Resource::TargetPod, actions);
+        let event = event.with(Some(&*old), Some(&*info));
+        let mut rejectors = rejectors.iter();
+        if rejectors.any(|name| framework.wakes(name, &event, &info, snapshot)) {
+            self.wake(&key, "the pod changed");
+        }
+        Ok(())
+    }
+
+    /// The pod of this key, as it waits.
+    pub(super) fn get(&self, key: &Key) -> Option<&Arc<PodInfo>> {
+        self.slots.get(key).map(|slot| &slot.queued.info)
+    }
+
+    fn ordered(&self, key: &Key) -> Option<Ordered> {
+        let Queued {
+            info,
+            framework,
+            sequence,
+            ..
+        } = &self.slots.get(key)?.queued;
+        Some(Ordered {
+            info: info.clone(),
+            framework: framework.clone(),
+            sequence: *sequence,
+        })
+    }
+
     /// Puts a slot that is marked so into the active order.
     fn activate(&mut self, key: &Key) {
-        if let Some(slot) = self.slots.get(key) {
-            self.active.insert(Ordered {
-                info: slot.queued.info.clone(),
-                profile: slot.queued.profile.clone(),
-                sequence: slot.queued.sequence,
-            });
+        self.active.extend(self.ordered(key));
+    }
+
+    fn deactivate(&mut self, key: &Key) {
+        if let Some(ordered) = self.ordered(key) {
+            self.active.remove(&ordered);
         }
     }
 
-    /// Forgets a pod that is gone or bound.
-    pub(super) fn remove(&mut self, key: &Key) {
-        let Some(slot) = self.slots.remove(key) else {
-            return;
-        };
-        match slot.place {
+    /// Forgets a pod that is gone or bound; the pod, if it was there.
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<PodInfo>> {
+        match self.slots.get(key)?.place {
             Place::Backoff(at) => {
                 self.backoff.remove(&(at, key.clone()));
             }
-            Place::Active => self.active.retain(|ordered| ordered.info.key != *key),
-            Place::Parked { .. } => {
-                self.parked.remove(key);
-            }
+            Place::Active => self.deactivate(key),
+            Place::Parked { .. } => self.take_up(key),
             Place::Taken => {}
         }
+        Some(self.slots.remove(key)?.queued.info)
     }
 
     /// Takes the next pod to schedule.
@@ -217,12 +255,43 @@ impl Queue {
     pub(super) fn park(&mut self, key: &Key, rejectors: BTreeSet<String>) {
         if let Some(slot) = self.slots.get_mut(key) {
             slot.queued.attempts += 1;
-            slot.place = Place::Parked {
-                rejectors,
-                since: Instant::now(),
-            };
-            slot.guard = None;
-            self.parked.insert(key.clone());
+            self.lay_aside(key, rejectors);
+        }
+    }
+
+    fn lay_aside(&mut self, key: &Key, rejectors: BTreeSet<String>) {
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
+        let profile = slot.queued.framework.shared_name();
+        for name in &rejectors {
+            let rejector = (profile.clone(), name.as_str().into());
+            self.parked.entry(rejector).or_default().insert(key.clone());
+        }
+        slot.place = Place::Parked {
+            rejectors,
+            since: Instant::now(),
+        };
+        slot.guard = None;
+    }
+
+    /// Takes a pod out of those that wait for an event.
+    fn take_up(&mut self, key: &Key) {
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
+        let Place::Parked { rejectors, .. } = &slot.place else {
+            return;
+        };
+        let profile = slot.queued.framework.shared_name();
+        for name in rejectors {
+            let rejector = (profile.clone(), name.as_str().into());
+            if let Some(pods) = self.parked.get_mut(&rejector) {
+                pods.remove(key);
+                if pods.is_empty() {
+                    self.parked.remove(&rejector);
+                }
+            }
         }
     }
 
@@ -232,17 +301,7 @@ impl Queue {
             return;
         };
         slot.queued.attempts += 1;
-        self.back_off(key, cause);
-    }
-
-    fn back_off(&mut self, key: &Key, cause: &str) {
-        let Some(attempts) = self.slots.get(key).map(|slot| slot.queued.attempts) else {
-            return;
-        };
-        let doubled = 1_u32
-            .checked_shl(attempts.saturating_sub(1))
-            .unwrap_or(u32::MAX);
-        let at = Instant::now() + FIRST_BACKOFF.saturating_mul(doubled).min(LONGEST_BACKOFF);
+        let at = Instant::now() + backoff(slot.queued.attempts);
         let guard = Some(self.guard(key, cause, Some(at)));
         if let Some(slot) = self.slots.get_mut(key) {
             slot.place = Place::Backoff(at);
@@ -251,20 +310,41 @@ impl Queue {
         self.backoff.insert((at, key.clone()));
     }
 
-    /// Something happened: pods whose rejectors wait for it are tried again after their backoff.
-    pub(super) fn event(&mut self, event: ClusterEvent) {
-        let waits = |slot: &Slot| match &slot.place {
-            Place::Parked { rejectors, .. } => rejectors.iter().any(|name| {
-                let plugin = slot.queued.profile.rejector(name);
-                plugin.is_some_and(|plugin| plugin.wakes(event, &slot.queued.info))
-            }),
-            _ => false,
+    /// Tries a pod again at once, whatever it waits for, unless it is gated.
+    pub(super) fn activate_now(&mut self, key: &Key) {
+        let Some(slot) = self.slots.get(key) else {
+            return;
         };
-        let parked = self.parked.iter();
-        let woken: Vec<Key> = parked
-            .filter(|key| self.slots.get(key).is_some_and(waits))
-            .cloned()
-            .collect();
+        match slot.place {
+            Place::Backoff(at) => drop(self.backoff.remove(&(at, key.clone()))),
+            Place::Parked { .. } if slot.queued.framework.gate(&slot.queued.info).is_none() => {
+                self.take_up(key);
+            }
+            _ => return,
+        }
+        let guard = Some(self.guard(key, "a plugin asked for it", None));
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.place = Place::Active;
+            slot.guard = guard;
+        }
+        self.activate(key);
+    }
+
+    /// Something happened: pods whose rejectors wait for it are tried again after their backoff.
+    pub(super) fn event(&mut self, event: &ClusterEvent<'_>, snapshot: &Snapshot) {
+        let mut woken = BTreeSet::new();
+        for ((_, plugin), pods) in &self.parked {
+            // All pods here have a profile of the same name, which is the same profile.
+            let mut slots = pods.iter().filter_map(|key| self.slots.get(key)).peekable();
+            let framework = slots.peek().map(|slot| slot.queued.framework.clone());
+            let Some(framework) = framework.filter(|framework| framework.awaits(plugin, event))
+            else {
+                continue;
+            };
+            let waiting = slots.map(|slot| &slot.queued.info);
+            let waiting = waiting.filter(|info| framework.wakes(plugin, event, info, snapshot));
+            woken.extend(waiting.map(|info| info.key.clone()));
+        }
         for key in woken {
             self.wake(&key, "the cluster changed");
         }
@@ -278,17 +358,14 @@ impl Queue {
         let Place::Parked { since, .. } = slot.place else {
             return;
         };
-        let doubled = 1_u32
-            .checked_shl(slot.queued.attempts.saturating_sub(1))
-            .unwrap_or(u32::MAX);
-        let due = since + FIRST_BACKOFF.saturating_mul(doubled).min(LONGEST_BACKOFF);
+        let due = since + backoff(slot.queued.attempts);
         let backs_off = slot.queued.attempts > 0 && due > Instant::now();
         let guard = Some(self.guard(key, cause, backs_off.then_some(due)));
+        self.take_up(key);
         let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
         slot.guard = guard;
-        self.parked.remove(key);
         if backs_off {
             slot.place = Place::Backoff(due);
             self.backoff.insert((due, key.clone()));
@@ -318,9 +395,11 @@ impl Queue {
     pub(super) fn flush_leftovers(&mut self) {
         let now = Instant::now();
         let old = |slot: &Slot| matches!(slot.place, Place::Parked { since, .. } if since + LEFTOVER <= now);
-        let parked = self.parked.iter().filter_map(|key| self.slots.get(key));
+        let parked: BTreeSet<&Key> = self.parked.values().flatten().collect();
+        let parked = parked.into_iter().filter_map(|key| self.slots.get(key));
+        let gated = |queued: &Queued| queued.framework.gate(&queued.info).is_some();
         let old: Vec<Key> = parked
-            .filter(|slot| old(slot) && gated(&slot.queued.info, &slot.queued.profile).is_none())
+            .filter(|slot| old(slot) && !gated(&slot.queued))
             .map(|slot| slot.queued.info.key.clone())
             .collect();
         for key in old {
@@ -334,17 +413,12 @@ impl Queue {
     }
 }
 
-/// What keeps a pod out of the queue.
-fn gated(info: &PodInfo, profile: &Profile) -> Option<super::framework::Status> {
-    profile.pre_enqueue.iter().find_map(|plugin| {
-        let status = plugin.pre_enqueue(info);
-        (!status.is_success()).then(|| status.by(plugin.name()))
-    })
-}
-
-/// Whether a change of a waiting pod may matter to its scheduling: not its status, which the scheduler itself writes.
-fn changes_scheduling(old: &PodInfo, new: &PodInfo) -> bool {
-    old.pod.spec != new.pod.spec || old.pod.metadata.labels != new.pod.metadata.labels
+/// How long a pod that failed so often waits.
+fn backoff(attempts: u32) -> Duration {
+    let doubled = 1_u32
+        .checked_shl(attempts.saturating_sub(1))
+        .unwrap_or(u32::MAX);
+    FIRST_BACKOFF.saturating_mul(doubled).min(LONGEST_BACKOFF)
 }
 
 #[cfg(test)]

@@ -3,38 +3,46 @@
 //! One task owns everything, so a decision sees a state that does not change under it, and no event can be missed while
 //! a pod is being decided about. Bindings run beside it, a bounded number at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::bind::{Binding, bind};
-use super::cycle::{Decider, Decision, Unfit};
-use super::evict;
-use super::framework::{ClusterEvent, CycleState, PodInfo, Profile, Snapshot};
+use super::bind::{Binding, Failure, Limits, bind};
+use super::framework::{
+    Actions, ClusterEvent, Code, CycleState, Decision, Framework, Handle, Permission, PodInfo,
+    Resource, Scheduler, Snapshot, Status, Unfit, WaitingPod,
+};
 use super::queue::{Queue, Queued};
-use super::report;
-use crate::clock::Clock;
+use super::{changes, evict, report};
 use crate::reconcile::activity::Guard;
 use crate::reconcile::events::{EventType, reference};
-use crate::reconcile::{Activity, Cache, Delta, Error, Key, Manager, Recorder};
+use crate::reconcile::{Activity, Cache, Delta, Error, Key, Manager};
 
 /// The name under which the scheduler writes and records.
-const NAME: &str = "default-scheduler";
+pub(super) const NAME: &str = "default-scheduler";
 /// How often pods are looked for that nothing woke.
 const LEFTOVERS: Duration = Duration::from_secs(30);
+/// So many pods may be on their way to a node at once, those that wait at permit among them.
+const MOST_TAILS: usize = 10_000;
+/// So many decisions are made before changes are looked at and others get their turn.
+const BATCH: usize = 16;
 
-#[derive(Debug, Clone)]
+pub(super) type MakeScheduler = Arc<dyn Fn(&Handle) -> Box<dyn Scheduler> + Send + Sync>;
+
+#[derive(Clone)]
 pub(super) struct Settings {
-    pub profiles: Vec<Arc<Profile>>,
+    pub frameworks: Vec<Arc<Framework>>,
+    pub handle: Handle,
     pub parallelism: usize,
-    pub percentage: Option<u32>,
+    pub patience: Duration,
+    pub make: MakeScheduler,
 }
 
 pub(super) fn install(manager: &Manager, settings: Settings) {
@@ -44,21 +52,20 @@ pub(super) fn install(manager: &Manager, settings: Settings) {
         budgets: manager.cache(),
         namespaces: manager.cache(),
     };
-    let (client, recorder) = (manager.client_for(NAME), manager.recorder(NAME));
-    let (clock, activity) = (manager.clock().clone(), manager.activity().clone());
+    let activity = manager.activity().clone();
     manager.add_task(NAME, move || {
-        let scheduler = Scheduler {
-            client: client.clone(),
-            recorder: recorder.clone(),
-            clock: clock.clone(),
-            decider: Decider::new(clock.fork(NAME), settings.percentage),
+        let scheduler = Loop {
+            scheduler: (settings.make)(&settings.handle),
             queue: Queue::new(activity.clone()),
             activity: activity.clone(),
             snapshot: Snapshot::default(),
             places: BTreeMap::new(),
+            limits: Limits {
+                writes: Arc::new(Semaphore::new(settings.parallelism)),
+                patience: settings.patience,
+            },
             settings: settings.clone(),
-            tails: FuturesUnordered::new(),
-            bindings: 0,
+            tails: JoinSet::new(),
         };
         scheduler.run(caches.clone())
     });
@@ -75,33 +82,32 @@ struct Caches {
 
 /// What runs beside the loop.
 enum Tail {
-    Bound(Binding, Result<(), Error>, Guard),
+    Bound(Box<Binding>, Result<(), Failure>, Guard),
     Reported,
 }
 
-struct Scheduler {
-    client: kube::Client,
-    recorder: Recorder,
-    clock: Clock,
-    decider: Decider,
+struct Loop {
+    scheduler: Box<dyn Scheduler>,
     queue: Queue,
     activity: Activity,
     snapshot: Snapshot,
     /// Where each pod is counted, and whether that is only assumed.
-    places: BTreeMap<Key, (String, bool)>,
+    places: BTreeMap<Key, (Arc<str>, bool)>,
+    limits: Limits,
     settings: Settings,
-    tails: FuturesUnordered<BoxFuture<'static, Tail>>,
-    bindings: usize,
+    tails: JoinSet<Tail>,
 }
 
-impl Scheduler {
+impl Loop {
     async fn run(mut self, caches: Caches) -> Result<(), Error> {
         let (mut pods, mut nodes) = (caches.pods.subscribe(), caches.nodes.subscribe());
         let mut budgets = caches.budgets.subscribe();
         let mut namespaces = caches.namespaces.subscribe();
+        let handle = self.settings.handle.clone();
+        let mut followed = handle.changes();
         let mut leftovers = Instant::now() + LEFTOVERS;
         loop {
-            let can_schedule = self.bindings < self.settings.parallelism && self.queue.has_active();
+            let can_schedule = self.tails.len() < MOST_TAILS && self.queue.has_active();
             let due = self
                 .queue
                 .next_due()
@@ -109,9 +115,7 @@ impl Scheduler {
             tokio::select! {
                 biased;
                 deltas = namespaces.next() => match deltas {
-                    Some(deltas) => for delta in deltas {
-                        self.snapshot.set_namespace(&delta.key.name, delta.new);
-                    },
+                    Some(deltas) => deltas.into_iter().for_each(|delta| self.namespace(delta)),
                     None => return Ok(()),
                 },
                 deltas = budgets.next() => match deltas {
@@ -128,12 +132,19 @@ impl Scheduler {
                     Some(deltas) => deltas.into_iter().for_each(|delta| self.pod(delta)),
                     None => return Ok(()),
                 },
-                Some(tail) = self.tails.next(), if !self.tails.is_empty() => self.tail(tail),
+                Some(changes) = followed.next() => for change in changes {
+                    self.queue.event(&change.event(), &self.snapshot);
+                },
+                activated = handle.activated() => for key in activated {
+                    self.queue.activate_now(&key);
+                },
+                Some(tail) = self.tails.join_next(), if !self.tails.is_empty() => self.tail(tail.ok()),
                 () = std::future::ready(()), if can_schedule => {
-                    if let Some(queued) = self.queue.take() {
-                        self.schedule(queued);
+                    for _ in 0..BATCH {
+                        let Some(queued) = self.queue.take() else { break };
+                        self.schedule(queued).await;
                     }
-                    // Others must get their turn between two decisions.
+                    // Others must get their turn between decisions.
                     tokio::task::yield_now().await;
                 }
                 () = sleep_until(due) => {
@@ -146,59 +157,108 @@ impl Scheduler {
         }
     }
 
+    fn namespace(&mut self, delta: Delta<Namespace>) {
+        let (old, new) = (delta.old, delta.new);
+        let actions = match (&old, &new) {
+            (None, _) => Actions::ADD,
+            (_, None) => Actions::DELETE,
+            _ => Actions::UPDATE_OTHER,
+        };
+        self.snapshot.set_namespace(&delta.key.name, new.clone());
+        let event = ClusterEvent::new(Resource::Namespace, actions);
+        let event = event.with(old.as_deref(), new.as_deref());
+        self.queue.event(&event, &self.snapshot);
+    }
+
     fn node(&mut self, delta: Delta<Node>) {
-        let name = &delta.key.name;
-        for event in node_events(delta.old.as_deref(), delta.new.as_deref()) {
-            self.queue.event(event);
+        let Delta { key, old, new } = delta;
+        let actions = changes::of_node(old.as_deref(), new.as_deref());
+        self.snapshot.set_node(&key.name, new.clone());
+        if !actions.is_empty() {
+            let event = ClusterEvent::new(Resource::Node, actions);
+            let event = event.with(old.as_deref(), new.as_deref());
+            self.queue.event(&event, &self.snapshot);
         }
-        self.snapshot.entry(name).set_node(delta.new);
-        self.snapshot.prune(name);
     }
 
     fn pod(&mut self, delta: Delta<Pod>) {
         let key = delta.key;
         let Some(pod) = delta.new else {
-            self.forget(&key);
-            self.vacate(&key);
+            self.gone(&key);
             return;
         };
         let info = Arc::new(PodInfo::new(pod));
         let finished = matches!(phase(&info.pod), "Succeeded" | "Failed");
         if finished {
-            self.forget(&key);
-            self.vacate(&key);
+            self.gone(&key);
         } else if !info.node_name().is_empty() {
             self.forget(&key);
-            let known = self.places.get(&key).is_some_and(|(_, assumed)| !assumed);
-            let labels = |pod: &Arc<Pod>| pod.metadata.labels.clone();
-            let moved = delta.old.as_ref().map(labels) != Some(labels(&info.pod));
-            self.occupy(&info, info.node_name().to_owned(), false);
-            if !known || moved {
-                self.queue.event(ClusterEvent::PodAssigned);
-            }
+            self.assigned(&info);
         } else if info.is_terminating() {
             self.forget(&key);
         } else if self.places.contains_key(&key) {
             // Assumed: its binding is on the way.
         } else {
-            self.wait(info);
+            self.wait(&info);
+        }
+    }
+
+    /// A pod that is not, or not any more.
+    fn gone(&mut self, key: &Key) {
+        let waited = self.queue.remove(key);
+        self.snapshot.withdraw(key);
+        if let Some(pod) = waited {
+            let event = ClusterEvent::new(Resource::UnscheduledPod, Actions::DELETE);
+            let event = event.with(Some(&*pod), None);
+            self.queue.event(&event, &self.snapshot);
+        }
+        self.vacate(key);
+    }
+
+    /// A pod that has a node.
+    fn assigned(&mut self, info: &Arc<PodInfo>) {
+        let old = match self.places.get(&info.key) {
+            Some((node, false)) => self
+                .snapshot
+                .get(node)
+                .and_then(|node| node.pods.get(&info.key).cloned()),
+            _ => None,
+        };
+        self.occupy(info, info.node_name().into(), false);
+        let actions = old
+            .as_ref()
+            .map_or(Actions::ADD, |old| changes::of_pod(old, info));
+        if !actions.is_empty() {
+            let event = ClusterEvent::new(Resource::AssignedPod, actions);
+            let event = event.with(old.as_deref(), Some(&**info));
+            self.queue.event(&event, &self.snapshot);
         }
     }
 
     /// A pod that is to be scheduled.
-    fn wait(&mut self, info: Arc<PodInfo>) {
-        let Some(profile) = self.profile(&info) else {
+    fn wait(&mut self, info: &Arc<PodInfo>) {
+        let Some(framework) = self.framework(info) else {
             return;
         };
         let status = info.pod.status.as_ref();
-        let nominated = status.and_then(|status| status.nominated_node_name.clone());
+        let nominated = status.and_then(|status| status.nominated_node_name.as_deref());
         if let Some(node) = nominated.filter(|node| !node.is_empty())
             && self.snapshot.nomination(&info.key).is_none()
         {
-            self.snapshot.nominate(&info, &node);
+            self.snapshot.nominate(info, node);
         }
-        if let Err(rejection) = self.queue.put(info.clone(), &profile) {
-            self.report(&info, "SchedulingGated", rejection.reasons.join(", "), None);
+        let old = self.queue.get(&info.key).cloned();
+        if let Err(rejection) = self.queue.put(info.clone(), &framework, &self.snapshot) {
+            let message = rejection.reasons.join(", ");
+            self.report(info, "SchedulingGated", message, None);
+        }
+        let actions = old
+            .as_ref()
+            .map_or(Actions::ADD, |old| changes::of_pod(old, info));
+        if !actions.is_empty() {
+            let event = ClusterEvent::new(Resource::UnscheduledPod, actions);
+            let event = event.with(old.as_deref(), Some(&**info));
+            self.queue.event(&event, &self.snapshot);
         }
     }
 
@@ -208,25 +268,26 @@ impl Scheduler {
         self.snapshot.withdraw(key);
     }
 
-    fn profile(&self, info: &PodInfo) -> Option<Arc<Profile>> {
+    fn framework(&self, info: &PodInfo) -> Option<Arc<Framework>> {
         self.settings
-            .profiles
+            .frameworks
             .iter()
-            .find(|profile| profile.name() == info.scheduler_name())
+            .find(|framework| framework.name() == info.scheduler_name())
             .cloned()
     }
 
     /// Counts a pod on a node.
-    fn occupy(&mut self, info: &Arc<PodInfo>, node: String, assumed: bool) {
-        if let Some((before, _)) = self.places.get(&info.key).cloned() {
-            if before == node {
-                self.snapshot.entry(&node).replace_pod(info);
-                self.places.insert(info.key.clone(), (node, assumed));
-                return;
+    fn occupy(&mut self, info: &Arc<PodInfo>, node: Arc<str>, assumed: bool) {
+        let before = self.places.get(&info.key).map(|(before, _)| before.clone());
+        match before {
+            Some(before) if before == node => self.snapshot.replace_pod(&node, info),
+            before => {
+                if let Some(before) = before {
+                    self.snapshot.remove_pod(&before, &info.key);
+                }
+                self.snapshot.add_pod(&node, info);
             }
-            self.snapshot.entry(&before).remove_pod(&info.key);
         }
-        self.snapshot.entry(&node).add_pod(info);
         self.places.insert(info.key.clone(), (node, assumed));
     }
 
@@ -235,40 +296,38 @@ impl Scheduler {
         let Some((node, _)) = self.places.remove(key) else {
             return;
         };
-        self.snapshot.entry(&node).remove_pod(key);
-        self.snapshot.prune(&node);
-        self.queue.event(ClusterEvent::PodDeleted);
+        let removed = self.snapshot.remove_pod(&node, key);
+        let event = ClusterEvent::new(Resource::AssignedPod, Actions::DELETE);
+        let event = event.with(removed.as_deref(), None);
+        self.queue.event(&event, &self.snapshot);
     }
 
-    fn schedule(&mut self, queued: Queued) {
-        let Queued { info, profile, .. } = queued;
-        match self.decider.decide(&profile, &info, &self.snapshot) {
-            Decision::Node(node, state) => self.assume(info, profile, node, state),
-            Decision::Unfit(unfit) => self.unfit(&info, &profile, unfit),
-            Decision::Failed(error) => {
-                self.recorder.event(
-                    reference(&*info.pod),
-                    EventType::Warning,
-                    "FailedScheduling",
-                    error.clone(),
-                );
-                self.queue.retry(&info.key, "a plugin failed");
-                self.report(&info, "SchedulerError", error, None);
-            }
+    async fn schedule(&mut self, queued: Queued) {
+        let Queued {
+            info, framework, ..
+        } = queued;
+        let deciding = self.scheduler.schedule(&framework, &info, &self.snapshot);
+        match deciding.await {
+            Decision::Node(node, state) => self.assume(info, framework, node, state),
+            Decision::Unfit(unfit) => self.unfit(&info, &framework, unfit),
+            Decision::Failed(error) => self.failed(&info, error, "a plugin failed"),
         }
     }
 
+    /// Tries a pod again later.
+    fn failed(&mut self, info: &Arc<PodInfo>, error: String, cause: &str) {
+        self.event(info, EventType::Warning, "FailedScheduling", error.clone());
+        self.queue.retry(&info.key, cause);
+        self.report(info, "SchedulerError", error, None);
+    }
+
     /// Parks a pod that fits nowhere; when it may take the place of others, they are asked to leave.
-    fn unfit(&mut self, info: &Arc<PodInfo>, profile: &Profile, unfit: Unfit) {
-        self.recorder.event(
-            reference(&*info.pod),
-            EventType::Warning,
-            "FailedScheduling",
-            unfit.message.clone(),
-        );
+    fn unfit(&mut self, info: &Arc<PodInfo>, framework: &Framework, unfit: Unfit) {
+        let message = unfit.message.clone();
+        self.event(info, EventType::Warning, "FailedScheduling", message);
         self.queue.park(&info.key, unfit.rejectors);
         match unfit.room {
-            Some((node, victims)) => self.preempt(info, profile, &node, victims),
+            Some((node, victims)) => self.preempt(info, framework, &node, victims),
             None if unfit.waits => {}
             None => self.snapshot.withdraw(&info.key),
         }
@@ -279,8 +338,8 @@ impl Scheduler {
     fn preempt(
         &mut self,
         info: &Arc<PodInfo>,
-        profile: &Profile,
-        node: &str,
+        framework: &Framework,
+        node: &Arc<str>,
         victims: Vec<Arc<PodInfo>>,
     ) {
         // Those of lower priority that wait for room there have to find another place.
@@ -292,124 +351,146 @@ impl Scheduler {
             .collect();
         for other in lower {
             self.snapshot.withdraw(&other.key);
-            let withdrawn = evict::withdraw(self.client.clone(), other);
-            self.tails
-                .push(Box::pin(withdrawn.map(|()| Tail::Reported)));
+            let withdrawn = evict::withdraw(self.settings.handle.client().clone(), other);
+            self.tails.spawn(async move {
+                withdrawn.await;
+                Tail::Reported
+            });
         }
         self.snapshot.nominate(info, node);
         let uid = info.pod.metadata.uid.as_deref().unwrap_or_default();
         for victim in &victims {
-            self.recorder.event(
-                reference(&*victim.pod),
-                EventType::Normal,
-                "Preempted",
-                format!("Preempted by pod {uid} on node {node}"),
-            );
+            // One that waits at permit has no place yet that it could leave gracefully.
+            if let Some(waiting) = self.settings.handle.waiting().get(&victim.key) {
+                waiting.reject(NAME, "preempted");
+            }
+            let message = format!("Preempted by pod {uid} on node {node}");
+            self.event(victim, EventType::Normal, "Preempted", message);
         }
-        let guard = self
-            .activity
-            .begin(NAME, info.key.to_string(), "preemption", None);
+        let guard = self.begin(&info.key, "preemption");
         let evicted = evict::evict(
-            self.client.clone(),
-            self.clock.clone(),
-            profile.name().to_owned(),
+            self.settings.handle.client().clone(),
+            self.settings.handle.clock().clone(),
+            framework.name().to_owned(),
             victims,
         );
-        self.tails.push(Box::pin(async move {
+        self.tails.spawn(async move {
             evicted.await;
             drop(guard);
             Tail::Reported
-        }));
+        });
     }
 
     /// Counts the pod on its node before it is bound, so that the next decision knows of it.
     fn assume(
         &mut self,
         info: Arc<PodInfo>,
-        profile: Arc<Profile>,
-        node: String,
+        framework: Arc<Framework>,
+        node: Arc<str>,
         mut state: CycleState,
     ) {
-        for (index, plugin) in profile.reserve.iter().enumerate() {
+        for plugin in &framework.reserve {
             let status = plugin.reserve(&mut state, &info, &node);
             if !status.is_success() {
-                profile.reserve[..=index]
-                    .iter()
-                    .rev()
-                    .for_each(|plugin| plugin.unreserve(&mut state, &info, &node));
-                self.queue.retry(&info.key, "a reservation failed");
-                self.report(&info, "SchedulerError", status.reasons.join(", "), None);
+                unreserve(&framework, &mut state, &info, &node);
+                self.refused(&info, status.by(plugin.name()));
                 return;
             }
         }
         self.occupy(&info, node.clone(), true);
+        let mut waits = Vec::new();
+        for plugin in &framework.permit {
+            match plugin.permit(&mut state, &info, &node) {
+                Permission::Allow => {}
+                Permission::Wait(patience) => waits.push((plugin.name().to_owned(), patience)),
+                Permission::Deny(status) => {
+                    unreserve(&framework, &mut state, &info, &node);
+                    self.vacate(&info.key);
+                    self.refused(&info, status.by(plugin.name()));
+                    return;
+                }
+            }
+        }
         self.snapshot.withdraw(&info.key);
-        self.bindings += 1;
-        let guard = self
-            .activity
-            .begin(NAME, info.key.to_string(), "binding", None);
-        let (client, binding) = (
-            self.client.clone(),
-            Binding {
-                pod: info,
-                profile,
-                node,
-                state,
-            },
-        );
-        self.tails.push(Box::pin(async move {
-            let (binding, result) = bind(client, binding).await;
-            Tail::Bound(binding, result, guard)
-        }));
+        let waits = (!waits.is_empty()).then(|| {
+            let waiting = WaitingPod::new(info.clone(), node.clone(), waits);
+            self.settings.handle.waiting().insert(&waiting);
+            waiting
+        });
+        let guard = self.begin(&info.key, "binding");
+        let binding = Binding {
+            pod: info,
+            framework,
+            node,
+            state,
+            waits,
+        };
+        let limits = self.limits.clone();
+        self.tails.spawn(async move {
+            let (binding, result) = bind(limits, binding).await;
+            Tail::Bound(Box::new(binding), result, guard)
+        });
     }
 
-    fn tail(&mut self, tail: Tail) {
-        let Tail::Bound(binding, result, guard) = tail else {
+    /// A plugin does not want the pod on the node that was chosen: it waits for the plugin's events.
+    fn refused(&mut self, info: &Arc<PodInfo>, status: Status) {
+        let message = status.reasons.join(", ");
+        if status.code == Code::Error {
+            self.failed(info, message, "a plugin failed");
+            return;
+        }
+        self.event(
+            info,
+            EventType::Warning,
+            "FailedScheduling",
+            message.clone(),
+        );
+        self.queue
+            .park(&info.key, BTreeSet::from([status.plugin.clone()]));
+        self.report(info, "Unschedulable", message, None);
+    }
+
+    fn tail(&mut self, tail: Option<Tail>) {
+        let Some(Tail::Bound(binding, result, guard)) = tail else {
             return;
         };
         let Binding {
             pod,
-            profile,
+            framework,
             node,
             mut state,
-        } = binding;
-        self.bindings -= 1;
-        match result {
-            Ok(()) => {
-                self.queue.remove(&pod.key);
-                let message = format!("Successfully assigned {} to {node}", pod.key);
-                self.recorder.event(
-                    reference(&*pod.pod),
-                    EventType::Normal,
-                    "Scheduled",
-                    message,
-                );
-            }
-            Err(error) => {
-                profile
-                    .reserve
-                    .iter()
-                    .rev()
-                    .for_each(|plugin| plugin.unreserve(&mut state, &pod, &node));
-                // Whether the binding took effect may be unknown; if it did, the watch says so and the pod is counted again.
-                if self
-                    .places
-                    .get(&pod.key)
-                    .is_some_and(|(_, assumed)| *assumed)
-                {
-                    self.vacate(&pod.key);
-                    self.queue.retry(&pod.key, "binding failed");
-                    self.recorder.event(
-                        reference(&*pod.pod),
-                        EventType::Warning,
-                        "FailedScheduling",
-                        error.to_string(),
-                    );
-                    self.report(&pod, "SchedulerError", error.to_string(), None);
-                }
+            waits,
+        } = *binding;
+        if waits.is_some() {
+            self.settings.handle.waiting().remove(&pod.key);
+        }
+        let Err(failure) = result else {
+            self.queue.remove(&pod.key);
+            let message = format!("Successfully assigned {} to {node}", pod.key);
+            self.event(&pod, EventType::Normal, "Scheduled", message);
+            drop(guard);
+            return;
+        };
+        unreserve(&framework, &mut state, &pod, &node);
+        // Whether the binding took effect may be unknown; if it did, the watch says so and the pod is counted again.
+        let assumed = self.places.get(&pod.key);
+        if assumed.is_some_and(|(_, assumed)| *assumed) {
+            self.vacate(&pod.key);
+            match failure {
+                Failure::Rejected(status) => self.refused(&pod, status),
+                Failure::Failed(error) => self.failed(&pod, error, "binding failed"),
             }
         }
         drop(guard);
+    }
+
+    fn begin(&self, key: &Key, cause: &'static str) -> Guard {
+        self.activity.begin(NAME, key.to_string(), cause, None)
+    }
+
+    fn event(&self, about: &PodInfo, type_: EventType, reason: &str, message: String) {
+        let recorder = self.settings.handle.recorder();
+        recorder.event(reference(&*about.pod), type_, reason, message);
     }
 
     fn report(
@@ -419,23 +500,27 @@ impl Scheduler {
         message: String,
         nominated: Option<String>,
     ) {
-        let guard = self
-            .activity
-            .begin(NAME, info.key.to_string(), reason, None);
+        let guard = self.begin(&info.key, reason);
         let report = report::unscheduled(
-            self.client.clone(),
-            self.clock.clone(),
+            self.settings.handle.client().clone(),
+            self.settings.handle.clock().clone(),
             info.pod.clone(),
             reason,
             message,
             nominated,
         );
-        self.tails.push(Box::pin(async move {
+        self.tails.spawn(async move {
             report.await;
             drop(guard);
             Tail::Reported
-        }));
+        });
     }
+}
+
+/// Undoes all reservations, the last one first.
+fn unreserve(framework: &Framework, state: &mut CycleState, pod: &PodInfo, node: &str) {
+    let plugins = framework.reserve.iter().rev();
+    plugins.for_each(|plugin| plugin.unreserve(state, pod, node));
 }
 
 fn phase(pod: &Pod) -> &str {
@@ -443,34 +528,4 @@ fn phase(pod: &Pod) -> &str {
         .as_ref()
         .and_then(|status| status.phase.as_deref())
         .unwrap_or_default()
-}
-
-/// What a change of a node means to waiting pods.
-fn node_events(old: Option<&Node>, new: Option<&Node>) -> Vec<ClusterEvent> {
-    let (old, new) = match (old, new) {
-        (None, Some(_)) => return vec![ClusterEvent::NodeAdded],
-        (Some(old), Some(new)) => (old, new),
-        (_, None) => return Vec::new(),
-    };
-    let allocatable = |node: &Node| {
-        node.status
-            .as_ref()
-            .and_then(|status| status.allocatable.clone())
-    };
-    let taints = |node: &Node| {
-        node.spec
-            .as_ref()
-            .map(|spec| (spec.taints.clone(), spec.unschedulable))
-    };
-    let mut events = Vec::new();
-    if allocatable(old) != allocatable(new) {
-        events.push(ClusterEvent::NodeAllocatable);
-    }
-    if old.metadata.labels != new.metadata.labels {
-        events.push(ClusterEvent::NodeLabels);
-    }
-    if taints(old) != taints(new) {
-        events.push(ClusterEvent::NodeTaints);
-    }
-    events
 }

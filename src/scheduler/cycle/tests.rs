@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::scheduler::framework::{Filter, Plugin, PreFilter, Score};
+use crate::scheduler::framework::{Filter, Plugin, PreFilter, Profile, Score};
 use crate::scheduler::plugins::PrioritySort;
 
 /// Rejects, skips, panics or scores by the name of the node.
@@ -31,13 +31,14 @@ impl Plugin for Scripted {
 }
 
 impl PreFilter for Scripted {
-    fn pre_filter(&self, _: &mut CycleState, _: &PodInfo, _: &Snapshot) -> Status {
-        let reasons = vec!["told before".to_owned()];
-        Status {
+    fn pre_filter(&self, _: &mut CycleState, _: &PodInfo, _: &Snapshot) -> PreFiltered {
+        let reasons = vec!["told before".into()];
+        let status = Status {
             code: self.pre,
             reasons,
             ..Status::default()
-        }
+        };
+        status.into()
     }
 }
 
@@ -70,13 +71,14 @@ fn pod() -> PodInfo {
 
 type Make = fn() -> Scripted;
 
-fn decide(decider: &mut Decider, plugin: Make, snapshot: &Snapshot) -> String {
+fn decide(decider: &mut SchedulingCycle, plugin: Make, snapshot: &Snapshot) -> String {
     let profile = Profile::empty("test", PrioritySort)
         .pre_filter(plugin())
         .filter(plugin())
         .score(plugin(), 1);
+    let profile = Framework::for_tests(&profile);
     match decider.decide(&profile, &pod(), snapshot) {
-        Decision::Node(node, _) => node,
+        Decision::Node(node, _) => node.to_string(),
         Decision::Unfit(unfit) => {
             let rejectors: Vec<String> = unfit.rejectors.into_iter().collect();
             format!("{} [{}]", unfit.message, rejectors.join(" "))
@@ -150,7 +152,7 @@ fn verdicts_become_messages() {
         ),
     ];
     for (index, (plugin, nodes, expected)) in cases.into_iter().enumerate() {
-        let mut decider = Decider::new(Clock::seeded(1), None);
+        let mut decider = SchedulingCycle::new(Clock::seeded(1), None);
         assert_eq!(
             decide(&mut decider, plugin, &snapshot(nodes)),
             expected,
@@ -161,7 +163,7 @@ fn verdicts_become_messages() {
 
 #[test]
 fn a_panic_fails_the_pod_only() {
-    let mut decider = Decider::new(Clock::seeded(1), None);
+    let mut decider = SchedulingCycle::new(Clock::seeded(1), None);
     let snapshot = snapshot(1);
     let broken = || Scripted {
         filter: |_| panic!("out of range"),
@@ -188,14 +190,14 @@ fn large_clusters_are_sampled_as_upstream_does() {
         (5000, Some(100), 5000),
         (5000, Some(0), 500),
     ] {
-        let decider = Decider::new(Clock::seeded(1), percentage);
+        let decider = SchedulingCycle::new(Clock::seeded(1), percentage);
         assert_eq!(decider.wanted(nodes), wanted, "{nodes} {percentage:?}");
     }
 }
 
 #[test]
 fn the_search_goes_round() {
-    let mut decider = Decider::new(Clock::seeded(1), Some(10));
+    let mut decider = SchedulingCycle::new(Clock::seeded(1), Some(10));
     let snapshot = snapshot(250);
     // One decision sees a hundred nodes, the next one goes on from there.
     let after_first: fn() -> Scripted = || Scripted {
@@ -211,7 +213,7 @@ fn the_search_goes_round() {
 #[test]
 fn chance_decides_among_equals() {
     let snapshot = snapshot(10);
-    let mut decider = Decider::new(Clock::seeded(1), None);
+    let mut decider = SchedulingCycle::new(Clock::seeded(1), None);
     let chosen: BTreeSet<String> = (0..40)
         .map(|_| decide(&mut decider, Scripted::default, &snapshot))
         .collect();

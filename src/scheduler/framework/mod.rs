@@ -2,6 +2,12 @@
 //! framework, the objects they see, and the verdicts they give.
 
 mod affinity;
+mod built;
+mod event;
+mod explain;
+mod extender;
+mod handle;
+mod hooks;
 mod node;
 mod pod;
 mod profile;
@@ -9,8 +15,10 @@ mod snapshot;
 mod state;
 mod status;
 mod trial;
+mod waiting;
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +26,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use self::affinity::{PodAffinity, PodTerm};
+pub use self::built::Framework;
+pub use self::event::{Actions, ClusterEvent, EventPattern, Hint, Resource};
+pub use self::explain::{Explain, Explanation, NodeExplanation, PluginScore};
+pub use self::extender::{Extended, Extender};
+pub use self::handle::Handle;
+pub use self::hooks::{ArgsError, Factory, Hooks, Point, Registry};
 pub use self::node::NodeInfo;
 pub use self::pod::PodInfo;
-pub use self::profile::Profile;
+pub use self::profile::{Profile, ProfileError};
 pub use self::snapshot::Snapshot;
 pub use self::state::CycleState;
 pub(crate) use self::status::histogram;
 pub use self::status::{Code, Status};
 pub(crate) use self::trial::Judges;
 pub use self::trial::{Trial, TrialNode};
+pub use self::waiting::{WaitingPod, WaitingPods};
 pub use crate::object::Resources;
 pub use crate::object::selector::NodeTerm;
 use crate::reconcile::Error;
@@ -34,35 +49,35 @@ use crate::reconcile::Error;
 /// The best score a plugin can give a node, after normalisation.
 pub const MAX_SCORE: i64 = 100;
 
-/// Something that happened in the cluster and may let a waiting pod fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum ClusterEvent {
-    /// A node appeared.
-    NodeAdded,
-    /// What a node can give out changed.
-    NodeAllocatable,
-    /// A node's labels changed.
-    NodeLabels,
-    /// A node's taints or its cordon changed.
-    NodeTaints,
-    /// A pod came to a node, or changed its labels there.
-    PodAssigned,
-    /// A pod left a node.
-    PodDeleted,
-    /// The waiting pod itself changed.
-    PodUpdated,
-}
-
 /// What all plugins have. Extension points are traits of their own; a plugin implements those it needs.
+///
+/// Hooks of the decision (all that are not `async`) are called one after another and do no I/O. One that panics fails its pod.
 pub trait Plugin: Debug + Send + Sync + 'static {
-    /// Its name, as messages show it.
+    /// Its name, as configurations and messages show it.
     fn name(&self) -> &str;
 
-    /// Queueing hint: whether `event` may make a pod schedulable that this plugin rejected. Default: any may.
-    fn wakes(&self, _event: ClusterEvent, _pod: &PodInfo) -> bool {
-        true
+    /// The events that may make a pod schedulable which this plugin rejected. Asked once. Default: all.
+    fn events(&self) -> Vec<EventPattern> {
+        vec![EventPattern::any()]
     }
+
+    /// Queueing hint: whether `event`, one of [`Plugin::events`], may make `pod` schedulable, which this plugin rejected.
+    /// Default: any may.
+    fn hint(&self, _event: &ClusterEvent<'_>, _pod: &PodInfo, _snapshot: &Snapshot) -> Hint {
+        Hint::Queue
+    }
+}
+
+/// On what a plugin's word on a pod and a node depends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// On anything: it is asked anew for each pod.
+    #[default]
+    Cluster,
+    /// Only on the pod's namespace, labels, owner references and spec, and on the node with its pods. What it says of one pod
+    /// is then remembered for others that are alike in these, until the node changes. Such a hook may read what the plugin's own
+    /// pre-filter or pre-score wrote for the pod, as long as that depends on the same.
+    Node,
 }
 
 /// Whether a pod may enter the queue at all.
@@ -77,10 +92,40 @@ pub trait QueueSort: Plugin {
     fn compare(&self, a: &PodInfo, b: &PodInfo) -> Ordering;
 }
 
+/// What a pre-filter says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PreFiltered {
+    /// Whether the pod may go on. `Skip`: this plugin's filter need not run.
+    pub status: Status,
+    /// The names of the only nodes that the pod can go to; `None`: all. Several plugins' sets are intersected.
+    pub nodes: Option<BTreeSet<Arc<str>>>,
+}
+
+impl PreFiltered {
+    /// Only these nodes can run the pod.
+    #[must_use]
+    pub fn only(nodes: BTreeSet<Arc<str>>) -> Self {
+        Self {
+            status: Status::success(),
+            nodes: Some(nodes),
+        }
+    }
+}
+
+impl From<Status> for PreFiltered {
+    fn from(status: Status) -> Self {
+        Self {
+            status,
+            nodes: None,
+        }
+    }
+}
+
 /// Prepares what [`Filter`] needs, once for each pod.
 pub trait PreFilter: Plugin {
-    /// Looks at the pod and the cluster; may reject the pod at once. `Skip`: this plugin's filter need not run.
-    fn pre_filter(&self, state: &mut CycleState, pod: &PodInfo, snapshot: &Snapshot) -> Status;
+    /// Looks at the pod and the cluster; may reject the pod at once, or name the only nodes that come into question.
+    fn pre_filter(&self, state: &mut CycleState, pod: &PodInfo, snapshot: &Snapshot)
+    -> PreFiltered;
 
     /// Accounts for `added`, which is thought to be on `node` (preemption and nomination try such things out).
     fn add_pod(
@@ -109,6 +154,16 @@ pub trait PreFilter: Plugin {
 pub trait Filter: Plugin {
     /// Judges one node.
     fn filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Status;
+
+    /// Whether [`Filter::filter`] succeeds; may be cheaper than to say why not. Default: asks it.
+    fn fits(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> bool {
+        self.filter(state, pod, node).is_success()
+    }
+
+    /// On what the verdict depends for this pod. Default: on anything.
+    fn scope(&self, _pod: &PodInfo) -> Scope {
+        Scope::Cluster
+    }
 }
 
 /// What a [`PostFilter`] found for a pod that fits nowhere.
@@ -121,7 +176,7 @@ pub enum Rescue {
     /// The pod is nominated to a node, which it will fit once these pods have left it. The scheduler evicts them.
     Room {
         /// The node.
-        node: String,
+        node: Arc<str>,
         /// Who has to go.
         victims: Vec<Arc<PodInfo>>,
     },
@@ -150,43 +205,48 @@ pub trait Score: Plugin {
     /// Scores one node; any number, if [`Score::normalize`] brings it into 0 to [`MAX_SCORE`].
     fn score(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> i64;
 
-    /// Brings the scores of all nodes into 0 to [`MAX_SCORE`]. Default: they are already.
+    /// Brings the scores of all nodes that fit into 0 to [`MAX_SCORE`]. Default: they are already.
     fn normalize(&self, _state: &CycleState, _pod: &PodInfo, _scores: &mut [i64]) {}
+
+    /// On what the score (before it is normalized) depends for this pod. Default: on anything.
+    fn scope(&self, _pod: &PodInfo) -> Scope {
+        Scope::Cluster
+    }
 }
 
 /// Reserves what a pod will use on the node that was chosen.
 pub trait Reserve: Plugin {
     /// Reserves; a failure unreserves what other plugins did and puts the pod back.
     fn reserve(&self, state: &mut CycleState, pod: &PodInfo, node: &str) -> Status;
-    /// Undoes it. Must be idempotent.
+    /// Undoes it. Must be idempotent; called also when this plugin's own reservation failed.
     fn unreserve(&self, state: &mut CycleState, pod: &PodInfo, node: &str);
 }
 
 /// What [`Permit`] decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// The pod is bound now.
+    /// As far as this plugin is concerned the pod is bound now.
     Allow,
-    /// It goes back to the queue.
-    Deny,
-    /// It waits for this long at most, and is then judged again; still waiting then is denied.
+    /// It goes back to the queue, for this reason.
+    Deny(Status),
+    /// It waits until the plugin allows or rejects it ([`WaitingPods`]), for this long at most; then it is rejected.
     Wait(Duration),
 }
 
-/// Holds a pod back before it is bound, for instance until its gang is complete.
+/// Holds a pod back before it is bound, for instance until its gang is complete. Pods that wait keep their place on the node.
 pub trait Permit: Plugin {
-    /// Judges. Called again when a wait has passed.
-    fn permit(&self, pod: &PodInfo, node: &str) -> Permission;
+    /// Judges.
+    fn permit(&self, state: &mut CycleState, pod: &PodInfo, node: &str) -> Permission;
 }
 
 /// Does what has to be done before a pod is bound, such as provisioning a volume.
 #[async_trait]
 pub trait PreBind: Plugin {
-    /// Prepares.
+    /// Prepares. Is dropped when it takes longer than the scheduler's binding timeout.
     ///
     /// # Errors
     /// The pod goes back to the queue.
-    async fn pre_bind(&self, pod: &PodInfo, node: &str) -> Result<(), Error>;
+    async fn pre_bind(&self, state: &CycleState, pod: &PodInfo, node: &str) -> Result<(), Error>;
 }
 
 /// Binds a pod to its node. A profile has at least one; the first that does not skip counts.
@@ -202,5 +262,43 @@ pub trait Bind: Plugin {
 /// Is told of bound pods.
 pub trait PostBind: Plugin {
     /// The pod is bound to `node`.
-    fn post_bind(&self, pod: &PodInfo, node: &str);
+    fn post_bind(&self, state: &CycleState, pod: &PodInfo, node: &str);
+}
+
+/// What was decided about a pod.
+#[derive(Debug)]
+pub enum Decision {
+    /// The pod goes to this node; with what the plugins noted, for the rest of its way.
+    Node(Arc<str>, CycleState),
+    /// It fits nowhere.
+    Unfit(Unfit),
+    /// A plugin failed; the pod is tried again after a backoff.
+    Failed(String),
+}
+
+/// Why a pod fits nowhere, and what may be done about it.
+#[derive(Clone, Debug, Default)]
+pub struct Unfit {
+    /// In the words of the pod's condition and event.
+    pub message: String,
+    /// The plugins that rejected it: their events have it tried again.
+    pub rejectors: BTreeSet<String>,
+    /// The node that it will fit once these pods have left; the scheduler nominates and evicts.
+    pub room: Option<(Arc<str>, Vec<Arc<PodInfo>>)>,
+    /// A nomination that it has stays.
+    pub waits: bool,
+}
+
+/// The whole decision. The queue, the snapshot, permits and bindings stay as they are when a user puts another one in the
+/// place of [`SchedulingCycle`](super::SchedulingCycle).
+#[async_trait]
+pub trait Scheduler: Debug + Send {
+    /// Decides about one pod, on the state of this moment. Nothing else is decided meanwhile; a future that waits stops the
+    /// scheduler for so long.
+    async fn schedule(
+        &mut self,
+        framework: &Framework,
+        pod: &Arc<PodInfo>,
+        snapshot: &Snapshot,
+    ) -> Decision;
 }

@@ -105,19 +105,52 @@ impl NodeInfo {
             == Some(true)
     }
 
-    /// Puts the new state of a pod in the place of the old one.
-    pub(crate) fn replace_pod(&mut self, pod: &Arc<PodInfo>) {
-        let same = self.pods.get(&pod.key).is_some_and(|old| {
-            old.requests == pod.requests
+    /// Whether `new` differs from the node that is known in nothing but its heartbeats and versions.
+    pub(crate) fn heartbeat(&self, new: Option<&Arc<Node>>) -> bool {
+        let (Some(old), Some(new)) = (self.node.as_ref(), new) else {
+            return false;
+        };
+        let (was, is) = (old.status.as_ref(), new.status.as_ref());
+        old.metadata.labels == new.metadata.labels
+            && old.metadata.annotations == new.metadata.annotations
+            && old.metadata.deletion_timestamp == new.metadata.deletion_timestamp
+            && old.spec == new.spec
+            && was.map(|status| (&status.allocatable, &status.capacity, &status.images))
+                == is.map(|status| (&status.allocatable, &status.capacity, &status.images))
+            && was.map(|status| (&status.features, &status.runtime_handlers))
+                == is.map(|status| (&status.features, &status.runtime_handlers))
+            && statuses(old).eq(statuses(new))
+    }
+
+    /// Whether `new` has the labels and taints of the node that is known.
+    pub(crate) fn same_place(&self, new: Option<&Node>) -> bool {
+        let (Some(old), Some(new)) = (self.node.as_ref(), new) else {
+            return false;
+        };
+        old.metadata.labels == new.metadata.labels && old.spec == new.spec
+    }
+
+    /// Puts the new state of a pod in the place of the old one; whether that makes a difference to anyone.
+    pub(crate) fn replace_pod(&mut self, pod: &Arc<PodInfo>) -> bool {
+        let (mut same, mut alike) = (false, false);
+        if let Some(old) = self.pods.get(&pod.key) {
+            alike = old.requests == pod.requests
                 && old.non_zero == pod.non_zero
-                && old.affinity == pod.affinity
-        });
-        if same {
+                && old.affinity == pod.affinity;
+            same = alike
+                && old.priority == pod.priority
+                && old.labels() == pod.labels()
+                && old.is_terminating() == pod.is_terminating()
+                && old.host_ports == pod.host_ports
+                && old.has_same_volumes(pod);
+        }
+        if alike {
             self.pods.insert(pod.key.clone(), pod.clone());
         } else {
             self.remove_pod(&pod.key);
             self.add_pod(pod);
         }
+        !same
     }
 
     pub(crate) fn add_pod(&mut self, pod: &Arc<PodInfo>) {
@@ -139,4 +172,14 @@ impl NodeInfo {
         self.with_anti_affinity -= usize::from(!pod.affinity.required_anti.is_empty());
         Some(pod)
     }
+}
+
+/// The conditions of a node and whether they hold.
+fn statuses(node: &Node) -> impl Iterator<Item = (&str, &str)> {
+    let status = node.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    conditions
+        .into_iter()
+        .flatten()
+        .map(|condition| (condition.type_.as_str(), condition.status.as_str()))
 }

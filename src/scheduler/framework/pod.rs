@@ -99,6 +99,14 @@ impl PodInfo {
         self.pod.spec.as_ref()
     }
 
+    pub(crate) fn has_same_volumes(&self, other: &Self) -> bool {
+        let volumes = |spec: &PodSpec| spec.volumes.as_ref().is_none_or(Vec::is_empty);
+        match (self.spec(), other.spec()) {
+            (Some(old), Some(new)) => old.volumes == new.volumes,
+            (old, new) => old.is_none_or(volumes) && new.is_none_or(volumes),
+        }
+    }
+
     /// Its `nodeSelector`.
     #[must_use]
     pub fn node_selector(&self) -> Option<&BTreeMap<String, String>> {

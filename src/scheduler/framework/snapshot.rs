@@ -1,40 +1,124 @@
 //! The cluster at one moment, as plugins see it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Node};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::{NodeInfo, PodInfo};
 use crate::reconcile::Key;
 
-/// All nodes at one moment. The scheduler changes it between decisions, in place: a decision costs no copy.
+/// So many changes are kept beside one for each node.
+const CHANGES: usize = 1024;
+
+/// All nodes at one moment. The scheduler changes it between decisions, in place: a decision costs no copy. What is derived
+/// from it can be kept up to date by looking at what changed ([`Snapshot::changes_since`]).
 #[derive(Debug, Default)]
 pub struct Snapshot {
     nodes: Vec<NodeInfo>,
+    marks: Vec<Mark>,
     by_name: BTreeMap<Arc<str>, usize>,
+    /// The last generation that was given out.
+    generation: u64,
+    /// The generation in which nodes last came, went, or got other labels.
+    topology: u64,
+    /// The nodes that changed, by their positions; the last of them in the last generation.
+    changes: VecDeque<u32>,
+    /// How many nodes are there, not only named by pods.
+    present: usize,
+    /// How many nodes have each image.
+    images: BTreeMap<String, usize>,
     /// Pods that wait for room on a node, by the node.
     nominated: BTreeMap<Arc<str>, BTreeMap<Key, Arc<PodInfo>>>,
     /// The node of each of them.
     nominations: BTreeMap<Key, Arc<str>>,
     budgets: BTreeMap<Key, Arc<PodDisruptionBudget>>,
     namespaces: BTreeMap<Arc<str>, Arc<Namespace>>,
+    /// Grows when a namespace changes.
+    namespaces_generation: u64,
+}
+
+/// What is looked up of every node in every decision, close together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Another one whenever the node or a pod on it changes.
+    pub generation: u64,
+    /// How many pods are nominated to it.
+    pub nominated: u32,
+    /// Whether it is there, and not only named by pods.
+    pub present: bool,
 }
 
 impl Snapshot {
-    /// The nodes, in an order that stays the same while none comes or goes.
+    /// The nodes, in an order that stays the same while none comes or goes. Some are only named by pods
+    /// ([`NodeInfo::node`] is `None`).
     #[must_use]
     pub fn nodes(&self) -> &[NodeInfo] {
         &self.nodes
     }
 
+    /// What is looked up of every node most often, in the same order.
+    #[must_use]
+    pub fn marks(&self) -> &[Mark] {
+        &self.marks
+    }
+
+    /// How many nodes are there.
+    #[must_use]
+    pub fn present(&self) -> usize {
+        self.present
+    }
+
     /// The node of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&NodeInfo> {
-        self.by_name
-            .get(name)
-            .and_then(|index| self.nodes.get(*index))
+        self.position(name).and_then(|index| self.nodes.get(index))
+    }
+
+    /// The position of the node of this name.
+    #[must_use]
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Grows with every change of a node or its pods.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The generation in which nodes last came, went, or got other labels or taints.
+    #[must_use]
+    pub fn topology_generation(&self) -> u64 {
+        self.topology
+    }
+
+    /// Grows when a namespace changes.
+    #[must_use]
+    pub fn namespaces_generation(&self) -> u64 {
+        self.namespaces_generation
+    }
+
+    /// The positions of the nodes that changed after `generation`, some perhaps more than once; `None` when that is too long
+    /// ago: then compare the generations of all ([`Snapshot::marks`]). A position may be past the last node when nodes went.
+    #[must_use]
+    pub fn changes_since(&self, generation: u64) -> Option<impl Iterator<Item = usize> + '_> {
+        let behind = usize::try_from(self.generation.saturating_sub(generation)).ok()?;
+        let from = self.changes.len().checked_sub(behind)?;
+        Some(self.changes.range(from..).map(|index| *index as usize))
+    }
+
+    /// How many nodes have an image, by any of its names.
+    #[must_use]
+    pub fn nodes_with_image(&self, name: &str) -> usize {
+        self.images.get(name).copied().unwrap_or(0)
+    }
+
+    /// Whether any node says which images it has.
+    #[must_use]
+    pub fn knows_images(&self) -> bool {
+        !self.images.is_empty()
     }
 
     /// The pods that are nominated to a node.
@@ -56,12 +140,16 @@ impl Snapshot {
         self.withdraw(&pod.key);
         let node: Arc<str> = node.into();
         self.nominations.insert(pod.key.clone(), node.clone());
-        let of_node = self.nominated.entry(node).or_default();
+        let of_node = self.nominated.entry(node.clone()).or_default();
         of_node.insert(pod.key.clone(), pod.clone());
+        self.count_nominated(&node);
     }
 
     /// Takes a nomination back.
     pub(crate) fn withdraw(&mut self, pod: &Key) {
+        if self.nominations.is_empty() {
+            return;
+        }
         let Some(node) = self.nominations.remove(pod) else {
             return;
         };
@@ -70,6 +158,16 @@ impl Snapshot {
             if of_node.is_empty() {
                 self.nominated.remove(&node);
             }
+        }
+        self.count_nominated(&node);
+    }
+
+    fn count_nominated(&mut self, node: &str) {
+        let count = self.nominated.get(node).map_or(0, BTreeMap::len);
+        if let Some(index) = self.position(node)
+            && let Some(mark) = self.marks.get_mut(index)
+        {
+            mark.nominated = u32::try_from(count).unwrap_or(u32::MAX);
         }
     }
 
@@ -96,40 +194,156 @@ impl Snapshot {
     }
 
     pub(crate) fn set_namespace(&mut self, name: &Arc<str>, namespace: Option<Arc<Namespace>>) {
+        self.namespaces_generation += 1;
         match namespace {
             Some(namespace) => self.namespaces.insert(name.clone(), namespace),
             None => self.namespaces.remove(name),
         };
     }
 
-    /// The node of this name, made when it is not known.
-    pub(crate) fn entry(&mut self, name: &str) -> &mut NodeInfo {
-        let index = if let Some(index) = self.by_name.get(name) {
-            *index
-        } else {
-            let node = NodeInfo::new(name);
-            self.by_name.insert(node.name.clone(), self.nodes.len());
-            self.nodes.push(node);
-            self.nodes.len() - 1
+    /// Takes over the state of a node; `None`: it is gone.
+    pub(crate) fn set_node(&mut self, name: &str, node: Option<Arc<Node>>) {
+        let index = self.index(name);
+        let Some(info) = self.nodes.get_mut(index) else {
+            return;
         };
-        &mut self.nodes[index]
+        if info.heartbeat(node.as_ref()) {
+            // Nothing that a plugin of ours reads; and heartbeats come often.
+            return;
+        }
+        for image in info.images.keys() {
+            if let Some(count) = self.images.get_mut(image) {
+                *count -= 1;
+                if *count == 0 {
+                    self.images.remove(image);
+                }
+            }
+        }
+        let was = info.node.is_some();
+        let same = info.same_place(node.as_deref());
+        info.set_node(node);
+        let is = info.node.is_some();
+        for image in info.images.keys() {
+            *self.images.entry(image.clone()).or_default() += 1;
+        }
+        self.present = self.present + usize::from(is) - usize::from(was);
+        if let Some(mark) = self.marks.get_mut(index) {
+            mark.present = is;
+        }
+        self.touch(index);
+        if !same {
+            self.topology = self.generation;
+        }
+        self.prune(name);
+    }
+
+    /// Counts a pod on a node.
+    pub(crate) fn add_pod(&mut self, node: &str, pod: &Arc<PodInfo>) {
+        let index = self.index(node);
+        if let Some(info) = self.nodes.get_mut(index) {
+            info.add_pod(pod);
+        }
+        self.touch(index);
+    }
+
+    /// Puts the new state of a pod in the place of the old one.
+    pub(crate) fn replace_pod(&mut self, node: &str, pod: &Arc<PodInfo>) {
+        let index = self.index(node);
+        if let Some(info) = self.nodes.get_mut(index)
+            && info.replace_pod(pod)
+        {
+            self.touch(index);
+        }
+    }
+
+    /// Counts a pod no longer; the pod, if it was there.
+    pub(crate) fn remove_pod(&mut self, node: &str, pod: &Key) -> Option<Arc<PodInfo>> {
+        let index = self.position(node)?;
+        let removed = self.nodes.get_mut(index)?.remove_pod(pod);
+        self.touch(index);
+        self.prune(node);
+        removed
+    }
+
+    /// Notes that a node changed.
+    fn touch(&mut self, index: usize) {
+        self.generation += 1;
+        if let Some(mark) = self.marks.get_mut(index) {
+            mark.generation = self.generation;
+        }
+        self.changes
+            .push_back(u32::try_from(index).unwrap_or(u32::MAX));
+        if self.changes.len() > self.nodes.len() + CHANGES {
+            self.changes.pop_front();
+        }
+    }
+
+    /// The position of the node of this name, made when it is not known.
+    fn index(&mut self, name: &str) -> usize {
+        if let Some(index) = self.position(name) {
+            return index;
+        }
+        let (node, index) = (NodeInfo::new(name), self.nodes.len());
+        self.by_name.insert(node.name.clone(), index);
+        self.nodes.push(node);
+        self.marks.push(Mark::default());
+        self.count_nominated(name);
+        self.touch(index);
+        self.topology = self.generation;
+        index
     }
 
     /// Forgets a node that is gone and has no pods left.
-    pub(crate) fn prune(&mut self, name: &str) {
-        let Some(&index) = self.by_name.get(name) else {
+    fn prune(&mut self, name: &str) {
+        let Some(index) = self.position(name) else {
             return;
         };
         let is_empty = self
             .nodes
             .get(index)
             .is_some_and(|node| node.node.is_none() && node.pods.is_empty());
-        if is_empty {
-            self.by_name.remove(name);
-            self.nodes.swap_remove(index);
-            if let Some(moved) = self.nodes.get(index) {
-                self.by_name.insert(moved.name.clone(), index);
-            }
+        if !is_empty {
+            return;
         }
+        self.by_name.remove(name);
+        self.nodes.swap_remove(index);
+        self.marks.swap_remove(index);
+        // The last one has moved here; where it was there is nothing any more.
+        self.touch(self.nodes.len());
+        if let Some(moved) = self.nodes.get(index) {
+            self.by_name.insert(moved.name.clone(), index);
+            self.touch(index);
+        }
+        self.topology = self.generation;
+    }
+
+    /// For tests: the node of this name, made when it is not known, to be changed.
+    #[cfg(test)]
+    pub(crate) fn entry(&mut self, name: &str) -> Entry<'_> {
+        let index = self.index(name);
+        Entry {
+            snapshot: self,
+            index,
+        }
+    }
+}
+
+/// A node to be changed by a test.
+#[cfg(test)]
+pub(crate) struct Entry<'a> {
+    snapshot: &'a mut Snapshot,
+    index: usize,
+}
+
+#[cfg(test)]
+impl Entry<'_> {
+    pub(crate) fn set_node(&mut self, node: Option<Arc<Node>>) {
+        let name = self.snapshot.nodes[self.index].name.clone();
+        self.snapshot.set_node(&name, node);
+    }
+
+    pub(crate) fn add_pod(&mut self, pod: &Arc<PodInfo>) {
+        let name = self.snapshot.nodes[self.index].name.clone();
+        self.snapshot.add_pod(&name, pod);
     }
 }

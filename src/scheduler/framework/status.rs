@@ -1,5 +1,6 @@
 //! What a plugin says of a pod or a node.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The kinds of verdict.
@@ -26,7 +27,7 @@ pub struct Status {
     /// The kind of verdict.
     pub code: Code,
     /// In words, as the pod's condition and event show them. Empty when fine.
-    pub reasons: Vec<String>,
+    pub reasons: Vec<Cow<'static, str>>,
     /// The plugin that gave it; filled in by the framework.
     pub plugin: String,
 }
@@ -48,7 +49,7 @@ impl Status {
     }
 
     /// Does not fit now, for this reason.
-    pub fn unschedulable(reason: impl Into<String>) -> Self {
+    pub fn unschedulable(reason: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code: Code::Unschedulable,
             reasons: vec![reason.into()],
@@ -57,7 +58,7 @@ impl Status {
     }
 
     /// Does not fit whatever room is made, for this reason.
-    pub fn unresolvable(reason: impl Into<String>) -> Self {
+    pub fn unresolvable(reason: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code: Code::UnschedulableAndUnresolvable,
             reasons: vec![reason.into()],
@@ -66,7 +67,7 @@ impl Status {
     }
 
     /// The plugin failed.
-    pub fn error(reason: impl Into<String>) -> Self {
+    pub fn error(reason: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code: Code::Error,
             reasons: vec![reason.into()],

@@ -1,6 +1,6 @@
 //! NodeResourcesBalancedAllocation: nodes whose cpu and memory are used alike are better.
 
-use crate::scheduler::framework::{CycleState, MAX_SCORE, NodeInfo, Plugin, PodInfo, Score};
+use crate::scheduler::framework::{CycleState, MAX_SCORE, NodeInfo, Plugin, PodInfo, Scope, Score};
 
 /// Scores by how alike the used shares of cpu and memory are.
 #[derive(Clone, Copy, Debug)]
@@ -37,5 +37,9 @@ impl Score for BalancedAllocation {
         // The standard deviation of two values is half their distance.
         let deviation = ((cpu - memory) / 2.0).abs();
         ((1.0 - deviation) * MAX_SCORE as f64) as i64
+    }
+
+    fn scope(&self, _pod: &PodInfo) -> Scope {
+        Scope::Node
     }
 }

@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 
 use crate::object::taint::tolerates;
 use crate::scheduler::framework::{
-    ClusterEvent, CycleState, Filter, NodeInfo, Plugin, PodInfo, PreEnqueue, QueueSort, Status,
+    Actions, CycleState, EventPattern, Filter, NodeInfo, Plugin, PodInfo, PreEnqueue, QueueSort,
+    Resource, Scope, Status,
 };
 
 /// Pods of higher priority go first.
@@ -32,8 +33,8 @@ impl Plugin for SchedulingGates {
         "SchedulingGates"
     }
 
-    fn wakes(&self, event: ClusterEvent, pod: &PodInfo) -> bool {
-        event == ClusterEvent::PodUpdated && gates(pod).is_empty()
+    fn events(&self) -> Vec<EventPattern> {
+        vec![EventPattern::new(Resource::TargetPod, Actions::UPDATE)]
     }
 }
 
@@ -64,8 +65,8 @@ impl Plugin for NodeName {
         "NodeName"
     }
 
-    fn wakes(&self, event: ClusterEvent, _pod: &PodInfo) -> bool {
-        event == ClusterEvent::NodeAdded
+    fn events(&self) -> Vec<EventPattern> {
+        vec![EventPattern::new(Resource::Node, Actions::ADD)]
     }
 }
 
@@ -76,6 +77,10 @@ impl Filter for NodeName {
             return Status::success();
         }
         Status::unresolvable("node(s) didn't match the requested node name")
+    }
+
+    fn scope(&self, _pod: &PodInfo) -> Scope {
+        Scope::Node
     }
 }
 
@@ -88,11 +93,12 @@ impl Plugin for NodeUnschedulable {
         "NodeUnschedulable"
     }
 
-    fn wakes(&self, event: ClusterEvent, _pod: &PodInfo) -> bool {
-        matches!(
-            event,
-            ClusterEvent::NodeAdded | ClusterEvent::NodeTaints | ClusterEvent::PodUpdated
-        )
+    fn events(&self) -> Vec<EventPattern> {
+        vec![
+            EventPattern::new(Resource::Node, Actions::ADD),
+            EventPattern::new(Resource::Node, Actions::UPDATE_NODE_TAINT),
+            EventPattern::new(Resource::TargetPod, Actions::UPDATE),
+        ]
     }
 }
 
@@ -114,5 +120,9 @@ impl Filter for NodeUnschedulable {
         } else {
             Status::unresolvable("node(s) were unschedulable")
         }
+    }
+
+    fn scope(&self, _pod: &PodInfo) -> Scope {
+        Scope::Node
     }
 }

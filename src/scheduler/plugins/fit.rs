@@ -1,7 +1,10 @@
 //! NodeResourcesFit: a node must have left what a pod requests; emptier nodes are better (`LeastAllocated`).
 
+use std::borrow::Cow;
+
 use crate::scheduler::framework::{
-    ClusterEvent, Code, CycleState, Filter, MAX_SCORE, NodeInfo, Plugin, PodInfo, Score, Status,
+    Actions, Code, CycleState, EventPattern, Filter, MAX_SCORE, NodeInfo, Plugin, PodInfo,
+    Resource, Scope, Score, Status,
 };
 
 /// Filters by resources and the number of pods; scores by what is left of cpu and memory.
@@ -13,14 +16,13 @@ impl Plugin for Fit {
         "NodeResourcesFit"
     }
 
-    fn wakes(&self, event: ClusterEvent, _pod: &PodInfo) -> bool {
-        matches!(
-            event,
-            ClusterEvent::NodeAdded
-                | ClusterEvent::NodeAllocatable
-                | ClusterEvent::PodDeleted
-                | ClusterEvent::PodUpdated
-        )
+    fn events(&self) -> Vec<EventPattern> {
+        vec![
+            EventPattern::new(Resource::Node, Actions::ADD),
+            EventPattern::new(Resource::Node, Actions::UPDATE_NODE_ALLOCATABLE),
+            EventPattern::new(Resource::AssignedPod, Actions::DELETE),
+            EventPattern::new(Resource::TargetPod, Actions::UPDATE),
+        ]
     }
 }
 
@@ -29,7 +31,7 @@ impl Filter for Fit {
         let (wanted, have, used) = (&pod.requests, &node.allocatable, &node.requested);
         let short = |wanted: i64, have: i64, used: i64| wanted > 0 && wanted > have - used;
         let mut status = Status::success();
-        let mut reject = |reason: String, never: bool| {
+        let mut reject = |reason: Cow<'static, str>, never: bool| {
             status.reasons.push(reason);
             // What is more than the whole node has does not fit whatever room is made.
             let code = if never {
@@ -42,7 +44,7 @@ impl Filter for Fit {
             }
         };
         if node.pods.len() + 1 > node.allowed_pods {
-            reject("Too many pods".to_owned(), false);
+            reject("Too many pods".into(), false);
         }
         for (name, wanted, have, used) in [
             ("cpu", wanted.milli_cpu, have.milli_cpu, used.milli_cpu),
@@ -55,7 +57,7 @@ impl Filter for Fit {
             ),
         ] {
             if short(wanted, have, used) {
-                reject(format!("Insufficient {name}"), wanted > have);
+                reject(format!("Insufficient {name}").into(), wanted > have);
             }
         }
         for (name, wanted) in &wanted.scalars {
@@ -63,10 +65,14 @@ impl Filter for Fit {
                 |map: &std::collections::BTreeMap<String, i64>| map.get(name).copied().unwrap_or(0);
             let (have, used) = (amount(&have.scalars), amount(&used.scalars));
             if short(*wanted, have, used) {
-                reject(format!("Insufficient {name}"), *wanted > have);
+                reject(format!("Insufficient {name}").into(), *wanted > have);
             }
         }
         status
+    }
+
+    fn scope(&self, _pod: &PodInfo) -> Scope {
+        Scope::Node
     }
 }
 
@@ -82,5 +88,9 @@ impl Score for Fit {
         let cpu = left(node.allocatable.milli_cpu, node.non_zero.0 + pod.non_zero.0);
         let memory = left(node.allocatable.memory, node.non_zero.1 + pod.non_zero.1);
         i64::midpoint(cpu, memory)
+    }
+
+    fn scope(&self, _pod: &PodInfo) -> Scope {
+        Scope::Node
     }
 }

@@ -12,6 +12,10 @@ mod preemption;
 mod taints;
 mod topology_spread;
 
+use std::sync::Arc;
+
+use serde_json::Value;
+
 pub use self::balanced::BalancedAllocation;
 pub use self::basic::{NodeName, NodeUnschedulable, PrioritySort, SchedulingGates};
 pub use self::binder::DefaultBinder;
@@ -23,34 +27,94 @@ pub use self::pod_affinity::InterPodAffinity;
 pub use self::preemption::DefaultPreemption;
 pub use self::taints::TaintToleration;
 pub use self::topology_spread::PodTopologySpread;
-use super::framework::Profile;
+use super::framework::{ArgsError, Hooks, Plugin, Registry};
 
-/// The default plugins under the scheduler name `name`.
-pub(super) fn default_profile(name: &str) -> Profile {
-    Profile::empty(name, PrioritySort)
-        .pre_enqueue(SchedulingGates)
-        .filter(NodeUnschedulable)
-        .filter(NodeName)
-        .filter(TaintToleration)
-        .filter(NodeAffinity)
-        .filter(NodePorts)
-        .filter(Fit)
-        .pre_filter(PodTopologySpread)
-        .filter(PodTopologySpread)
-        .pre_filter(InterPodAffinity)
-        .filter(InterPodAffinity)
-        .post_filter(DefaultPreemption)
-        .pre_score(PodTopologySpread)
-        .pre_score(InterPodAffinity)
-        .pre_score(ImageLocality)
-        .score(TaintToleration, 3)
-        .score(NodeAffinity, 2)
-        .score(PodTopologySpread, 2)
-        .score(InterPodAffinity, 2)
-        .score(Fit, 1)
-        .score(ImageLocality, 1)
-        .score(BalancedAllocation, 1)
-        .bind(DefaultBinder)
+/// The plugins of the default profile, in their order, and their weights (0: they do not score).
+pub const DEFAULT: &[(&str, i64)] = &[
+    ("SchedulingGates", 0),
+    ("PrioritySort", 0),
+    ("NodeUnschedulable", 0),
+    ("NodeName", 0),
+    ("TaintToleration", 3),
+    ("NodeAffinity", 2),
+    ("NodePorts", 0),
+    ("NodeResourcesFit", 1),
+    ("PodTopologySpread", 2),
+    ("InterPodAffinity", 2),
+    ("DefaultPreemption", 0),
+    ("NodeResourcesBalancedAllocation", 1),
+    ("ImageLocality", 1),
+    ("DefaultBinder", 0),
+];
+
+/// How each is made from its arguments.
+pub(super) fn registry() -> Registry {
+    Registry::empty()
+        .with("SchedulingGates", |args, _| {
+            plain(args, SchedulingGates, Hooks::pre_enqueue)
+        })
+        .with("PrioritySort", |args, _| {
+            plain(args, PrioritySort, Hooks::queue_sort)
+        })
+        .with("NodeUnschedulable", |args, _| {
+            plain(args, NodeUnschedulable, Hooks::filter)
+        })
+        .with("NodeName", |args, _| plain(args, NodeName, Hooks::filter))
+        .with("TaintToleration", |args, _| {
+            plain(args, TaintToleration, |hooks, plugin| {
+                hooks.filter(plugin).score(plugin)
+            })
+        })
+        .with("NodeAffinity", |args, _| {
+            plain(args, NodeAffinity, |hooks, plugin| {
+                hooks.filter(plugin).score(plugin)
+            })
+        })
+        .with("NodePorts", |args, _| plain(args, NodePorts, Hooks::filter))
+        .with("NodeResourcesFit", |args, _| {
+            plain(args, Fit, |hooks, plugin| {
+                hooks.filter(plugin).score(plugin)
+            })
+        })
+        .with("PodTopologySpread", |args, _| {
+            plain(args, PodTopologySpread, |hooks, plugin| {
+                let hooks = hooks.pre_filter(plugin).filter(plugin);
+                hooks.pre_score(plugin).score(plugin)
+            })
+        })
+        .with("InterPodAffinity", |args, _| {
+            plain(args, InterPodAffinity, |hooks, plugin| {
+                let hooks = hooks.pre_filter(plugin).filter(plugin);
+                hooks.pre_score(plugin).score(plugin)
+            })
+        })
+        .with("DefaultPreemption", |args, _| {
+            plain(args, DefaultPreemption, Hooks::post_filter)
+        })
+        .with("NodeResourcesBalancedAllocation", |args, _| {
+            plain(args, BalancedAllocation, Hooks::score)
+        })
+        .with("ImageLocality", |args, _| {
+            plain(args, ImageLocality, |hooks, plugin| {
+                hooks.pre_score(plugin).score(plugin)
+            })
+        })
+        .with("DefaultBinder", |args, _| {
+            plain(args, DefaultBinder, Hooks::bind)
+        })
+}
+
+/// A plugin that takes no arguments.
+fn plain<P: Plugin>(
+    args: &Value,
+    plugin: P,
+    extend: impl Fn(Hooks, &Arc<P>) -> Hooks,
+) -> Result<Hooks, ArgsError> {
+    if !args.is_null() {
+        return Err(ArgsError::new("", "the plugin takes no arguments"));
+    }
+    let plugin = Arc::new(plugin);
+    Ok(extend(Hooks::new(&plugin), &plugin))
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use super::taints::normalize;
 use crate::scheduler::framework::{
-    ClusterEvent, CycleState, Filter, NodeInfo, Plugin, PodInfo, Score, Status,
+    Actions, CycleState, EventPattern, Filter, NodeInfo, Plugin, PodInfo, Resource, Scope, Score,
+    Status,
 };
 
 /// Filters by required affinity and selector; scores by the weights of the preferred terms that hold.
@@ -14,11 +15,12 @@ impl Plugin for NodeAffinity {
         "NodeAffinity"
     }
 
-    fn wakes(&self, event: ClusterEvent, _pod: &PodInfo) -> bool {
-        matches!(
-            event,
-            ClusterEvent::NodeAdded | ClusterEvent::NodeLabels | ClusterEvent::PodUpdated
-        )
+    fn events(&self) -> Vec<EventPattern> {
+        vec![
+            EventPattern::new(Resource::Node, Actions::ADD),
+            EventPattern::new(Resource::Node, Actions::UPDATE_NODE_LABEL),
+            EventPattern::new(Resource::TargetPod, Actions::UPDATE),
+        ]
     }
 }
 
@@ -41,6 +43,10 @@ impl Filter for NodeAffinity {
         }
         Status::unresolvable("node(s) didn't match Pod's node affinity/selector")
     }
+
+    fn scope(&self, _pod: &PodInfo) -> Scope {
+        Scope::Node
+    }
 }
 
 impl Score for NodeAffinity {
@@ -54,5 +60,9 @@ impl Score for NodeAffinity {
 
     fn normalize(&self, _state: &CycleState, _pod: &PodInfo, scores: &mut [i64]) {
         normalize(scores, false);
+    }
+
+    fn scope(&self, _pod: &PodInfo) -> Scope {
+        Scope::Node
     }
 }

@@ -1,7 +1,7 @@
 //! NodePorts: two pods cannot have one port of a node.
 
 use crate::scheduler::framework::{
-    ClusterEvent, CycleState, Filter, NodeInfo, Plugin, PodInfo, Status,
+    Actions, CycleState, EventPattern, Filter, NodeInfo, Plugin, PodInfo, Resource, Scope, Status,
 };
 
 /// Filters by host ports.
@@ -13,8 +13,11 @@ impl Plugin for NodePorts {
         "NodePorts"
     }
 
-    fn wakes(&self, event: ClusterEvent, _pod: &PodInfo) -> bool {
-        matches!(event, ClusterEvent::NodeAdded | ClusterEvent::PodDeleted)
+    fn events(&self) -> Vec<EventPattern> {
+        vec![
+            EventPattern::new(Resource::Node, Actions::ADD),
+            EventPattern::new(Resource::AssignedPod, Actions::DELETE),
+        ]
     }
 }
 
@@ -34,5 +37,9 @@ impl Filter for NodePorts {
             );
         }
         Status::success()
+    }
+
+    fn scope(&self, _pod: &PodInfo) -> Scope {
+        Scope::Node
     }
 }

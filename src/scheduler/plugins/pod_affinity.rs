@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::scheduler::framework::{
-    ClusterEvent, CycleState, Filter, MAX_SCORE, NodeInfo, Plugin, PodInfo, PodTerm, PreFilter,
-    PreScore, Score, Snapshot, Status,
+    Actions, CycleState, EventPattern, Filter, MAX_SCORE, NodeInfo, Plugin, PodInfo, PodTerm,
+    PreFilter, PreFiltered, PreScore, Resource, Score, Snapshot, Status,
 };
 
 /// How much a required term of a pod that is there weighs when nodes are scored.
@@ -40,15 +40,17 @@ impl Plugin for InterPodAffinity {
         "InterPodAffinity"
     }
 
-    fn wakes(&self, event: ClusterEvent, _pod: &PodInfo) -> bool {
-        matches!(
-            event,
-            ClusterEvent::NodeAdded
-                | ClusterEvent::NodeLabels
-                | ClusterEvent::PodAssigned
-                | ClusterEvent::PodDeleted
-                | ClusterEvent::PodUpdated
-        )
+    fn events(&self) -> Vec<EventPattern> {
+        vec![
+            EventPattern::new(Resource::Node, Actions::ADD),
+            EventPattern::new(Resource::Node, Actions::UPDATE_NODE_LABEL),
+            EventPattern::new(
+                Resource::AssignedPod,
+                Actions::ADD | Actions::UPDATE_POD_LABEL,
+            ),
+            EventPattern::new(Resource::AssignedPod, Actions::DELETE),
+            EventPattern::new(Resource::TargetPod, Actions::UPDATE),
+        ]
     }
 }
 
@@ -101,7 +103,12 @@ impl Counts {
 }
 
 impl PreFilter for InterPodAffinity {
-    fn pre_filter(&self, state: &mut CycleState, pod: &PodInfo, snapshot: &Snapshot) -> Status {
+    fn pre_filter(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        snapshot: &Snapshot,
+    ) -> PreFiltered {
         let own = &pod.affinity;
         let wants = !own.required.is_empty() || !own.required_anti.is_empty();
         let mut counts = Counts {
@@ -119,10 +126,10 @@ impl PreFilter for InterPodAffinity {
             }
         }
         if !wants && counts.repelling.is_empty() {
-            return Status::skip();
+            return Status::skip().into();
         }
         state.write(counts);
-        Status::success()
+        Status::success().into()
     }
 
     fn add_pod(

@@ -65,7 +65,6 @@ impl PostFilter for DefaultPreemption {
             }
         }
         if let Some(Candidate { node, victims, .. }) = candidates.into_iter().min_by_key(harm) {
-            let node = node.to_string();
             return Rescue::Room { node, victims };
         }
         let helpless = total.saturating_sub(reasons.len());

@@ -4,7 +4,8 @@ use k8s_openapi::api::core::v1::Taint;
 
 use crate::object::taint::tolerates;
 use crate::scheduler::framework::{
-    ClusterEvent, CycleState, Filter, MAX_SCORE, NodeInfo, Plugin, PodInfo, Score, Status,
+    Actions, CycleState, EventPattern, Filter, MAX_SCORE, NodeInfo, Plugin, PodInfo, Resource,
+    Scope, Score, Status,
 };
 
 /// Filters by `NoSchedule` and `NoExecute` taints; prefers nodes with fewer `PreferNoSchedule` taints.
@@ -16,11 +17,12 @@ impl Plugin for TaintToleration {
         "TaintToleration"
     }
 
-    fn wakes(&self, event: ClusterEvent, _pod: &PodInfo) -> bool {
-        matches!(
-            event,
-            ClusterEvent::NodeAdded | ClusterEvent::NodeTaints | ClusterEvent::PodUpdated
-        )
+    fn events(&self) -> Vec<EventPattern> {
+        vec![
+            EventPattern::new(Resource::Node, Actions::ADD),
+            EventPattern::new(Resource::Node, Actions::UPDATE_NODE_TAINT),
+            EventPattern::new(Resource::TargetPod, Actions::UPDATE),
+        ]
     }
 }
 
@@ -49,6 +51,10 @@ impl Filter for TaintToleration {
             }
         }
     }
+
+    fn scope(&self, _pod: &PodInfo) -> Scope {
+        Scope::Node
+    }
 }
 
 impl Score for TaintToleration {
@@ -68,6 +74,10 @@ impl Score for TaintToleration {
 
     fn normalize(&self, _state: &CycleState, _pod: &PodInfo, scores: &mut [i64]) {
         normalize(scores, true);
+    }
+
+    fn scope(&self, _pod: &PodInfo) -> Scope {
+        Scope::Node
     }
 }
 

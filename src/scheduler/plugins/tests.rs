@@ -28,7 +28,7 @@ fn asks(requests: Value) -> PodInfo {
 
 fn snapshot(node: &Value, on_it: &[PodInfo]) -> Snapshot {
     let mut snapshot = Snapshot::default();
-    let info = snapshot.entry("n");
+    let mut info = snapshot.entry("n");
     info.set_node(Some(Arc::new(
         serde_json::from_value(node.clone()).unwrap(),
     )));

@@ -10,8 +10,8 @@ use super::taints::untolerated;
 use crate::object::LabelSelector;
 use crate::object::selector::{Operator, Requirement};
 use crate::scheduler::framework::{
-    ClusterEvent, CycleState, Filter, MAX_SCORE, NodeInfo, Plugin, PodInfo, PreFilter, PreScore,
-    Score, Snapshot, Status,
+    Actions, CycleState, EventPattern, Filter, MAX_SCORE, NodeInfo, Plugin, PodInfo, PreFilter,
+    PreFiltered, PreScore, Resource, Score, Snapshot, Status,
 };
 
 const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -120,24 +120,31 @@ impl Plugin for PodTopologySpread {
         "PodTopologySpread"
     }
 
-    fn wakes(&self, event: ClusterEvent, _pod: &PodInfo) -> bool {
-        matches!(
-            event,
-            ClusterEvent::NodeAdded
-                | ClusterEvent::NodeLabels
-                | ClusterEvent::NodeTaints
-                | ClusterEvent::PodAssigned
-                | ClusterEvent::PodDeleted
-                | ClusterEvent::PodUpdated
-        )
+    fn events(&self) -> Vec<EventPattern> {
+        vec![
+            EventPattern::new(Resource::Node, Actions::ADD),
+            EventPattern::new(Resource::Node, Actions::UPDATE_NODE_LABEL),
+            EventPattern::new(Resource::Node, Actions::UPDATE_NODE_TAINT),
+            EventPattern::new(
+                Resource::AssignedPod,
+                Actions::ADD | Actions::UPDATE_POD_LABEL,
+            ),
+            EventPattern::new(Resource::AssignedPod, Actions::DELETE),
+            EventPattern::new(Resource::TargetPod, Actions::UPDATE),
+        ]
     }
 }
 
 impl PreFilter for PodTopologySpread {
-    fn pre_filter(&self, state: &mut CycleState, pod: &PodInfo, snapshot: &Snapshot) -> Status {
+    fn pre_filter(
+        &self,
+        state: &mut CycleState,
+        pod: &PodInfo,
+        snapshot: &Snapshot,
+    ) -> PreFiltered {
         let constraints = Constraint::of(pod, "DoNotSchedule");
         if constraints.is_empty() {
-            return Status::skip();
+            return Status::skip().into();
         }
         let mut counts = vec![BTreeMap::new(); constraints.len()];
         for node in snapshot.nodes() {
@@ -156,7 +163,7 @@ impl PreFilter for PodTopologySpread {
             constraints: Arc::new(constraints),
             counts,
         });
-        Status::success()
+        Status::success().into()
     }
 
     fn add_pod(

@@ -3,12 +3,11 @@
 use serde_json::{Value, json};
 use tokio::time::advance;
 
-use super::ClusterEvent as E;
 use super::*;
-use crate::scheduler::plugins::default_profile;
+use crate::scheduler::framework::{Actions, Profile};
 
-fn queue() -> (Queue, Arc<Profile>) {
-    let profile = Arc::new(default_profile("default-scheduler"));
+fn queue() -> (Queue, Arc<Framework>) {
+    let profile = Arc::new(Framework::for_tests(&Profile::default()));
     (Queue::new(Activity::default()), profile)
 }
 
@@ -17,6 +16,15 @@ fn pod(name: &str, spec: Value) -> Arc<PodInfo> {
     spec["containers"] = json!([]);
     let pod = json!({"metadata": {"name": name, "namespace": "ns"}, "spec": spec});
     Arc::new(PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap())))
+}
+
+fn put(queue: &mut Queue, pod: Arc<PodInfo>, framework: &Arc<Framework>) -> Result<(), Status> {
+    queue.put(pod, framework, &Snapshot::default())
+}
+
+/// A pod has left a node.
+fn freed() -> ClusterEvent<'static> {
+    ClusterEvent::new(Resource::AssignedPod, Actions::DELETE)
 }
 
 fn key(name: &str) -> Key {
@@ -35,14 +43,15 @@ fn rejectors(names: &[&str]) -> BTreeSet<String> {
 async fn priority_then_arrival() {
     let (mut queue, profile) = queue();
     for (name, priority) in [("a", 0), ("b", 5), ("c", 0), ("d", 5)] {
-        queue
-            .put(pod(name, json!({"priority": priority})), &profile)
-            .unwrap();
+        put(
+            &mut queue,
+            pod(name, json!({"priority": priority})),
+            &profile,
+        )
+        .unwrap();
     }
     // Each pod is queued once.
-    queue
-        .put(pod("a", json!({"priority": 0})), &profile)
-        .unwrap();
+    put(&mut queue, pod("a", json!({"priority": 0})), &profile).unwrap();
     let order: Vec<_> = std::iter::from_fn(|| take(&mut queue)).collect();
     assert_eq!(order, ["b", "d", "a", "c"]);
     assert!(!queue.has_active());
@@ -51,86 +60,67 @@ async fn priority_then_arrival() {
 #[tokio::test(start_paused = true)]
 async fn only_the_right_events_wake() {
     let all = [
-        ClusterEvent::NodeAdded,
-        ClusterEvent::NodeAllocatable,
-        ClusterEvent::NodeLabels,
-        ClusterEvent::NodeTaints,
-        ClusterEvent::PodAssigned,
-        ClusterEvent::PodDeleted,
-        ClusterEvent::PodUpdated,
+        (Resource::Node, Actions::ADD),
+        (Resource::Node, Actions::UPDATE_NODE_ALLOCATABLE),
+        (Resource::Node, Actions::UPDATE_NODE_LABEL),
+        (Resource::Node, Actions::UPDATE_NODE_TAINT),
+        (Resource::AssignedPod, Actions::ADD),
+        (Resource::AssignedPod, Actions::DELETE),
     ];
-    for (plugin, wakes) in [
-        (
-            "NodeResourcesFit",
-            vec![
-                E::NodeAdded,
-                E::NodeAllocatable,
-                E::PodDeleted,
-                E::PodUpdated,
-            ],
-        ),
-        (
-            "NodeAffinity",
-            vec![E::NodeAdded, E::NodeLabels, E::PodUpdated],
-        ),
-        (
-            "TaintToleration",
-            vec![E::NodeAdded, E::NodeTaints, E::PodUpdated],
-        ),
-        (
-            "NodeUnschedulable",
-            vec![E::NodeAdded, E::NodeTaints, E::PodUpdated],
-        ),
-        ("NodeName", vec![E::NodeAdded]),
-        ("NodePorts", vec![E::NodeAdded, E::PodDeleted]),
-        (
-            "InterPodAffinity",
-            vec![
-                E::NodeAdded,
-                E::NodeLabels,
-                E::PodAssigned,
-                E::PodDeleted,
-                E::PodUpdated,
-            ],
-        ),
-        (
-            "PodTopologySpread",
-            vec![
-                E::NodeAdded,
-                E::NodeLabels,
-                E::NodeTaints,
-                E::PodAssigned,
-                E::PodDeleted,
-                E::PodUpdated,
-            ],
-        ),
-    ] {
-        for event in all {
-            let (mut queue, profile) = queue();
-            queue.put(pod("a", json!({})), &profile).unwrap();
+    for event in all {
+        let (mut queue, framework) = queue();
+        let event = ClusterEvent::new(event.0, event.1);
+        let pods: Vec<String> = framework.plugins().map(str::to_owned).collect();
+        for plugin in &pods {
+            let name = plugin.to_lowercase();
+            let key = key(&name);
+            put(&mut queue, pod(&name, json!({})), &framework).unwrap();
             take(&mut queue).unwrap();
-            queue.park(&key("a"), rejectors(&[plugin]));
-            advance(Duration::from_secs(60)).await;
-            assert!(!queue.has_active());
-            queue.event(event);
-            assert_eq!(
-                queue.has_active(),
-                wakes.contains(&event),
-                "{plugin} {event:?}"
-            );
+            queue.park(&key, rejectors(&[plugin]));
         }
+        advance(Duration::from_secs(60)).await;
+        queue.event(&event, &Snapshot::default());
+        let woken: BTreeSet<_> = std::iter::from_fn(|| take(&mut queue)).collect();
+        let unhurt = PodInfo::new(pod("a", json!({})).pod.clone());
+        let wakes =
+            |plugin: &&String| framework.wakes(plugin, &event, &unhurt, &Snapshot::default());
+        let expected: BTreeSet<_> = pods
+            .iter()
+            .filter(wakes)
+            .map(|name| name.to_lowercase())
+            .collect();
+        assert_eq!(woken, expected, "{event:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_has_a_pod_tried_at_once() {
+    let (mut queue, framework) = queue();
+    put(&mut queue, pod("a", json!({})), &framework).unwrap();
+    take(&mut queue).unwrap();
+    queue.park(&key("a"), rejectors(&["NodeResourcesFit", "NodeAffinity"]));
+    queue.activate_now(&key("a"));
+    assert_eq!(take(&mut queue).as_deref(), Some("a"));
+    assert!(queue.parked.is_empty());
+    queue.retry(&key("a"), "binding failed");
+    queue.activate_now(&key("a"));
+    assert_eq!(take(&mut queue).as_deref(), Some("a"));
+    // Gates hold.
+    let gated = pod("b", json!({"schedulingGates": [{"name": "g"}]}));
+    put(&mut queue, gated, &framework).unwrap_err();
+    queue.activate_now(&key("b"));
+    assert_eq!(take(&mut queue), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn backoff_doubles_from_one_second_to_ten() {
     let (mut queue, profile) = queue();
-    queue.put(pod("a", json!({})), &profile).unwrap();
+    put(&mut queue, pod("a", json!({})), &profile).unwrap();
     let mut waits = Vec::new();
     for _ in 0..6 {
         assert_eq!(take(&mut queue).as_deref(), Some("a"));
         queue.park(&key("a"), rejectors(&["NodeResourcesFit"]));
-        queue.event(ClusterEvent::PodDeleted);
+        queue.event(&freed(), &Snapshot::default());
         assert!(!queue.has_active());
         let due = queue.next_due().unwrap();
         waits.push((due - Instant::now()).as_secs());
@@ -141,14 +131,14 @@ async fn backoff_doubles_from_one_second_to_ten() {
     assert_eq!(take(&mut queue).as_deref(), Some("a"));
     queue.park(&key("a"), rejectors(&["NodeResourcesFit"]));
     advance(Duration::from_secs(11)).await;
-    queue.event(ClusterEvent::PodDeleted);
+    queue.event(&freed(), &Snapshot::default());
     assert!(queue.has_active());
 }
 
 #[tokio::test(start_paused = true)]
 async fn failures_are_tried_again() {
     let (mut queue, profile) = queue();
-    queue.put(pod("a", json!({})), &profile).unwrap();
+    put(&mut queue, pod("a", json!({})), &profile).unwrap();
     take(&mut queue).unwrap();
     queue.retry(&key("a"), "binding failed");
     assert!(!queue.has_active());
@@ -160,32 +150,36 @@ async fn failures_are_tried_again() {
 async fn gates_keep_pods_out_until_they_are_gone() {
     let (mut queue, profile) = queue();
     let gated = pod("a", json!({"schedulingGates": [{"name": "g"}]}));
-    let rejection = queue.put(gated, &profile).unwrap_err();
+    let rejection = put(&mut queue, gated, &profile).unwrap_err();
     assert_eq!(rejection.plugin, "SchedulingGates");
-    queue.event(ClusterEvent::NodeAdded);
+    queue.event(
+        &ClusterEvent::new(Resource::Node, Actions::ADD),
+        &Snapshot::default(),
+    );
     advance(Duration::from_secs(600)).await;
     queue.flush_leftovers();
     assert!(!queue.has_active());
-    queue.put(pod("a", json!({})), &profile).unwrap();
+    put(&mut queue, pod("a", json!({})), &profile).unwrap();
     assert_eq!(take(&mut queue).as_deref(), Some("a"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_changed_pod_is_tried_again_and_a_changed_status_is_not() {
     let (mut queue, profile) = queue();
-    queue.put(pod("a", json!({})), &profile).unwrap();
+    put(&mut queue, pod("a", json!({})), &profile).unwrap();
     take(&mut queue).unwrap();
     queue.park(&key("a"), rejectors(&["NodeAffinity"]));
     advance(Duration::from_secs(60)).await;
     let mut told = (*pod("a", json!({})).pod).clone();
     told.status = Some(serde_json::from_value(json!({"phase": "Pending"})).unwrap());
-    queue
-        .put(Arc::new(PodInfo::new(Arc::new(told))), &profile)
-        .unwrap();
+    put(&mut queue, Arc::new(PodInfo::new(Arc::new(told))), &profile).unwrap();
     assert!(!queue.has_active());
-    queue
-        .put(pod("a", json!({"nodeSelector": {"a": "b"}})), &profile)
-        .unwrap();
+    put(
+        &mut queue,
+        pod("a", json!({"nodeSelector": {"a": "b"}})),
+        &profile,
+    )
+    .unwrap();
     assert!(queue.has_active());
 }
 
@@ -193,7 +187,7 @@ async fn a_changed_pod_is_tried_again_and_a_changed_status_is_not() {
 async fn forgotten_pods_come_back_and_removed_ones_do_not() {
     let (mut queue, profile) = queue();
     for name in ["a", "b"] {
-        queue.put(pod(name, json!({})), &profile).unwrap();
+        put(&mut queue, pod(name, json!({})), &profile).unwrap();
         take(&mut queue).unwrap();
         queue.park(&key(name), rejectors(&["NodeName"]));
     }

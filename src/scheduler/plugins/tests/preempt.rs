@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::{cluster, named, whole};
 use crate::clock::Clock;
 use crate::reconcile::Key;
-use crate::scheduler::cycle::{Decider, Decision};
-use crate::scheduler::framework::{PodInfo, Profile, Snapshot};
+use crate::scheduler::cycle::SchedulingCycle;
+use crate::scheduler::framework::{Decision, Framework, PodInfo, Profile, Snapshot};
 
 fn pod(name: &str, cpu: &str, priority: i32) -> Value {
     json!({
@@ -30,8 +30,8 @@ fn nodes(count: usize) -> Vec<Value> {
 
 /// `node: victims`, or the message.
 fn outcome(pod: &PodInfo, snapshot: &Snapshot) -> String {
-    let mut decider = Decider::new(Clock::seeded(1), None);
-    match decider.decide(&Profile::default(), pod, snapshot) {
+    let mut decider = SchedulingCycle::new(Clock::seeded(1), None);
+    match decider.decide(&Framework::for_tests(&Profile::default()), pod, snapshot) {
         Decision::Unfit(unfit) => match unfit.room {
             Some((node, victims)) => {
                 let names: Vec<&str> = victims.iter().map(|victim| &*victim.key.name).collect();
