@@ -37,6 +37,14 @@ impl Scheduler for SchedulingCycle {
         pod: &Arc<PodInfo>,
         snapshot: &Snapshot,
     ) -> Decision {
+        if let Some(explain) = self.explain.as_ref().filter(|explain| explain.wants(pod)) {
+            // Plugins that panic are dealt with below.
+            let explanation =
+                AssertUnwindSafe(|| super::explain::evaluate(framework, pod, snapshot));
+            if let Ok(explanation) = catch_unwind(explanation) {
+                explain.explain(explanation);
+            }
+        }
         self.decide(framework, pod, snapshot)
     }
 }

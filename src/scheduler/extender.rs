@@ -226,14 +226,19 @@ impl HttpExtender {
             let names: Vec<&str> = nodes.iter().map(|node| &*node.name).collect();
             (Value::Null, json!(names))
         } else {
-            let items: Vec<_> = nodes.iter().filter_map(|node| node.node.as_deref()).collect();
+            let items: Vec<_> = nodes
+                .iter()
+                .filter_map(|node| node.node.as_deref())
+                .collect();
             (json!({"metadata": {}, "items": items}), Value::Null)
         };
         json!({"Pod": &*pod.pod, "Nodes": whole, "NodeNames": names})
     }
 
     fn manages(&self, containers: &[Container]) -> bool {
-        let resources = containers.iter().filter_map(|container| container.resources.as_ref());
+        let resources = containers
+            .iter()
+            .filter_map(|container| container.resources.as_ref());
         let mut names = resources.flat_map(|resources| {
             let lists = [&resources.requests, &resources.limits];
             lists.into_iter().flatten().flat_map(BTreeMap::keys)
@@ -264,7 +269,12 @@ fn refused(answer: &Value) -> Result<(), Error> {
 fn failed(answer: &Value, name: &str) -> BTreeMap<Arc<str>, String> {
     let nodes = field(answer, name).as_object().into_iter().flatten();
     nodes
-        .map(|(node, why)| (node.as_str().into(), why.as_str().unwrap_or_default().to_owned()))
+        .map(|(node, why)| {
+            (
+                node.as_str().into(),
+                why.as_str().unwrap_or_default().to_owned(),
+            )
+        })
         .collect()
 }
 
@@ -303,10 +313,13 @@ impl Extender for HttpExtender {
             field(&answer, "NodeNames").as_array(),
             field(field(&answer, "Nodes"), "items").as_array(),
         );
-        let let_through: Vec<&str> = match (names.filter(|_| self.config.node_cache_capable), items) {
+        let let_through: Vec<&str> = match (names.filter(|_| self.config.node_cache_capable), items)
+        {
             (Some(names), _) => names.iter().filter_map(Value::as_str).collect(),
             (None, Some(items)) => {
-                let names = items.iter().map(|node| field(field(node, "metadata"), "name"));
+                let names = items
+                    .iter()
+                    .map(|node| field(field(node, "metadata"), "name"));
                 names.filter_map(Value::as_str).collect()
             }
             (None, None) => Vec::new(),
@@ -341,9 +354,10 @@ impl Extender for HttpExtender {
         let answer = self.send(verb, &self.arguments(pod, nodes)).await?;
         let mut scores = BTreeMap::new();
         for entry in answer.as_array().into_iter().flatten() {
-            if let (Some(host), Some(score)) =
-                (field(entry, "Host").as_str(), field(entry, "Score").as_i64())
-            {
+            if let (Some(host), Some(score)) = (
+                field(entry, "Host").as_str(),
+                field(entry, "Score").as_i64(),
+            ) {
                 *scores.entry(host).or_insert(0) += score;
             }
         }

@@ -14,8 +14,8 @@ use crate::metrics::{Histogram, Kind, Labels, Text};
 
 /// 1 ms to 16 s, doubling.
 const ATTEMPT: &[f64] = &[
-    0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192,
-    16.384,
+    0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096,
+    8.192, 16.384,
 ];
 /// 0.1 ms to 0.2 s, doubling.
 const POINT: &[f64] = &[
@@ -290,7 +290,11 @@ impl Metrics {
         self.queue_text(&mut text);
         self.preemption_text(&mut text);
         let name = "scheduler_framework_extension_point_duration_seconds";
-        text.family(name, Kind::Histogram, "How long the plugins of an extension point took.");
+        text.family(
+            name,
+            Kind::Histogram,
+            "How long the plugins of an extension point took.",
+        );
         self.0.points.each(|(point, status, profile), histogram| {
             let labels: Labels<'_> = &[
                 ("extension_point", point),
@@ -315,7 +319,11 @@ impl Metrics {
             text.count(name, &[("type", kind)], whole(count));
         }
         let name = "scheduler_goroutines";
-        text.family(name, Kind::Gauge, "What is under way beside the scheduler's loop.");
+        text.family(
+            name,
+            Kind::Gauge,
+            "What is under way beside the scheduler's loop.",
+        );
         let bindings = self.0.bindings.load(Ordering::Relaxed);
         text.count(name, &[("operation", "binding")], bindings);
         text.finish()
@@ -358,7 +366,11 @@ impl Metrics {
     fn queue_text(&self, text: &mut Text) {
         let inner = &self.0;
         let name = "scheduler_pending_pods";
-        text.family(name, Kind::Gauge, "Pods that wait, by the part of the queue.");
+        text.family(
+            name,
+            Kind::Gauge,
+            "Pods that wait, by the part of the queue.",
+        );
         for part in QueuePart::ALL {
             text.count(name, &[("queue", part.label())], self.pending_pods(part));
         }
@@ -419,7 +431,11 @@ mod tests {
         metrics.incoming(QueuePart::Active, "UnscheduledPodAdd");
         metrics.pending(QueuePart::Gated, 4);
         metrics.rejected("NodeResourcesFit", &profile);
-        metrics.cache(CacheSize { nodes: 5, pods: 2, assumed: 1 });
+        metrics.cache(CacheSize {
+            nodes: 5,
+            pods: 2,
+            assumed: 1,
+        });
         metrics.bindings(1);
         let text = metrics.text();
         for line in [

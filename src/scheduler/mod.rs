@@ -6,9 +6,13 @@
 
 mod bind;
 mod changes;
+pub mod config;
 mod cycle;
 mod evict;
+pub mod explain;
+pub mod extender;
 pub mod framework;
+pub mod metrics;
 pub mod plugins;
 mod queue;
 mod report;
@@ -20,7 +24,8 @@ use std::time::Duration;
 
 pub use self::cycle::SchedulingCycle;
 pub use self::framework::Profile;
-use self::framework::{Explain, Extender, Handle, ProfileError, Registry, Scheduler};
+use self::framework::{Explain, Extender, Framework, Handle, ProfileError, Registry, Scheduler};
+use self::metrics::Metrics;
 use crate::reconcile::Manager;
 
 /// What a scheduler does for which pods.
@@ -31,6 +36,8 @@ pub struct SchedulerConfig {
     parallelism: Option<usize>,
     patience: Option<Duration>,
     percentage: Option<u32>,
+    backoff: Option<(Duration, Duration)>,
+    metrics: Metrics,
     extenders: Vec<Arc<dyn Extender>>,
     explain: Option<Arc<dyn Explain>>,
     scheduler: Option<run::MakeScheduler>,
@@ -74,6 +81,26 @@ impl SchedulerConfig {
         self
     }
 
+    /// How long a pod that failed is left alone: at first, and, after doubling, at most. Default = 1 s and 10 s.
+    #[must_use]
+    pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
+        self.backoff = Some((first, longest));
+        self
+    }
+
+    /// Counts here. Default = nowhere that could be seen.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// The profiles that were added.
+    #[must_use]
+    pub fn profiles(&self) -> &[Profile] {
+        &self.profiles
+    }
+
     /// Adds an extender, which is asked after the plugins of all profiles.
     #[must_use]
     pub fn extender(mut self, extender: impl Extender) -> Self {
@@ -96,6 +123,32 @@ impl SchedulerConfig {
     ) -> Self {
         self.scheduler = Some(Arc::new(move |handle| Box::new(make(handle))));
         self
+    }
+}
+
+impl SchedulerConfig {
+    /// Makes the plugins of all profiles.
+    fn frameworks(&self, handle: &Handle) -> Result<Vec<Arc<Framework>>, Error> {
+        let default = [Profile::default()];
+        let profiles = match self.profiles.as_slice() {
+            [] => &default,
+            profiles => profiles,
+        };
+        let in_tree = Registry::in_tree();
+        let registry = self.registry.as_ref().unwrap_or(&in_tree);
+        let mut frameworks: Vec<Arc<Framework>> = Vec::new();
+        for (index, profile) in profiles.iter().enumerate() {
+            let name = profile.name();
+            if frameworks.iter().any(|other| other.name() == name) {
+                let name = name.to_owned();
+                return Err(Error::DuplicateProfile { index, name });
+            }
+            let built = profile.build(registry, handle);
+            let mut built = built.map_err(|error| Error::Profile { index, error })?;
+            built.extenders.clone_from(&self.extenders);
+            frameworks.push(Arc::new(built));
+        }
+        Ok(frameworks)
     }
 }
 
@@ -135,24 +188,8 @@ pub enum Error {
 /// # Errors
 /// When the configuration contradicts itself.
 pub fn install(manager: &Manager, config: SchedulerConfig) -> Result<(), Error> {
-    let mut profiles = config.profiles;
-    if profiles.is_empty() {
-        profiles.push(Profile::default());
-    }
-    let registry = config.registry.unwrap_or_else(Registry::in_tree);
     let handle = Handle::new(manager, run::NAME);
-    let mut frameworks: Vec<Arc<framework::Framework>> = Vec::new();
-    for (index, profile) in profiles.iter().enumerate() {
-        let name = profile.name();
-        if frameworks.iter().any(|other| other.name() == name) {
-            let name = name.to_owned();
-            return Err(Error::DuplicateProfile { index, name });
-        }
-        let built = profile.build(&registry, &handle);
-        let mut built = built.map_err(|error| Error::Profile { index, error })?;
-        built.extenders.clone_from(&config.extenders);
-        frameworks.push(Arc::new(built));
-    }
+    let frameworks = config.frameworks(&handle)?;
     let (percentage, explain) = (config.percentage, config.explain);
     let cycle: run::MakeScheduler = Arc::new(move |handle: &Handle| {
         let cycle = SchedulingCycle::new(handle.clock().fork("decisions"), percentage);
@@ -163,6 +200,7 @@ pub fn install(manager: &Manager, config: SchedulerConfig) -> Result<(), Error> 
         handle,
         parallelism: config.parallelism.unwrap_or(64),
         patience: config.patience.unwrap_or(Duration::from_secs(600)),
+        backoff: config.backoff,
         make: config.scheduler.unwrap_or(cycle),
     };
     run::install(manager, settings);

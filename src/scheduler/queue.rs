@@ -60,6 +60,8 @@ pub(super) struct Queue {
     parked: BTreeMap<Rejector, BTreeSet<Key>>,
     sequence: u64,
     activity: Activity,
+    /// How long pods that failed are left alone: at first, and at most.
+    pause: (Duration, Duration),
 }
 
 /// A profile's name and a plugin of it.
@@ -107,7 +109,14 @@ impl Queue {
             parked: BTreeMap::new(),
             sequence: 0,
             activity,
+            pause: (FIRST_BACKOFF, LONGEST_BACKOFF),
         }
+    }
+
+    /// With these limits of the backoff.
+    pub(super) fn pausing(mut self, pause: Option<(Duration, Duration)>) -> Self {
+        self.pause = pause.unwrap_or(self.pause);
+        self
     }
 
     fn guard(&self, key: &Key, cause: &str, due: Option<Instant>) -> Guard {
@@ -301,7 +310,7 @@ impl Queue {
             return;
         };
         slot.queued.attempts += 1;
-        let at = Instant::now() + backoff(slot.queued.attempts);
+        let at = Instant::now() + backoff(slot.queued.attempts, self.pause);
         let guard = Some(self.guard(key, cause, Some(at)));
         if let Some(slot) = self.slots.get_mut(key) {
             slot.place = Place::Backoff(at);
@@ -358,7 +367,7 @@ impl Queue {
         let Place::Parked { since, .. } = slot.place else {
             return;
         };
-        let due = since + backoff(slot.queued.attempts);
+        let due = since + backoff(slot.queued.attempts, self.pause);
         let backs_off = slot.queued.attempts > 0 && due > Instant::now();
         let guard = Some(self.guard(key, cause, backs_off.then_some(due)));
         self.take_up(key);
@@ -414,11 +423,11 @@ impl Queue {
 }
 
 /// How long a pod that failed so often waits.
-fn backoff(attempts: u32) -> Duration {
+fn backoff(attempts: u32, (first, longest): (Duration, Duration)) -> Duration {
     let doubled = 1_u32
         .checked_shl(attempts.saturating_sub(1))
         .unwrap_or(u32::MAX);
-    FIRST_BACKOFF.saturating_mul(doubled).min(LONGEST_BACKOFF)
+    first.saturating_mul(doubled).min(longest)
 }
 
 #[cfg(test)]

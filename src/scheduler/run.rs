@@ -42,6 +42,7 @@ pub(super) struct Settings {
     pub handle: Handle,
     pub parallelism: usize,
     pub patience: Duration,
+    pub backoff: Option<(Duration, Duration)>,
     pub make: MakeScheduler,
 }
 
@@ -56,7 +57,7 @@ pub(super) fn install(manager: &Manager, settings: Settings) {
     manager.add_task(NAME, move || {
         let scheduler = Loop {
             scheduler: (settings.make)(&settings.handle),
-            queue: Queue::new(activity.clone()),
+            queue: Queue::new(activity.clone()).pausing(settings.backoff),
             activity: activity.clone(),
             snapshot: Snapshot::default(),
             places: BTreeMap::new(),

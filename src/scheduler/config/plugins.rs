@@ -87,4 +87,3 @@ fn merge(default: PluginSet, custom: PluginSet) -> PluginSet {
         disabled: custom.disabled,
     }
 }
-

@@ -105,7 +105,10 @@ impl KubeSchedulerConfiguration {
 
     /// What extenders manage and want ignored is not counted on nodes.
     fn ignore_managed(&self, args: &mut Value) {
-        let managed = self.extenders.iter().flat_map(|extender| &extender.managed_resources);
+        let managed = self
+            .extenders
+            .iter()
+            .flat_map(|extender| &extender.managed_resources);
         let ignored = managed.filter(|resource| resource.ignored_by_scheduler);
         let names = ignored.map(|resource| json!(resource.name));
         if let Some(Value::Array(resources)) = args.get_mut("ignoredResources") {
@@ -135,12 +138,7 @@ impl KubeSchedulerConfiguration {
 }
 
 /// Plugins that nobody can make.
-fn unknown(
-    profile: &KubeSchedulerProfile,
-    path: &Path,
-    registry: &Registry,
-    errors: &mut Errors,
-) {
+fn unknown(profile: &KubeSchedulerProfile, path: &Path, registry: &Registry, errors: &mut Errors) {
     let of_plugins = path.child("plugins");
     for point in Point::ALL {
         let path = of_plugins.child(point.name()).child("enabled");
@@ -155,7 +153,11 @@ fn unknown(
     let enabled = profile.plugins.multi_point.enabled.iter().enumerate();
     for (index, plugin) in enabled.filter(|(_, plugin)| !registry.contains(&plugin.name)) {
         let name = plugin.name.as_str();
-        errors.invalid(path.index(index), name, &format!("plugin {name:?} does not exist"));
+        errors.invalid(
+            path.index(index),
+            name,
+            &format!("plugin {name:?} does not exist"),
+        );
     }
 }
 
@@ -182,16 +184,28 @@ fn locate(profile: &KubeSchedulerProfile, path: &Path, error: &ProfileError, err
             errors.invalid(enabled(name, *point), name.as_str(), &detail);
         }
         ProfileError::NotExtended { name, point } => {
-            let detail = format!("plugin {name:?} does not extend {}Plugin plugin", title(*point));
+            let detail = format!(
+                "plugin {name:?} does not extend {}Plugin plugin",
+                title(*point)
+            );
             errors.invalid(enabled(name, Some(*point)), name.as_str(), &detail);
         }
         ProfileError::Duplicate { name, point } => {
-            let detail = format!("plugin {name:?} already registered as \"{}Plugin\"", title(*point));
+            let detail = format!(
+                "plugin {name:?} already registered as \"{}Plugin\"",
+                title(*point)
+            );
             errors.invalid(enabled(name, Some(*point)), name.as_str(), &detail);
         }
         ProfileError::Args { name, error } => {
-            let index = profile.plugin_config.iter().position(|config| config.name == *name);
-            let mut path = path.child("pluginConfig").index(index.unwrap_or(0)).child("args");
+            let index = profile
+                .plugin_config
+                .iter()
+                .position(|config| config.name == *name);
+            let mut path = path
+                .child("pluginConfig")
+                .index(index.unwrap_or(0))
+                .child("args");
             if !error.path.is_empty() {
                 path = path.child(&error.path);
             }

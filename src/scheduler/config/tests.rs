@@ -6,7 +6,8 @@ use super::*;
 use crate::clock::Clock;
 use crate::reconcile::Manager;
 use crate::scheduler::framework::{
-    ArgsError, CycleState, Filter, Framework, Handle, Hooks, NodeInfo, Plugin, PodInfo, Registry, Score, Status,
+    ArgsError, CycleState, Filter, Framework, Handle, Hooks, NodeInfo, Plugin, PodInfo, Registry,
+    Score, Status,
 };
 
 const HEAD: &str = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n";
@@ -73,7 +74,6 @@ fn an_empty_document_has_the_defaults() {
             "PodTopologySpread",
             json!({"defaultConstraints": [], "defaultingType": "System"}),
         ),
-        ("VolumeBinding", json!({"bindTimeoutSeconds": 600})),
     ] {
         assert_eq!(*args(&config, name), expected, "{name}");
     }
@@ -450,7 +450,9 @@ fn built(text: &str) -> Result<Framework, String> {
         .with("Own", |args, _| own(args, "Own"))
         .with("Other", |args, _| own(args, "Other"));
     let handle = Handle::new(&nowhere(), "test");
-    let resolved = config.resolve(&registry).map_err(|error| error.to_string())?;
+    let resolved = config
+        .resolve(&registry)
+        .map_err(|error| error.to_string())?;
     let profile = resolved.profiles().first().unwrap();
     profile.build(&registry, &handle).map_err(|error| {
         let error = crate::scheduler::Error::Profile { index: 0, error };
@@ -494,7 +496,10 @@ async fn profiles() {
     }
     let last = "profiles: [{plugins: {multiPoint: {enabled: [{name: Own, weight: 2}]}}}]";
     let framework = built(last).unwrap();
-    let last = framework.score.last().map(|(plugin, weight)| (plugin.name().to_owned(), *weight));
+    let last = framework
+        .score
+        .last()
+        .map(|(plugin, weight)| (plugin.name().to_owned(), *weight));
     assert_eq!(last, Some(("Own".to_owned(), 2)));
     assert_eq!(framework.filter.last().unwrap().name(), "Own");
 }
@@ -505,25 +510,34 @@ async fn wrong_plugins() {
     for (plugins, expected) in [
         (
             "filter: {enabled: [{name: Nobody}]}",
-            at("filter.enabled[0]: Invalid value: \"Nobody\": FilterPlugin \"Nobody\" does not exist"),
+            at(
+                "filter.enabled[0]: Invalid value: \"Nobody\": FilterPlugin \"Nobody\" does not exist",
+            ),
         ),
         (
             "multiPoint: {enabled: [{name: Nobody}], disabled: [{name: '*'}]}",
-            at("multiPoint.enabled[0]: Invalid value: \"Nobody\": plugin \"Nobody\" does not exist"),
+            at(
+                "multiPoint.enabled[0]: Invalid value: \"Nobody\": plugin \"Nobody\" does not exist",
+            ),
         ),
         (
             "filter: {enabled: [{name: Own}, {name: ImageLocality}]}",
-            at("filter.enabled[1]: Invalid value: \"ImageLocality\": plugin \"ImageLocality\" does not extend FilterPlugin plugin"),
+            at(
+                "filter.enabled[1]: Invalid value: \"ImageLocality\": plugin \"ImageLocality\" does not extend FilterPlugin plugin",
+            ),
         ),
         (
             "queueSort: {disabled: [{name: '*'}]}",
-            "profiles[0].plugins: profile \"default-scheduler\": no queue sort plugin is enabled".to_owned(),
+            "profiles[0].plugins: profile \"default-scheduler\": no queue sort plugin is enabled"
+                .to_owned(),
         ),
     ] {
         let error = built(&format!("profiles: [{{plugins: {{{plugins}}}}}]")).unwrap_err();
         assert_eq!(error, expected);
     }
-    let error = built("profiles: [{plugins: {multiPoint: {enabled: [{name: Own}]}}, pluginConfig: [{name: Own, args: {level: x}}]}]");
+    let error = built(
+        "profiles: [{plugins: {multiPoint: {enabled: [{name: Own}]}}, pluginConfig: [{name: Own, args: {level: x}}]}]",
+    );
     assert_eq!(
         error.unwrap_err(),
         "profiles[0].pluginConfig[0].args.level: initializing plugin \"Own\": \"x\" is no level"

@@ -151,7 +151,10 @@ fn plugins(profile: &KubeSchedulerProfile, path: &Path, errors: &mut Errors) {
         }
     }
     let sets = Point::ALL.map(|point| (point.name(), profile.plugins.at(point)));
-    for (name, set) in sets.into_iter().chain([("multiPoint", &profile.plugins.multi_point)]) {
+    for (name, set) in sets
+        .into_iter()
+        .chain([("multiPoint", &profile.plugins.multi_point)])
+    {
         let path = path.child("plugins").child(name).child("enabled");
         let mut seen = BTreeSet::new();
         for (index, plugin) in set.enabled.iter().enumerate() {

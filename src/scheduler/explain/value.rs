@@ -185,7 +185,11 @@ impl Explanation {
     #[must_use]
     pub fn summary(&self) -> String {
         if let Some(gate) = &self.gate {
-            return format!("is kept out of the queue by {}: {}", gate.plugin, gate.reason());
+            return format!(
+                "is kept out of the queue by {}: {}",
+                gate.plugin,
+                gate.reason()
+            );
         }
         if let Some(verdict) = self.pre_filter.iter().find(|verdict| !verdict.is_success()) {
             return format!("is rejected by {}: {}", verdict.plugin, verdict.reason());
@@ -196,9 +200,14 @@ impl Explanation {
         };
         let total = |name: &str| {
             let mut nodes = self.nodes.iter();
-            nodes.find(|node| node.name == name).map_or(0, |node| node.total)
+            nodes
+                .find(|node| node.name == name)
+                .map_or(0, |node| node.total)
         };
-        let ties = fitting.iter().filter(|name| total(name) == total(best)).count();
+        let ties = fitting
+            .iter()
+            .filter(|name| total(name) == total(best))
+            .count();
         let count = fitting.len();
         match ties {
             1 => format!("fits {count} of {all} nodes, {best} best"),
@@ -220,9 +229,12 @@ impl Explanation {
             }
         }
         counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        for (index, (said, count)) in counts.iter().enumerate() {
-            text += if index == 0 { ". " } else { ", " };
-            text += &format!("{count} × {said}");
+        let counted: Vec<String> = counts
+            .iter()
+            .map(|(said, count)| format!("{count} × {said}"))
+            .collect();
+        if !counted.is_empty() {
+            text = format!("{text}. {}", counted.join(", "));
         }
         let events: BTreeSet<&str> = self
             .waits_for
@@ -231,7 +243,7 @@ impl Explanation {
             .collect();
         if !events.is_empty() {
             let events: Vec<&str> = events.into_iter().collect();
-            text += &format!(". Waits for {}", events.join(", "));
+            text = format!("{text}. Waits for {}", events.join(", "));
         }
         if text.len() > LONGEST {
             let end = (0..=LONGEST - '…'.len_utf8())
@@ -311,7 +323,9 @@ fn table(f: &mut fmt::Formatter<'_>, head: &[&str], rows: &[Vec<String>]) -> fmt
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let mut line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded = cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let padded = cells
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
         let padded: Vec<String> = padded.collect();
         writeln!(f, "{}", padded.join("  ").trim_end())
     };
@@ -325,11 +339,18 @@ mod tests {
     use super::*;
 
     fn verdict(plugin: &str, reason: &str) -> Verdict {
-        let code = if reason.is_empty() { "Success" } else { "Unschedulable" };
+        let code = if reason.is_empty() {
+            "Success"
+        } else {
+            "Unschedulable"
+        };
         Verdict {
             plugin: plugin.to_owned(),
             code: code.to_owned(),
-            reasons: (!reason.is_empty()).then(|| reason.to_owned()).into_iter().collect(),
+            reasons: (!reason.is_empty())
+                .then(|| reason.to_owned())
+                .into_iter()
+                .collect(),
         }
     }
 
@@ -404,8 +425,22 @@ node-10  TaintToleration: node(s) had untolerated taint(s); NodeResourcesFit: In
         let explanation = Explanation {
             pod: "default/web".to_owned(),
             nodes: vec![
-                node("a", fit(), &[("TaintToleration", 1, 0, 3), ("NodeResourcesFit", 57, 57, 1)]),
-                node("b", fit(), &[("TaintToleration", 0, 100, 3), ("NodeResourcesFit", 80, 80, 1)]),
+                node(
+                    "a",
+                    fit(),
+                    &[
+                        ("TaintToleration", 1, 0, 3),
+                        ("NodeResourcesFit", 57, 57, 1),
+                    ],
+                ),
+                node(
+                    "b",
+                    fit(),
+                    &[
+                        ("TaintToleration", 0, 100, 3),
+                        ("NodeResourcesFit", 80, 80, 1),
+                    ],
+                ),
             ],
             ..Explanation::default()
         };
@@ -432,8 +467,14 @@ a     57     1→0×3            57×1
     fn long_events_are_cut() {
         let mut explanation = unfit();
         let reason = "é".repeat(2000);
-        explanation.nodes.push(node("x", vec![verdict("Own", &reason)], &[]));
+        explanation
+            .nodes
+            .push(node("x", vec![verdict("Own", &reason)], &[]));
         let event = explanation.event();
-        assert!(event.len() <= LONGEST && event.ends_with('…'), "{}", event.len());
+        assert!(
+            event.len() <= LONGEST && event.ends_with('…'),
+            "{}",
+            event.len()
+        );
     }
 }
