@@ -109,7 +109,44 @@ type Task = (
     Arc<dyn Fn() -> BoxFuture<'static, Result<(), Error>> + Send + Sync>,
 );
 
+/// A manager that others keep alive: for what the manager itself runs, which would otherwise keep it from ever ending.
+#[derive(Clone)]
+pub struct WeakManager(Weak<Inner>);
+
+impl WeakManager {
+    /// The manager, while somebody holds it.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Manager> {
+        self.0.upgrade().map(|inner| Manager { inner })
+    }
+
+    /// As [`Manager::cache`]; an empty cache that has stopped when the manager is no more.
+    #[must_use]
+    pub fn cache<K: Object>(&self) -> Cache<K> {
+        self.upgrade().map_or_else(
+            || {
+                let cache = Cache::new();
+                cache.stop();
+                cache
+            },
+            |manager| manager.cache(),
+        )
+    }
+}
+
+impl fmt::Debug for WeakManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WeakManager").field(&self.upgrade()).finish()
+    }
+}
+
 impl Manager {
+    /// This manager, without keeping it alive.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakManager {
+        WeakManager(Arc::downgrade(&self.inner))
+    }
+
     /// A manager that reads and writes through `client`. Nothing runs until [`Manager::start`].
     #[must_use]
     pub fn new(client: kube::Client, clock: Clock) -> Self {
@@ -209,6 +246,12 @@ impl Manager {
     /// can take over at once. Has no effect after the start.
     pub fn elect(&self, config: LeaderConfig) {
         self.inner.state.lock().lease = Some(config);
+    }
+
+    /// Whether it is one of several, by [`Manager::elect`].
+    #[must_use]
+    pub fn is_candidate(&self) -> bool {
+        self.inner.state.lock().lease.is_some()
     }
 
     /// Whether this manager's controllers run. A manager without rivals leads from its start.

@@ -57,7 +57,7 @@ pub use self::cache::{Cache, Delta, Index, Object, Subscription};
 pub use self::controller::{Action, Controller, Reconciler};
 pub use self::events::Recorder;
 pub use self::key::Key;
-pub use self::manager::{Leadership, Manager};
+pub use self::manager::{Leadership, Manager, WeakManager};
 pub use self::source::{Source, Wake, Watcher};
 
 /// What a reconcile may fail with; the key is retried with backoff.

@@ -5,11 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::framework::{CycleState, Framework, PodInfo, Status, WaitingPod};
 use crate::reconcile::Error;
+
+/// How long a request may take before it counts as lost.
+const ATTEMPT: Duration = Duration::from_secs(30);
+/// A binding of unknown outcome is looked at after this long …
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// … and again and again, doubling up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A pod on its way to a node.
 #[derive(Debug)]
@@ -70,10 +79,9 @@ async fn attempt(limits: &Limits, binding: &Binding) -> Result<(), Failure> {
         let prepared = timeout(limits.patience, plugin.pre_bind(state, pod, node)).await;
         prepared.map_err(|_| late(plugin.name(), limits))??;
     }
-    let permit = limits.writes.acquire().await?;
-    let bound = timeout(limits.patience, write(binding)).await;
-    bound.map_err(|_| late("bind", limits))??;
-    drop(permit);
+    timeout(limits.patience, settle(limits, binding))
+        .await
+        .map_err(|_| late("bind", limits))??;
     let told = framework.post_bind.iter();
     told.for_each(|plugin| plugin.post_bind(state, pod, node));
     Ok(())
@@ -81,6 +89,68 @@ async fn attempt(limits: &Limits, binding: &Binding) -> Result<(), Failure> {
 
 fn late(who: &str, limits: &Limits) -> Failure {
     Failure::Failed(format!("{who}: not done after {:?}", limits.patience))
+}
+
+/// Binds, until it is known whether the pod is bound. A binding that fails may have taken effect, or may still do so, and room
+/// that is given to another pod meanwhile would be given twice: so the pod keeps its place, it is looked at, and as long as it
+/// has no node, the same binding is written again. One that arrives late then finds the pod bound.
+async fn settle(limits: &Limits, binding: &Binding) -> Result<(), Error> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let failure = {
+            let _permit = limits.writes.acquire().await?;
+            match timeout(ATTEMPT, write(binding)).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(failure)) => failure,
+                Err(_) => format!("bind: not done after {ATTEMPT:?}").into(),
+            }
+        };
+        if is_refusal(&failure) {
+            return Err(failure);
+        }
+        tracing::debug!(pod = %binding.pod.key, error = %failure, "whether the pod is bound is not known");
+        loop {
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            match timeout(ATTEMPT, current(binding)).await {
+                Ok(Ok(Some(pod))) => match node_of(&pod) {
+                    node if node == &*binding.node => return Ok(()),
+                    "" if is_terminating(&pod) => return Err(failure),
+                    "" => break,
+                    _ => return Err(failure),
+                },
+                Ok(Ok(None)) => return Err(failure),
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Whether the server says no: then the binding took no effect. That the pod has a node already says nothing: it may be ours.
+fn is_refusal(failure: &Error) -> bool {
+    let Some(kube::Error::Api(status)) = failure.downcast_ref::<kube::Error>() else {
+        return false;
+    };
+    (400..500).contains(&status.code) && !matches!(status.code, 408 | 409 | 429)
+}
+
+/// The pod as the server has it now; `None`: it is gone, or another one has its name.
+async fn current(binding: &Binding) -> Result<Option<Pod>, kube::Error> {
+    let key = &binding.pod.key;
+    let client = binding.framework.handle().client().clone();
+    let pods: Api<Pod> = Api::namespaced(client, &key.namespace);
+    let pod = pods.get_opt(&key.name).await?;
+    Ok(pod.filter(|pod| pod.metadata.uid == binding.pod.pod.metadata.uid))
+}
+
+fn node_of(pod: &Pod) -> &str {
+    let spec = pod.spec.as_ref();
+    spec.and_then(|spec| spec.node_name.as_deref())
+        .unwrap_or_default()
+}
+
+fn is_terminating(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
 }
 
 async fn write(binding: &Binding) -> Result<(), Error> {

@@ -5,14 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::Api;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::bind::{Binding, Failure, Limits, bind};
 use super::framework::{
@@ -21,6 +23,7 @@ use super::framework::{
 };
 use super::queue::{Queue, Queued};
 use super::{changes, evict, report};
+use crate::client;
 use crate::reconcile::activity::Guard;
 use crate::reconcile::events::{EventType, reference};
 use crate::reconcile::{Activity, Cache, Delta, Error, Key, Manager};
@@ -33,6 +36,11 @@ const LEFTOVERS: Duration = Duration::from_secs(30);
 const MOST_TAILS: usize = 10_000;
 /// So many decisions are made before changes are looked at and others get their turn.
 const BATCH: usize = 16;
+
+/// How many pods are listed at once.
+const PAGE: usize = 500;
+/// What fails at the start is tried again after this.
+const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) type MakeScheduler = Arc<dyn Fn(&Handle) -> Box<dyn Scheduler> + Send + Sync>;
 
@@ -54,7 +62,13 @@ pub(super) fn install(manager: &Manager, settings: Settings) {
         namespaces: manager.cache(),
     };
     let activity = manager.activity().clone();
+    // Caches that are filled before this scheduler acts show all that was written before. Those of one that takes over may not.
+    let (lives, manager_of) = (AtomicU64::new(0), manager.downgrade());
     manager.add_task(NAME, move || {
+        let has_rivals = manager_of
+            .upgrade()
+            .is_some_and(|manager| manager.is_candidate());
+        let takes_over = lives.fetch_add(1, Ordering::Relaxed) > 0 || has_rivals;
         let scheduler = Loop {
             scheduler: (settings.make)(&settings.handle),
             queue: Queue::new(activity.clone()).pausing(settings.backoff),
@@ -68,7 +82,7 @@ pub(super) fn install(manager: &Manager, settings: Settings) {
             settings: settings.clone(),
             tails: JoinSet::new(),
         };
-        scheduler.run(caches.clone())
+        scheduler.run(caches.clone(), takes_over)
     });
 }
 
@@ -85,6 +99,8 @@ struct Caches {
 enum Tail {
     Bound(Box<Binding>, Result<(), Failure>, Guard),
     Reported,
+    /// A pod that the cache did not show on its node: what became of it; `None`: it is no longer there.
+    Seen(Key, Option<Pod>),
 }
 
 struct Loop {
@@ -100,7 +116,10 @@ struct Loop {
 }
 
 impl Loop {
-    async fn run(mut self, caches: Caches) -> Result<(), Error> {
+    async fn run(mut self, caches: Caches, takes_over: bool) -> Result<(), Error> {
+        if takes_over {
+            self.take_over(&caches.pods).await;
+        }
         let (mut pods, mut nodes) = (caches.pods.subscribe(), caches.nodes.subscribe());
         let mut budgets = caches.budgets.subscribe();
         let mut namespaces = caches.namespaces.subscribe();
@@ -158,6 +177,49 @@ impl Loop {
         }
     }
 
+    /// Counts the pods that another scheduler, or an earlier life of this one, gave a node, and that the cache does not show there
+    /// yet: their room would be given away a second time.
+    async fn take_over(&mut self, cache: &Cache<Pod>) {
+        let client = self.settings.handle.client().clone();
+        let mut path = client::Path::of::<Pod>();
+        "spec.nodeName!=".clone_into(&mut path.fields);
+        let listed = loop {
+            match client::list::<Pod>(&client, &path, PAGE).await {
+                Ok(listed) => break listed,
+                Err(error) => {
+                    tracing::warn!(%error, "pods cannot be listed; nothing is scheduled until they are");
+                    sleep(RETRY).await;
+                }
+            }
+        };
+        for pod in listed.items {
+            let info = Arc::new(PodInfo::new(Arc::new(pod)));
+            let shown = cache.get(&info.key);
+            let is_shown = shown.is_some_and(|shown| {
+                let spec = shown.spec.as_ref();
+                spec.and_then(|spec| spec.node_name.as_deref()) == Some(info.node_name())
+            });
+            if is_shown || is_finished(&info.pod) || info.node_name().is_empty() {
+                continue;
+            }
+            self.occupy(&info, info.node_name().into(), true);
+            let (client, cache) = (client.clone(), cache.clone());
+            self.tails.spawn(async move {
+                cache.caught_up(&info.pod).await;
+                let pods: Api<Pod> = Api::namespaced(client, &info.key.namespace);
+                loop {
+                    match pods.get_opt(&info.key.name).await {
+                        Ok(pod) => {
+                            let pod = pod.filter(|pod| pod.metadata.uid == info.pod.metadata.uid);
+                            return Tail::Seen(info.key.clone(), pod);
+                        }
+                        Err(_) => sleep(RETRY).await,
+                    }
+                }
+            });
+        }
+    }
+
     fn namespace(&mut self, delta: Delta<Namespace>) {
         let (old, new) = (delta.old, delta.new);
         let actions = match (&old, &new) {
@@ -189,8 +251,7 @@ impl Loop {
             return;
         };
         let info = Arc::new(PodInfo::new(pod));
-        let finished = matches!(phase(&info.pod), "Succeeded" | "Failed");
-        if finished {
+        if is_finished(&info.pod) {
             self.gone(&key);
         } else if !info.node_name().is_empty() {
             self.forget(&key);
@@ -452,8 +513,17 @@ impl Loop {
     }
 
     fn tail(&mut self, tail: Option<Tail>) {
-        let Some(Tail::Bound(binding, result, guard)) = tail else {
-            return;
+        let (binding, result, guard) = match tail {
+            Some(Tail::Bound(binding, result, guard)) => (binding, result, guard),
+            Some(Tail::Seen(key, pod)) => {
+                let is_there = pod.is_some_and(|pod| !is_finished(&pod));
+                let assumed = self.places.get(&key).is_some_and(|(_, assumed)| *assumed);
+                if assumed && !is_there {
+                    self.vacate(&key);
+                }
+                return;
+            }
+            Some(Tail::Reported) | None => return,
         };
         let Binding {
             pod,
@@ -524,9 +594,10 @@ fn unreserve(framework: &Framework, state: &mut CycleState, pod: &PodInfo, node:
     plugins.for_each(|plugin| plugin.unreserve(state, pod, node));
 }
 
-fn phase(pod: &Pod) -> &str {
-    pod.status
+fn is_finished(pod: &Pod) -> bool {
+    let phase = pod
+        .status
         .as_ref()
-        .and_then(|status| status.phase.as_deref())
-        .unwrap_or_default()
+        .and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }

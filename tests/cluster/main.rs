@@ -15,4 +15,5 @@ mod nodes;
 mod promises;
 mod roles;
 mod rollout;
+mod scheduler_faults;
 mod scheduling;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use homeostat::clock::Clock;
+use homeostat::node::NodeSpec;
 use homeostat::reconcile::leader::LeaderConfig;
 use homeostat::reconcile::{Leadership, Manager};
 use homeostat::scheduler::{self, Profile, SchedulerConfig};
@@ -95,7 +96,10 @@ impl Network {
                 if network.strikes(|faults| faults.refused) {
                     return Ok(unavailable().map(boxed));
                 }
-                let is_watch = request.uri().query().is_some_and(|query| query.contains("watch="));
+                let is_watch = request
+                    .uri()
+                    .query()
+                    .is_some_and(|query| query.contains("watch="));
                 let response = inner.send(request).await?;
                 network.lag(|faults| faults.latency).await;
                 if network.strikes(|faults| faults.unanswered) {
@@ -143,8 +147,12 @@ fn unavailable() -> http::Response<Body> {
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 503,
         "reason": "ServiceUnavailable", "message": "try again",
     });
-    let response = http::Response::builder().status(503).header("content-type", "application/json");
-    response.body(Body::from(status.to_string().into_bytes())).unwrap()
+    let response = http::Response::builder()
+        .status(503)
+        .header("content-type", "application/json");
+    response
+        .body(Body::from(status.to_string().into_bytes()))
+        .unwrap()
 }
 
 /// A scheduler in a process of its own.
@@ -154,7 +162,12 @@ struct Process {
 
 impl Process {
     /// Starts one for these pods; `None`: it does not come up on this network.
-    async fn start(client: kube::Client, seed: u64, name: &str, lease: Option<LeaderConfig>) -> Option<Self> {
+    async fn start(
+        client: kube::Client,
+        seed: u64,
+        name: &str,
+        lease: Option<LeaderConfig>,
+    ) -> Option<Self> {
         let manager = Manager::new(client, Clock::seeded(seed));
         let config = SchedulerConfig::default().profile(Profile::named(name));
         scheduler::install(&manager, config).unwrap();
@@ -204,12 +217,38 @@ impl World {
                 "capacity": resources, "allocatable": resources, "conditions": [{"type": "Ready", "status": "True"}],
             }});
             let patch = Patch::Merge(status);
-            nodes.patch_status(&name, &PatchParams::default(), &patch).await.unwrap();
+            nodes
+                .patch_status(&name, &PatchParams::default(), &patch)
+                .await
+                .unwrap();
             // A new node has a taint until somebody sees that it is ready; nobody looks here.
             let untaint = json!({"spec": {"taints": []}});
             let patch = Patch::Merge(untaint);
-            nodes.patch(&name, &PatchParams::default(), &patch).await.unwrap();
+            nodes
+                .patch(&name, &PatchParams::default(), &patch)
+                .await
+                .unwrap();
         }
+        Self::of(cluster, store, seed, cpu)
+    }
+
+    /// Nodes of `cpu` cores each that kubelets run, and controllers.
+    async fn with_kubelets(seed: u64, cpu: i64) -> Self {
+        let store = MemoryStore::default();
+        let shared = Arc::new(store.clone());
+        let cluster = Cluster::builder().seed(seed).with(|mut cluster| {
+            for index in 0..NODES {
+                let spec = NodeSpec::new(format!("n{index}")).capacity("cpu", cpu.to_string());
+                cluster = cluster.node(spec);
+            }
+            cluster.store(shared)
+        });
+        let cluster = cluster.start().await.unwrap();
+        sleep(Duration::from_secs(5)).await;
+        Self::of(cluster, store, seed, cpu)
+    }
+
+    fn of(cluster: Cluster, store: MemoryStore, seed: u64, cpu: i64) -> Self {
         Self {
             cluster,
             store,
@@ -236,13 +275,22 @@ impl World {
                 },
             });
             let pod = serde_json::from_value(pod).unwrap();
-            self.pods().create(&PostParams::default(), &pod).await.unwrap();
+            self.pods()
+                .create(&PostParams::default(), &pod)
+                .await
+                .unwrap();
         }
     }
 
     /// Ends some of the pods that have a node, and now and then one that has none.
     async fn end_some(&mut self, percent: u64) {
-        for pod in self.pods().list(&ListParams::default()).await.unwrap().items {
+        for pod in self
+            .pods()
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+        {
             let waits = pod.spec.as_ref().unwrap().node_name.is_none();
             let percent = if waits { percent / 10 } else { percent };
             if self.chance.below(100) < percent {
@@ -254,12 +302,12 @@ impl World {
     }
 
     /// Some seconds in which pods come and go.
-    async fn churn(&mut self, schedulers: &[&str]) {
-        let until = Instant::now() + Duration::from_secs(20);
+    async fn churn(&mut self, seconds: u64, schedulers: &[&str]) {
+        let until = Instant::now() + Duration::from_secs(seconds);
         while Instant::now() < until {
             let scheduler = self.chance.below(schedulers.len() as u64);
             let scheduler = schedulers[usize::try_from(scheduler).unwrap()];
-            let count = usize::try_from(self.chance.below(4)).unwrap();
+            let count = usize::try_from(self.chance.below(6)).unwrap();
             self.make(count, scheduler).await;
             self.end_some(8).await;
             sleep(Duration::from_millis(200 + self.chance.below(1500))).await;
@@ -273,7 +321,14 @@ impl World {
         let mut places: BTreeMap<String, (String, i64)> = BTreeMap::new();
         let mut bindings = 0;
         for change in history {
-            let Change { uid, node, cpu, gone, scheduler, .. } = change;
+            let Change {
+                uid,
+                node,
+                cpu,
+                gone,
+                scheduler,
+                ..
+            } = change;
             let before = places.get(uid).map(|(node, _)| node.clone());
             if let Some(before) = &before {
                 assert!(node == before, "seed {seed}: {change:?} was on {before}");
@@ -284,10 +339,18 @@ impl World {
             }
             bindings += usize::from(before.is_none());
             places.insert(uid.clone(), (node.clone(), *cpu));
-            let used: i64 = places.values().filter(|(on, _)| on == node).map(|(_, cpu)| cpu).sum();
-            assert!(used <= self.cpu, "seed {seed}: {node} has {used} of {} after {change:?}", self.cpu);
+            let used: i64 = places
+                .values()
+                .filter(|(on, _)| on == node)
+                .map(|(_, cpu)| cpu)
+                .sum();
+            assert!(
+                used <= self.cpu,
+                "seed {seed}: {node} has {used} of {} after {change:?}",
+                self.cpu
+            );
         }
-        assert!(bindings > 10, "seed {seed}: only {bindings} bindings");
+        assert!(bindings > 3, "seed {seed}: only {bindings} bindings");
     }
 
     /// A pod that waits fits nowhere.
@@ -296,9 +359,17 @@ impl World {
         for index in 0..NODES {
             free.insert(format!("n{index}"), self.cpu);
         }
-        let pods = self.pods().list(&ListParams::default()).await.unwrap().items;
-        let pods: Vec<Value> = pods.iter().map(|pod| serde_json::to_value(pod).unwrap()).collect();
-        for pod in &pods {
+        let pods = self
+            .pods()
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items;
+        let pods: Vec<Value> = pods
+            .iter()
+            .map(|pod| serde_json::to_value(pod).unwrap())
+            .collect();
+        for pod in pods.iter().filter(|pod| !is_finished(pod)) {
             if let Some(node) = pod["spec"]["nodeName"].as_str() {
                 *free.get_mut(node).unwrap() -= cpu_of(pod);
             }
@@ -306,9 +377,19 @@ impl World {
         let most = free.values().max().copied().unwrap();
         for pod in pods.iter().filter(|pod| pod["spec"]["nodeName"].is_null()) {
             let name = &pod["metadata"]["name"];
-            assert!(cpu_of(pod) > most, "seed {seed}: {name} waits, and there is room for {most}");
+            assert!(
+                cpu_of(pod) > most,
+                "seed {seed}: {name} waits, and there is room for {most}"
+            );
         }
     }
+}
+
+fn is_finished(pod: &Value) -> bool {
+    matches!(
+        pod["status"]["phase"].as_str(),
+        Some("Failed" | "Succeeded")
+    )
 }
 
 fn cpu_of(pod: &Value) -> i64 {
@@ -325,19 +406,22 @@ struct Change {
     scheduler: String,
     node: String,
     cpu: i64,
+    /// A kubelet runs it.
+    runs: bool,
     gone: bool,
 }
 
 impl Change {
     fn of(pod: &Value, gone: bool) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let ended = matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded"));
+        let ended = is_finished(pod);
         Self {
             name: text(&pod["metadata"]["name"]),
             uid: text(&pod["metadata"]["uid"]),
             scheduler: text(&pod["spec"]["schedulerName"]),
             node: text(&pod["spec"]["nodeName"]),
             cpu: cpu_of(pod),
+            runs: pod["status"]["phase"] == "Running",
             gone: gone || ended,
         }
     }
@@ -379,7 +463,7 @@ async fn one_scheduler_on_a_bad_network() {
         let network = Network::new(seed, BAD);
         let client = network.client(&world.cluster.client());
         let process = Process::start(client, seed, NAME, None).await.unwrap();
-        world.churn(&[NAME]).await;
+        world.churn(25, &[NAME]).await;
         network.heal();
         sleep(Duration::from_secs(60)).await;
         world.check_nothing_waits_in_vain(seed).await;
@@ -408,7 +492,7 @@ async fn a_scheduler_that_dies_again_and_again() {
             }
         };
         let dying = tokio::spawn(dying);
-        world.churn(&[NAME]).await;
+        world.churn(25, &[NAME]).await;
         dying.abort();
         network.heal();
         sleep(Duration::from_secs(1)).await;
@@ -432,14 +516,19 @@ async fn of_two_with_one_name_one_leads() {
             let identity = format!("{index}-{life}");
             let lease = LeaderConfig::new("kube-system", "kube-scheduler", identity);
             let seed = seed + 100 * life + 10 * u64::try_from(index).unwrap();
-            async move { Process::start(client, seed, NAME, Some(lease)).await.unwrap() }
+            async move {
+                Process::start(client, seed, NAME, Some(lease))
+                    .await
+                    .unwrap()
+            }
         };
         let mut processes = [start(0, 0).await, start(1, 0).await];
         for life in 1..4 {
             let lives = [start(0, life), start(1, life)];
-            world.churn(&[NAME]).await;
+            world.churn(10, &[NAME]).await;
             // The one that leads, or led: it dies, and is started again.
-            let leads = |process: &Process| *process.manager.leadership().borrow() != Leadership::Candidate;
+            let leads =
+                |process: &Process| *process.manager.leadership().borrow() != Leadership::Candidate;
             for ((process, network), new) in processes.iter_mut().zip(&networks).zip(lives) {
                 if leads(process) {
                     network.heal();
@@ -463,25 +552,37 @@ async fn of_two_with_one_name_one_leads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_with_two_names_on_nodes_of_their_own_pods() {
-    // Two schedulers that do not elect cannot know what the other one is about to do: kubelets turn away what is too much. What
-    // each of them does by itself never is.
+async fn two_that_do_not_elect() {
+    // They cannot know what the other one is about to do. No pod is bound twice, none is lost, and what is too much for a node is
+    // turned away by its kubelet; and as far as its own pods go, neither of them gives a node too much.
     for seed in 0..SEEDS {
-        let mut world = World::new(seed, 8).await;
+        let names = if seed % 2 == 0 {
+            ["one", "two"]
+        } else {
+            ["one", "one"]
+        };
+        let mut world = World::with_kubelets(seed, 8).await;
         let history = history(&world.store).await;
         let networks = [seed, seed + 1000].map(|seed| Network::new(seed, BAD));
         let mut processes = Vec::new();
-        for (network, name) in networks.iter().zip(["one", "two"]) {
+        for (network, name) in networks.iter().zip(names) {
             let client = network.client(&world.cluster.client());
             processes.push(Process::start(client, seed, name, None).await.unwrap());
         }
-        world.churn(&["one", "two"]).await;
+        world.churn(20, &names).await;
         networks.iter().for_each(Network::heal);
         sleep(Duration::from_secs(60)).await;
-        let pods = world.pods().list(&ListParams::default()).await.unwrap().items;
-        assert!(!pods.is_empty());
-        world.check(&history.lock(), seed, &["one"]);
-        world.check(&history.lock(), seed, &["two"]);
+        let changes = history.lock().clone();
+        let running = changes.iter().map(|change| Change {
+            gone: change.gone || !change.runs,
+            ..change.clone()
+        });
+        world.check(&running.collect::<Vec<_>>(), seed, &names);
+        if names[0] != names[1] {
+            world.check(&changes, seed, &names[..1]);
+            world.check(&changes, seed, &names[1..]);
+        }
+        world.check_nothing_waits_in_vain(seed).await;
         for process in processes {
             process.manager.stop().await;
         }

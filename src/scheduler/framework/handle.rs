@@ -14,22 +14,20 @@ use tokio::sync::Notify;
 use super::event::{ClusterEvent, Resource};
 use super::{Actions, WaitingPods};
 use crate::clock::Clock;
-use crate::reconcile::{Cache, Key, Manager, Object, Recorder};
+use crate::reconcile::{Cache, Key, Manager, Object, Recorder, WeakManager};
 
 /// What plugins may use of the scheduler: caches of any kind, a client, the clock, events, and pods that wait at permit.
 /// Clones share it. Plugins get it when they are made; the decision itself reads caches and does no I/O.
 #[derive(Clone)]
 pub struct Handle {
-    source: Source,
+    /// Not held: the manager runs what holds this.
+    manager: WeakManager,
     client: kube::Client,
     recorder: Recorder,
     clock: Clock,
     waiting: WaitingPods,
     shared: Arc<Shared>,
 }
-
-#[derive(Clone)]
-struct Source(Manager);
 
 #[derive(Default)]
 struct Shared {
@@ -64,7 +62,7 @@ impl Handle {
     #[must_use]
     pub fn new(manager: &Manager, component: &str) -> Self {
         Self {
-            source: Source(manager.clone()),
+            manager: manager.downgrade(),
             client: manager.client_for(component),
             recorder: manager.recorder(component),
             clock: manager.clock().fork(component),
@@ -101,7 +99,7 @@ impl Handle {
     /// Ask while the plugin is made, so that the cache is filled before the first decision.
     #[must_use]
     pub fn cache<K: Object>(&self) -> Cache<K> {
-        let cache = self.source.0.cache::<K>();
+        let cache = self.manager.cache::<K>();
         let type_ = TypeId::of::<K>();
         let own = [
             TypeId::of::<Pod>(),
