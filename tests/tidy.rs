@@ -19,7 +19,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("manifest", &["client", "object"]),
     ("reconcile", &["client", "object", "clock", "metrics"]),
     ("controllers", &["reconcile", "client", "object", "clock"]),
-    ("scheduler", &["reconcile", "client", "object", "clock"]),
+    (
+        "scheduler",
+        &["reconcile", "client", "object", "clock", "metrics"],
+    ),
     ("cri", &["clock"]),
     ("node", &["reconcile", "client", "object", "clock", "cri"]),
     ("network", &["reconcile", "client", "object", "clock"]),

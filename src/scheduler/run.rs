@@ -99,8 +99,8 @@ struct Caches {
 enum Tail {
     Bound(Box<Binding>, Result<(), Failure>, Guard),
     Reported,
-    /// A pod that the cache did not show on its node: what became of it; `None`: it is no longer there.
-    Seen(Key, Option<Pod>),
+    /// A pod that the cache did not show on its node: whether it is still there.
+    Seen(Key, bool),
 }
 
 struct Loop {
@@ -210,8 +210,10 @@ impl Loop {
                 loop {
                     match pods.get_opt(&info.key.name).await {
                         Ok(pod) => {
-                            let pod = pod.filter(|pod| pod.metadata.uid == info.pod.metadata.uid);
-                            return Tail::Seen(info.key.clone(), pod);
+                            let is_there = pod.is_some_and(|pod| {
+                                pod.metadata.uid == info.pod.metadata.uid && !is_finished(&pod)
+                            });
+                            return Tail::Seen(info.key.clone(), is_there);
                         }
                         Err(_) => sleep(RETRY).await,
                     }
@@ -515,8 +517,7 @@ impl Loop {
     fn tail(&mut self, tail: Option<Tail>) {
         let (binding, result, guard) = match tail {
             Some(Tail::Bound(binding, result, guard)) => (binding, result, guard),
-            Some(Tail::Seen(key, pod)) => {
-                let is_there = pod.is_some_and(|pod| !is_finished(&pod));
+            Some(Tail::Seen(key, is_there)) => {
                 let assumed = self.places.get(&key).is_some_and(|(_, assumed)| *assumed);
                 if assumed && !is_there {
                     self.vacate(&key);

@@ -21,7 +21,8 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// How bad a network is: chances are in thousandths.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,11 +77,13 @@ impl Network {
         self.chance.below(1000) < chance(&self.faults.lock())
     }
 
-    async fn lag(&self, most: impl Fn(&Faults) -> Duration) {
+    fn delay(&self, most: impl Fn(&Faults) -> Duration) -> Duration {
         let most = u64::try_from(most(&self.faults.lock()).as_micros()).unwrap();
-        if most > 0 {
-            sleep(Duration::from_micros(self.chance.below(most))).await;
-        }
+        Duration::from_micros(self.chance.below(most.max(1)))
+    }
+
+    async fn lag(&self, most: impl Fn(&Faults) -> Duration) {
+        sleep(self.delay(most)).await;
     }
 
     /// A client on this network. Who sent a request may die; the request goes on.
@@ -117,20 +120,27 @@ impl Network {
 
     /// The events of a watch, late and in order, until it breaks.
     fn late(&self, body: Body) -> Answer {
-        let start = (BodyStream::new(body), self.clone(), false);
-        let frames = futures::stream::unfold(start, |(mut frames, network, broken)| async move {
-            if broken {
-                return None;
+        let (send, receive) = mpsc::channel(10_000);
+        let network = self.clone();
+        tokio::spawn(async move {
+            let mut frames = BodyStream::new(body);
+            while let Some(frame) = frames.next().await {
+                let due = Instant::now() + network.delay(|faults| faults.late);
+                let broken = network.strikes(|faults| faults.broken);
+                let frame = if broken {
+                    Err("the connection broke".into())
+                } else {
+                    frame.map_err(tower::BoxError::from)
+                };
+                if send.send((due, frame)).await.is_err() || broken {
+                    return;
+                }
             }
-            let frame = frames.next().await?;
-            network.lag(|faults| faults.late).await;
-            let broken = network.strikes(|faults| faults.broken);
-            let frame = if broken {
-                Err("the connection broke".into())
-            } else {
-                frame.map_err(tower::BoxError::from)
-            };
-            Some((frame, (frames, network, broken)))
+        });
+        let frames = futures::stream::unfold(receive, |mut receive| async move {
+            let (due, frame) = receive.recv().await?;
+            sleep_until(due).await;
+            Some((frame, receive))
         });
         UnsyncBoxBody::new(StreamBody::new(frames))
     }
@@ -350,7 +360,7 @@ impl World {
                 self.cpu
             );
         }
-        assert!(bindings > 3, "seed {seed}: only {bindings} bindings");
+        assert!(bindings > 5, "seed {seed}: only {bindings} bindings");
     }
 
     /// A pod that waits fits nowhere.
