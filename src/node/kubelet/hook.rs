@@ -33,7 +33,7 @@ pub(super) async fn run(
             let start = of("Exec", &format!("[{words}]"));
             format!("{start} - error: {error}, message: {said:?}")
         };
-        return match runtime.exec(id, &command, Duration::ZERO).await {
+        return match runtime.exec_sync(id, &command, Duration::ZERO).await {
             Ok(output) if output.code == 0 => Ok(()),
             Ok(output) => {
                 let said = [output.stdout, output.stderr].concat();
@@ -53,8 +53,8 @@ pub(super) async fn run(
             ));
         };
         return match runtime.check(id, &check, REQUEST).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(format!("{start} - error: the request failed")),
+            Ok(Some(true)) => Ok(()),
+            Ok(_) => Err(format!("{start} - error: the request failed")),
             Err(error) => Err(format!("{start} - error: {error}")),
         };
     }

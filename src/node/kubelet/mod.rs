@@ -32,7 +32,7 @@ use self::probe::Probes;
 use super::NodeAgent;
 use super::driver::{self, NodeSpec, RENEW};
 use crate::clock::Clock;
-use crate::cri::ContainerRuntime;
+use crate::cri::{ContainerRuntime, EventKind};
 use crate::reconcile::events::{EventType, reference};
 use crate::reconcile::{
     Action, Activity, Cache, Controller, Error, Key, Manager, Reconciler, Recorder, Source, Wake,
@@ -174,6 +174,10 @@ impl Watcher for RuntimeEvents {
     async fn run(self: Box<Self>, wake: Wake) -> Result<(), Error> {
         let mut events = self.0.events();
         while let Some(event) = events.next().await {
+            // What this agent did itself needs no look.
+            if !matches!(event.kind, EventKind::Stopped | EventKind::Changed) {
+                continue;
+            }
             wake.now(Key::new(event.namespace, event.name), "a container ended");
         }
         Ok(())

@@ -323,6 +323,7 @@ mod tests {
             image_id: image.clone(),
             image,
             state,
+            ..Container::default()
         }
     }
 
@@ -333,10 +334,9 @@ mod tests {
             .collect();
         Sandbox {
             id: "s".into(),
-            config: crate::cri::SandboxConfig::default(),
             ready: true,
-            ip: String::new(),
             containers,
+            ..Sandbox::default()
         }
     }
 

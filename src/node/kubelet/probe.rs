@@ -167,7 +167,7 @@ impl State {
         let healthy = runtime
             .check(id, &check, seconds(probe.timeout_seconds, 1))
             .await
-            .unwrap_or(false);
+            .is_ok_and(|answer| answer == Some(true));
         if healthy {
             (self.successes, self.failures) = (self.successes + 1, 0);
             if self.successes >= count(probe.success_threshold, 1) {

@@ -9,7 +9,7 @@ use super::environment::{self, Origin};
 use super::plan::{self, Failure};
 use super::stop::grace;
 use super::{Inner, full_name, hook};
-use crate::cri::{ContainerConfig, Sandbox};
+use crate::cri::{ContainerConfig, Sandbox, SandboxConfig};
 use crate::object::Resources;
 use crate::reconcile::events::EventType;
 use crate::reconcile::{Error, Key};
@@ -185,15 +185,23 @@ impl Inner {
             args: expanded(&container.args),
             working_dir: container.working_dir.clone().unwrap_or_default(),
             env,
+            ..ContainerConfig::default()
         };
-        let id = self.runtime.start_container(&sandbox.id, config).await;
-        let id = id.map_err(|error| failure("RunContainerError", error.to_string()))?;
-        for (reason, message) in [
-            ("Created", "Container created"),
-            ("Started", "Container started"),
-        ] {
+        let of = SandboxConfig {
+            metadata: sandbox.metadata.clone(),
+            ..SandboxConfig::default()
+        };
+        let tell = |reason, message: &str| {
             self.event(pod, EventType::Normal, reason, message.to_owned());
-        }
+        };
+        let id = self.runtime.create_container(&sandbox.id, &config, &of);
+        let id = id
+            .await
+            .map_err(|error| failure("CreateContainerError", error.to_string()))?;
+        tell("Created", "Container created");
+        let started = self.runtime.start_container(&id).await;
+        started.map_err(|error| failure("RunContainerError", error.to_string()))?;
+        tell("Started", "Container started");
         Ok(id)
     }
 
@@ -206,7 +214,7 @@ impl Inner {
             .unwrap_or("IfNotPresent");
         let present = self
             .runtime
-            .image(&image)
+            .image_status(&image.as_str().into())
             .await
             .map_err(|error| failure("ImageInspectError", error.to_string()))?
             .is_some();
@@ -225,7 +233,11 @@ impl Inner {
                     format!("Pulling image {image:?}"),
                 );
                 let begun = Instant::now();
-                if let Err(error) = self.runtime.pull(&image).await {
+                if let Err(error) = self
+                    .runtime
+                    .pull_image(&image.as_str().into(), None, None)
+                    .await
+                {
                     let message = format!("Failed to pull image {image:?}: {error}");
                     tell(EventType::Warning, "Failed", message);
                     return Err(failure("ErrImagePull", error.to_string()));

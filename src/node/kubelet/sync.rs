@@ -19,7 +19,7 @@ use super::report::debuggers;
 use super::start::RESYNC;
 use super::stop::{grace, grace_after};
 use super::{Inner, PodState, is_terminal};
-use crate::cri::{Sandbox, SandboxConfig};
+use crate::cri::{ContainerRuntimeExt, NamespaceMode, Sandbox, SandboxConfig, SandboxMetadata};
 use crate::reconcile::events::EventType;
 use crate::reconcile::{Action, Error, Key};
 
@@ -262,18 +262,15 @@ impl Inner {
     /// The pod's sandbox.
     pub(super) async fn sandbox(&self, pod: &Pod) -> Result<Option<Sandbox>, Error> {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        let sandboxes = self.runtime.list().await?;
-        Ok(sandboxes
-            .into_iter()
-            .find(|sandbox| sandbox.config.uid == uid))
+        Ok(self.runtime.pod(uid).await?.pop())
     }
 
     /// Removes what runs for other pods of this name, which are gone.
     async fn clean_others(&self, key: &Key, uid: &str) -> Result<(), Error> {
-        for sandbox in self.runtime.list().await? {
-            let of_key =
-                *sandbox.config.namespace == *key.namespace && *sandbox.config.name == *key.name;
-            if of_key && sandbox.config.uid != uid {
+        for sandbox in self.runtime.pods().await? {
+            let of_key = *sandbox.metadata.namespace == *key.namespace
+                && *sandbox.metadata.name == *key.name;
+            if of_key && sandbox.metadata.uid != uid {
                 let running = sandbox
                     .containers
                     .iter()
@@ -344,16 +341,20 @@ impl Inner {
         match step {
             Step::Sandbox => {
                 let meta = &pod.metadata;
-                let config = SandboxConfig {
-                    namespace: meta.namespace.clone().unwrap_or_default(),
-                    name: meta.name.clone().unwrap_or_default(),
-                    uid: meta.uid.clone().unwrap_or_default(),
-                    attempt: 0,
+                let mut config = SandboxConfig {
+                    metadata: SandboxMetadata {
+                        namespace: meta.namespace.clone().unwrap_or_default(),
+                        name: meta.name.clone().unwrap_or_default(),
+                        uid: meta.uid.clone().unwrap_or_default(),
+                        attempt: 0,
+                    },
                     labels: meta.labels.clone().unwrap_or_default(),
-                    host_network: pod.spec.as_ref().and_then(|spec| spec.host_network)
-                        == Some(true),
+                    ..SandboxConfig::default()
                 };
-                self.runtime.run_sandbox(config).await?;
+                if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
+                    config.security.namespaces.network = NamespaceMode::Node;
+                }
+                self.runtime.run_sandbox(&config).await?;
                 Ok(false)
             }
             Step::Start { name } => {

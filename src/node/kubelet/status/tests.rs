@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{Observed, status};
-use crate::cri::{Container, ContainerState, Sandbox, SandboxConfig};
+use crate::cri::{Container, ContainerState, Sandbox};
 use crate::node::kubelet::plan::{Failure, Health, Memory};
 
 /// A container: `a` runs and is well, `a~` runs and is not, `a=3` has ended so.
@@ -38,16 +38,17 @@ fn container(text: &str) -> Container {
         image: String::new(),
         image_id: "digest".into(),
         state,
+        ..Container::default()
     }
 }
 
 fn sandbox(containers: &[&str]) -> Sandbox {
     Sandbox {
         id: "s".into(),
-        config: SandboxConfig::default(),
         ready: true,
         ip: "10.0.0.2".into(),
         containers: containers.iter().map(|text| container(text)).collect(),
+        ..Sandbox::default()
     }
 }
 
