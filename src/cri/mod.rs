@@ -8,6 +8,8 @@
 //! Architecture invariant: nothing here knows pods, nodes or the API; a runtime is told what to run and says what it runs.
 
 mod container;
+#[cfg(feature = "containerd")]
+pub mod containerd;
 mod error;
 mod ext;
 pub mod fake;

@@ -1,5 +1,5 @@
-//! Clients that others wrote, against whole clusters over TLS in real time: kubectl, and Kubernetes' own client for Python.
-//! `scripts/test` installs both.
+//! Clients that others wrote, against whole clusters over TLS in real time: kubectl, and Kubernetes' own client for Python;
+//! and a real container runtime. `scripts/test` installs all of them.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,8 +11,12 @@
 
 mod apply;
 mod create;
+#[cfg(feature = "containerd")]
+mod cri;
 mod edit;
 mod explain;
+#[cfg(feature = "containerd")]
+mod machine;
 mod nodes;
 mod python;
 mod read;
