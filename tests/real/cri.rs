@@ -44,14 +44,20 @@ async fn start(runtime: &Containerd, name: &str, config: &ContainerConfig) -> (S
         ..SandboxConfig::default()
     };
     let pod = runtime.run_sandbox(&sandbox).await.unwrap();
-    let id = runtime.create_container(&pod, config, &sandbox).await.unwrap();
+    let id = runtime
+        .create_container(&pod, config, &sandbox)
+        .await
+        .unwrap();
     runtime.start_container(&id).await.unwrap();
     (pod, id)
 }
 
 async fn output(runtime: &Containerd, id: &str, script: &str) -> String {
     let command = words(&["sh", "-c", script]);
-    let output = runtime.exec_sync(id, &command, Duration::from_secs(20)).await.unwrap();
+    let output = runtime
+        .exec_sync(id, &command, Duration::from_secs(20))
+        .await
+        .unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.code, 0, "{script}: {said} {:?}", output.stderr);
     said.trim().to_owned()
@@ -119,14 +125,28 @@ async fn limits_are_in_the_control_groups() {
     let (_, id) = start(&runtime, "limits", &config).await;
     // Both versions of control groups, as the container sees its own.
     let read = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us 2>/dev/null || cat memory.max cpu.max";
-    assert_eq!(output(&runtime, &id, read).await.split_whitespace().take(2).collect::<Vec<_>>(), ["67108864", "50000"]);
+    assert_eq!(
+        output(&runtime, &id, read)
+            .await
+            .split_whitespace()
+            .take(2)
+            .collect::<Vec<_>>(),
+        ["67108864", "50000"]
+    );
     let more = LinuxResources {
         cpu_quota: 75_000,
         memory_limit: 96 << 20,
         ..config.resources.clone()
     };
     runtime.update_container(&id, &more).await.unwrap();
-    assert_eq!(output(&runtime, &id, read).await.split_whitespace().take(2).collect::<Vec<_>>(), ["100663296", "75000"]);
+    assert_eq!(
+        output(&runtime, &id, read)
+            .await
+            .split_whitespace()
+            .take(2)
+            .collect::<Vec<_>>(),
+        ["100663296", "75000"]
+    );
 }
 
 #[tokio::test]
@@ -195,7 +215,9 @@ async fn where_no_runtime_listens_is_told() {
     let other = tokio::net::UnixListener::bind(dir.join("other")).unwrap();
     let speaker = tokio::spawn(async move {
         while let Ok((mut peer, _)) = other.accept().await {
-            let _ = tokio::io::AsyncWriteExt::write_all(&mut peer, b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            let _ =
+                tokio::io::AsyncWriteExt::write_all(&mut peer, b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                    .await;
         }
     });
     let error = connect("other").await;
@@ -238,11 +260,17 @@ async fn what_a_pod_says_of_itself_holds() {
             searches: vec!["default.svc.cluster.local".to_owned()],
             options: vec!["ndots:5".to_owned()],
         }),
-        sysctls: BTreeMap::from([("net.ipv4.ip_unprivileged_port_start".to_owned(), "80".to_owned())]),
+        sysctls: BTreeMap::from([(
+            "net.ipv4.ip_unprivileged_port_start".to_owned(),
+            "80".to_owned(),
+        )]),
         ..SandboxConfig::default()
     };
     let pod = runtime.run_sandbox(&sandbox).await.unwrap();
-    let id = runtime.create_container(&pod, &config, &sandbox).await.unwrap();
+    let id = runtime
+        .create_container(&pod, &config, &sandbox)
+        .await
+        .unwrap();
     runtime.start_container(&id).await.unwrap();
     for (script, expected) in [
         ("echo $GREETING", "hello world"),
@@ -253,10 +281,16 @@ async fn what_a_pod_says_of_itself_holds() {
         ("touch /new 2>/dev/null || echo no", "no"),
         // One group is that of the image.
         ("id -u; id -g; id -G", "1000\n3000\n3000 2000 4000"),
-        ("grep CapEff /proc/self/status | cut -f2", "0000000000000000"),
+        (
+            "grep CapEff /proc/self/status | cut -f2",
+            "0000000000000000",
+        ),
         ("grep NoNewPrivs /proc/self/status | cut -f2", "1"),
         ("grep nameserver /etc/resolv.conf", "nameserver 10.96.0.10"),
-        ("grep search /etc/resolv.conf", "search default.svc.cluster.local"),
+        (
+            "grep search /etc/resolv.conf",
+            "search default.svc.cluster.local",
+        ),
         ("cat /proc/sys/net/ipv4/ip_unprivileged_port_start", "80"),
     ] {
         assert_eq!(output(&runtime, &id, script).await, expected, "{script}");

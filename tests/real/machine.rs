@@ -29,7 +29,10 @@ impl Machine {
         let output = Command::new(script).arg(command).arg(&self.dir).output();
         let output = output.unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "scripts/containerd {command}: {said}");
+        assert!(
+            output.status.success(),
+            "scripts/containerd {command}: {said}"
+        );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
