@@ -1,7 +1,11 @@
 //! Clients that are slow, greedy, broken or hostile: an answer or an end, and the server serves on.
 
 #[path = "../../fuzz/body.rs"]
-#[allow(dead_code, reason = "the fuzz target asks in process")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a file of the fuzz target, which asks in process"
+)]
 mod body;
 
 use std::net::SocketAddr;
@@ -281,16 +285,11 @@ async fn exchange(
             sender
         }
     };
-    let answer = match timeout(PATIENCE, sender.send_request(request)).await {
-        Ok(Ok(answer)) => answer,
-        // The client refused to say it, or the server closed on it, which a line of HTTP that is none deserves.
-        Ok(Err(_)) => return None,
-        Err(_) => panic!("{}: no answer", input.shown()),
-    };
-    let (parts, body) = answer.into_parts();
-    if body.size_hint().exact().is_none() {
-        return None;
-    }
+    let answer = timeout(PATIENCE, sender.send_request(request)).await;
+    let answer = answer.unwrap_or_else(|_| panic!("{}: no answer", input.shown()));
+    // None when the client refused to say it, or the server closed on it, which a line of HTTP that is none deserves.
+    let (parts, body) = answer.ok()?.into_parts();
+    body.size_hint().exact()?;
     let read = timeout(PATIENCE, body.collect()).await;
     let body = read
         .unwrap_or_else(|_| panic!("{}: no end", input.shown()))
