@@ -275,15 +275,14 @@ async fn exchange(
 ) -> Option<Sender> {
     let host = http::HeaderValue::from_static("x");
     request.headers_mut().insert("host", host);
-    let mut sender = match sender.filter(|sender| !sender.is_closed()) {
-        Some(sender) => sender,
-        None => {
-            let stream = TcpStream::connect(address).await.unwrap();
-            let connected = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-            let (sender, connection) = connected.unwrap();
-            tokio::spawn(connection);
-            sender
-        }
+    let mut sender = if let Some(sender) = sender.filter(|sender| !sender.is_closed()) {
+        sender
+    } else {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let connected = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = connected.unwrap();
+        tokio::spawn(connection);
+        sender
     };
     let answer = timeout(PATIENCE, sender.send_request(request)).await;
     let answer = answer.unwrap_or_else(|_| panic!("{}: no answer", input.shown()));
