@@ -3,3 +3,7 @@
 #[doc = include_str!("../docs/guide/store.md")]
 #[cfg(feature = "testing")]
 pub mod store {}
+
+#[doc = include_str!("../docs/guide/node.md")]
+#[cfg(feature = "containerd")]
+pub mod node {}
