@@ -9,6 +9,7 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::cast_precision_loss,
+    clippy::naive_bytecount,
     clippy::disallowed_methods,
     reason = "a benchmark, which reads the real clock and starts a process"
 )]
