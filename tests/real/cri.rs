@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use homeostat::cri::containerd::{Containerd, ContainerdConfig};
 use homeostat::cri::{
-    ContainerConfig, ContainerRuntime, ContainerRuntimeExt, ContainerState, Error, ExecOutput,
-    ImageAuth, LinuxResources, SandboxConfig, SandboxMetadata,
+    ContainerConfig, ContainerRuntime, ContainerRuntimeExt, ContainerState, Error, EventKind,
+    ExecOutput, ImageAuth, LinuxResources, SandboxConfig, SandboxMetadata,
 };
 use homeostat::testing::conformance::cri::{Subject, run};
+
+use tokio::time::Instant;
 
 use crate::machine::{BUSYBOX, Machine};
 
@@ -170,6 +173,36 @@ async fn want_of_memory_is_told() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("it still runs");
+}
+
+#[tokio::test]
+async fn ends_are_told_at_once_and_after_a_crash() {
+    let machine = Machine::start();
+    // Lists alone would be far too late.
+    let config = ContainerdConfig::new(machine.socket()).relist_every(Duration::from_secs(20));
+    let runtime = Containerd::connect(config).await.unwrap();
+    let mut events = runtime.events();
+    // An answer to the subscription comes with the first event.
+    for (number, crash) in [(0, false), (1, false), (2, true)] {
+        let config = shell("sleep 1; exit 4");
+        let (_, id) = start(&runtime, &format!("ends-{number}"), &config).await;
+        if crash {
+            machine.kill();
+            machine.revive();
+        }
+        let begun = Instant::now();
+        let told = async {
+            while let Some(event) = events.next().await {
+                if event.container == id && event.kind == EventKind::Stopped {
+                    return;
+                }
+            }
+        };
+        let limit = Duration::from_secs(if crash { 25 } else { 3 });
+        let told = tokio::time::timeout(limit, told).await;
+        assert!(told.is_ok(), "{number}: not within {limit:?}");
+        println!("{number}: told after {:?}", begun.elapsed());
+    }
 }
 
 #[tokio::test]

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use k8s_cri::v1;
 use tokio::time::{Instant, sleep_until};
-use tonic::codec::Streaming;
 use tonic::{Code, Status};
 
-use super::{Containerd, from_proto};
+use super::{Containerd, exits, from_proto};
 use crate::cri::{
     ContainerEntry, ContainerFilter, ContainerPhase, ContainerRuntime, EventKind, Result,
     RuntimeEvent, SandboxEntry, SandboxFilter, SandboxMetadata, labels,
@@ -19,15 +18,31 @@ use crate::cri::{
 
 /// How much rarer lists are when the runtime tells what happens by itself.
 const RARER: u32 = 10;
+/// How soon a list may show what containerd has told, doubling until it does.
+const SOON: Duration = Duration::from_millis(10);
+
+/// Something the runtime tells.
+enum Told {
+    /// What has happened.
+    Event(RuntimeEvent),
+    /// A container has ended, as a list will show.
+    Ended,
+    /// Nothing of interest.
+    Nothing,
+}
+
+type Tell = BoxStream<'static, Result<Told, Status>>;
 
 /// The runtime's own events.
 enum Own {
     /// It has none.
     None,
+    /// They broke off.
+    Lost,
     /// Asked for; a runtime may answer only when the first thing happens.
-    Asked(BoxFuture<'static, Result<Streaming<v1::ContainerEventResponse>, Status>>),
+    Asked(BoxFuture<'static, Result<Tell, Status>>),
     /// They come.
-    Open(Box<Streaming<v1::ContainerEventResponse>>),
+    Open(Tell),
 }
 
 /// What a list showed.
@@ -44,6 +59,8 @@ struct Listener {
     known: Option<Snapshot>,
     pending: VecDeque<RuntimeEvent>,
     relist: Instant,
+    /// How long the last list waited for what was told to show.
+    hurry: Option<Duration>,
 }
 
 pub(super) fn listen(runtime: Containerd) -> BoxStream<'static, RuntimeEvent> {
@@ -53,6 +70,7 @@ pub(super) fn listen(runtime: Containerd) -> BoxStream<'static, RuntimeEvent> {
         known: None,
         pending: VecDeque::new(),
         relist: Instant::now(),
+        hurry: None,
     };
     stream::unfold(listener, |mut listener| async move {
         let event = listener.next().await;
@@ -61,10 +79,30 @@ pub(super) fn listen(runtime: Containerd) -> BoxStream<'static, RuntimeEvent> {
     .boxed()
 }
 
-async fn ask(runtime: Containerd) -> Result<Streaming<v1::ContainerEventResponse>, Status> {
+/// Asks for CRI's events, else for containerd's own.
+async fn ask(runtime: Containerd) -> Result<Tell, Status> {
     let mut client = runtime.runtime();
-    let answer = client.get_container_events(v1::GetEventsRequest {}).await?;
-    Ok(answer.into_inner())
+    match client.get_container_events(v1::GetEventsRequest {}).await {
+        Ok(events) => {
+            let scheme = runtime.inner.scheme.clone();
+            let events = events.into_inner();
+            Ok(events
+                .map_ok(move |event| translate(&scheme, event).map_or(Told::Nothing, Told::Event))
+                .boxed())
+        }
+        Err(status) if status.code() == Code::Unimplemented => {
+            let events = exits::subscribe(runtime.inner.channel.clone()).await?;
+            let told = |event: exits::Envelope| {
+                if event.is_end() {
+                    Told::Ended
+                } else {
+                    Told::Nothing
+                }
+            };
+            Ok(events.map_ok(told).boxed())
+        }
+        Err(status) => Err(status),
+    }
 }
 
 impl Listener {
@@ -75,61 +113,80 @@ impl Listener {
             }
             tokio::select! {
                 biased;
-                event = self.own.next() => self.told(event),
+                told = self.own.next() => self.told(told),
                 () = sleep_until(self.relist) => self.look().await,
             }
         }
     }
 
-    /// Takes an event of the runtime's own.
-    fn told(&mut self, event: Result<v1::ContainerEventResponse, Status>) {
-        match event {
-            Ok(event) => {
-                // Whether a list or this tells first: the change is the same, and looking twice does no harm.
-                let scheme = &self.runtime.inner.scheme;
-                self.pending.extend(translate(scheme, event));
+    /// Takes what the runtime tells.
+    fn told(&mut self, told: Result<Told, Status>) {
+        match told {
+            // Whether a list or this tells first: the change is the same, and looking twice does no harm.
+            Ok(Told::Event(event)) => self.pending.push_back(event),
+            Ok(Told::Ended) => {
+                self.hurry = Some(SOON);
+                self.relist = Instant::now() + SOON;
             }
+            Ok(Told::Nothing) => {}
             Err(status) if status.code() == Code::Unimplemented => self.own = Own::None,
             Err(status) => {
                 tracing::debug!(%status, "the runtime's events broke off");
-                // The next list that succeeds shows that the runtime is back.
-                self.own = Own::None;
-                self.relist = Instant::now();
+                self.own = Own::Lost;
+                self.relist = self.relist.min(Instant::now() + self.pause());
             }
+        }
+    }
+
+    /// How long to wait until the next list.
+    fn pause(&self) -> Duration {
+        let pause = self.runtime.inner.config.relist;
+        match self.own {
+            Own::Open(_) => pause.saturating_mul(RARER),
+            _ => pause.max(SOON),
         }
     }
 
     /// Compares what there is with what there was.
     async fn look(&mut self) {
-        let pause = &self.runtime.inner.config.relist;
-        let pause = match self.own {
-            Own::Open(_) => pause.saturating_mul(RARER),
-            _ => *pause,
-        };
         match snapshot(&self.runtime).await {
             Ok(now) => {
-                match &self.known {
-                    None => self.pending.extend(now.all()),
-                    Some(before) => self.pending.extend(now.since(before)),
-                }
+                let events = match &self.known {
+                    None => now.all(),
+                    Some(before) => now.since(before),
+                };
+                // Others may have ended with what shows now.
+                self.hurry = match self.hurry {
+                    Some(_) if !events.is_empty() => Some(SOON),
+                    Some(hurry) => Some(hurry * 2),
+                    None => None,
+                };
+                self.pending.extend(events);
                 self.known = Some(now);
+                if matches!(self.own, Own::Lost) {
+                    self.own = Own::Asked(ask(self.runtime.clone()).boxed());
+                }
             }
             Err(error) => tracing::debug!(%error, "the runtime's containers could not be listed"),
         }
-        self.relist = Instant::now() + pause.max(Duration::from_millis(10));
+        let pause = self.pause();
+        self.hurry = self
+            .hurry
+            .filter(|hurry| *hurry < self.runtime.inner.config.relist);
+        self.relist = Instant::now() + self.hurry.unwrap_or(pause);
     }
 }
 
 impl Own {
-    /// The next event; never, when there are none.
-    async fn next(&mut self) -> Result<v1::ContainerEventResponse, Status> {
+    /// The next that is told; never, when nothing is.
+    async fn next(&mut self) -> Result<Told, Status> {
         loop {
             match self {
-                Self::None => std::future::pending().await,
-                Self::Asked(asked) => *self = Self::Open(Box::new(asked.await?)),
+                Self::None | Self::Lost => std::future::pending().await,
+                Self::Asked(asked) => *self = Self::Open(asked.await?),
                 Self::Open(events) => {
-                    let event = events.message().await?;
-                    return event.ok_or_else(|| Status::unavailable("the stream has ended"));
+                    let lost = || Err(Status::unavailable("the stream has ended"));
+                    return events.next().await.unwrap_or_else(lost);
                 }
             }
         }

@@ -5,6 +5,7 @@
 
 mod error;
 mod events;
+mod exits;
 mod from_proto;
 mod images;
 mod runtime;
@@ -66,8 +67,9 @@ impl ContainerdConfig {
         self
     }
 
-    /// How often the state of all containers is compared with the last one, when the runtime has no events of its own. A
-    /// runtime that has is asked a tenth as often, as a safety net. Default = every second.
+    /// How often the state of all containers is compared with the last one, when the runtime has no events of its own
+    /// (those of CRI, or containerd's). A runtime that has is asked a tenth as often, as a safety net. Default = every
+    /// second.
     #[must_use]
     pub fn relist_every(mut self, pause: Duration) -> Self {
         self.relist = pause;
