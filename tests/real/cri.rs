@@ -13,8 +13,6 @@ use homeostat::cri::{
 };
 use homeostat::testing::conformance::cri::{Subject, run};
 
-use tokio::time::Instant;
-
 use crate::machine::{BUSYBOX, Machine};
 
 fn words(words: &[&str]) -> Vec<String> {
@@ -190,7 +188,6 @@ async fn ends_are_told_at_once_and_after_a_crash() {
             machine.kill();
             machine.revive();
         }
-        let begun = Instant::now();
         let told = async {
             while let Some(event) = events.next().await {
                 if event.container == id && event.kind == EventKind::Stopped {
@@ -201,7 +198,6 @@ async fn ends_are_told_at_once_and_after_a_crash() {
         let limit = Duration::from_secs(if crash { 25 } else { 3 });
         let told = tokio::time::timeout(limit, told).await;
         assert!(told.is_ok(), "{number}: not within {limit:?}");
-        println!("{number}: told after {:?}", begun.elapsed());
     }
 }
 
