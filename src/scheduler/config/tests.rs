@@ -1,3 +1,5 @@
+//! Documents read, refused, and made into profiles.
+
 use std::sync::Arc;
 
 use serde_json::json;
