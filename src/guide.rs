@@ -7,3 +7,7 @@ pub mod store {}
 #[doc = include_str!("../docs/guide/node.md")]
 #[cfg(feature = "containerd")]
 pub mod node {}
+
+#[doc = include_str!("../docs/guide/scheduler.md")]
+#[cfg(feature = "testing")]
+pub mod scheduler {}

@@ -45,6 +45,8 @@ mod correlate;
 pub mod events;
 mod exposition;
 mod feed;
+#[cfg(feature = "serve")]
+pub mod health;
 pub mod key;
 pub mod leader;
 pub mod manager;

@@ -381,3 +381,6 @@ impl Extender for HttpExtender {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ pub mod plugins;
 mod queue;
 mod report;
 mod run;
+mod standalone;
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use self::cycle::SchedulingCycle;
 pub use self::framework::Profile;
 use self::framework::{Explain, Extender, Framework, Handle, ProfileError, Registry, Scheduler};
 use self::metrics::Metrics;
+pub use self::standalone::{Standalone, StandaloneError};
 use crate::reconcile::Manager;
 
 /// What a scheduler does for which pods.

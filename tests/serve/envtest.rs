@@ -17,10 +17,10 @@ use kube::runtime::{WatchStreamExt, wait, watcher};
 use kube::{Client, Config};
 
 /// Built with the tests: `cargo build --examples`, as `scripts/test` does.
-fn program() -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let target = tests.parent().and_then(Path::parent).unwrap();
-    let program = target.join("examples/kube_apiserver");
+    let program = target.join("examples").join(name);
     assert!(
         program.exists(),
         "{} is built by `cargo build --all-features --examples`",
@@ -39,7 +39,7 @@ struct ApiServer {
 
 /// A port that nobody has, given to one server only. It is below those that the system gives to clients, one of which
 /// could take it before the server does.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + u16::try_from(std::process::id() % 100).unwrap() * 100;
     loop {
@@ -70,7 +70,7 @@ impl ApiServer {
         write("sa-signer.crt", &signer);
         write("sa-signer.key", &signer_key);
         let path = |name: &str| directory.join(name).display().to_string();
-        let child = Command::new(program())
+        let child = Command::new(program("kube_apiserver"))
             .args([
                 "--allow-privileged=true".to_owned(),
                 "--authorization-mode=RBAC".to_owned(),
@@ -198,7 +198,10 @@ fn widgets() -> CustomResourceDefinition {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn suites_can_use_it() {
-    let help = Command::new(program()).arg("--help").output().unwrap();
+    let help = Command::new(program("kube_apiserver"))
+        .arg("--help")
+        .output()
+        .unwrap();
     assert!(help.status.success());
     let help = String::from_utf8(help.stdout).unwrap();
     // By this envtest tells old servers, which it starts with other flags.

@@ -9,4 +9,5 @@
 mod envtest;
 mod kube_rs;
 mod robust;
+mod scheduler;
 mod webhooks;

@@ -99,7 +99,10 @@ impl Caches {
         key: &Key,
     ) -> Result<Explanation, ExplainError> {
         let pod = self.pods.get(key);
-        let pod = pod.ok_or_else(|| ExplainError::NotFound(key.to_string()))?;
+        let mut pod = pod.ok_or_else(|| ExplainError::NotFound(key.to_string()))?;
+        if let Some(spec) = &mut Arc::make_mut(&mut pod).spec {
+            spec.node_name = None;
+        }
         let pod = Arc::new(PodInfo::new(pod));
         let name = pod.scheduler_name();
         let mut frameworks = frameworks.iter();

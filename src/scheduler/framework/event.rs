@@ -128,9 +128,16 @@ impl fmt::Display for Actions {
         if *self == Self::ALL {
             return f.write_str("All");
         }
+        // All updates are one word.
+        let every = self.0 & Self::UPDATE.0 == Self::UPDATE.0;
+        let shown = Self(if every {
+            self.0 & !Self::UPDATE.0 | Self::UPDATE_OTHER.0
+        } else {
+            self.0
+        });
         let mut names = NAMES
             .iter()
-            .filter(|(actions, _)| self.intersects(*actions));
+            .filter(|(actions, _)| shown.intersects(*actions));
         if let Some((_, first)) = names.next() {
             f.write_str(first)?;
         }

@@ -1,0 +1,208 @@
+//! A scheduler as a program of its own, against any cluster: leader election, health and metrics endpoints, and an end in good
+//! order.
+//!
+//! ```no_run
+//! use homeostat::scheduler::config::KubeSchedulerConfiguration;
+//! use homeostat::scheduler::framework::Registry;
+//! use homeostat::scheduler::Standalone;
+//!
+//! # async fn run(stopped: impl Future<Output = ()>) -> Result<(), Box<dyn std::error::Error>> {
+//! let document = KubeSchedulerConfiguration::parse(&std::fs::read_to_string("scheduler.yaml")?)?;
+//! let client = Standalone::client(Some("kubeconfig".as_ref())).await?;
+//! Standalone::from_document(&document, &Registry::in_tree(), "host-1")?
+//!     .run(client, stopped)
+//!     .await?;
+//! # Ok(()) }
+//! ```
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+use super::config::{ConfigError, KubeSchedulerConfiguration};
+use super::framework::Registry;
+use super::metrics::Metrics;
+use super::{SchedulerConfig, install};
+use crate::clock::Clock;
+use crate::reconcile::leader::LeaderConfig;
+use crate::reconcile::{Error, Leadership, Manager};
+
+/// A scheduler that runs by itself.
+#[derive(Debug)]
+#[must_use]
+pub struct Standalone {
+    config: SchedulerConfig,
+    lease: Option<LeaderConfig>,
+    listen: Option<SocketAddr>,
+    document: Option<KubeSchedulerConfiguration>,
+}
+
+/// Why a scheduler ended, or did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StandaloneError {
+    /// It is configured wrongly.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It is set up wrongly.
+    #[error(transparent)]
+    Setup(#[from] super::Error),
+    /// The cluster is not reached.
+    #[error("the cluster is not reached: {0}")]
+    Cluster(#[source] Error),
+    /// The address for health and metrics is not free.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another one leads now; start again to be a candidate again.
+    #[error("leader election lost")]
+    LeadershipLost,
+}
+
+impl Standalone {
+    /// A scheduler with this configuration, which shares its work with nobody and shows nothing of itself.
+    pub fn new(config: SchedulerConfig) -> Self {
+        Self {
+            config,
+            lease: None,
+            listen: None,
+            document: None,
+        }
+    }
+
+    /// The scheduler of a document; `identity`, unique among its rivals, is who it is when the document has it elected.
+    ///
+    /// # Errors
+    /// When the document names plugins that are not in `registry`.
+    pub fn from_document(
+        document: &KubeSchedulerConfiguration,
+        registry: &Registry,
+        identity: &str,
+    ) -> Result<Self, ConfigError> {
+        let mut made = Self::new(document.resolve(registry)?);
+        made.lease = document.leader_election.candidate(identity);
+        made.document = Some(document.clone());
+        Ok(made)
+    }
+
+    /// Makes it one of several, of which one acts. Default = it acts at once.
+    pub fn elect(mut self, lease: LeaderConfig) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// Answers at `/healthz`, `/livez`, `/readyz` and `/metrics` of this address, without TLS. Default = nowhere.
+    #[cfg(feature = "serve")]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = Some(address);
+        self
+    }
+
+    /// A client of the cluster of this kubeconfig; `None`: whatever `KUBECONFIG`, the home directory, or a pod's service account
+    /// say. TLS needs one of kube's TLS features.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn client(kubeconfig: Option<&Path>) -> Result<kube::Client, StandaloneError> {
+        let failed =
+            |error: &dyn std::error::Error| StandaloneError::Cluster(error.to_string().into());
+        let config = match kubeconfig {
+            Some(path) => {
+                let file = Kubeconfig::read_from(path).map_err(|error| failed(&error))?;
+                let options = KubeConfigOptions::default();
+                let config = kube::Config::from_custom_kubeconfig(file, &options).await;
+                config.map_err(|error| failed(&error))?
+            }
+            None => kube::Config::infer()
+                .await
+                .map_err(|error| failed(&error))?,
+        };
+        kube::Client::try_from(config).map_err(|error| failed(&error))
+    }
+
+    /// Schedules until `stopped` completes; then nothing new is begun, and what is on its way is finished. Must be called within a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// When it does not start, or another one leads.
+    pub async fn run(
+        self,
+        client: kube::Client,
+        stopped: impl Future<Output = ()>,
+    ) -> Result<(), StandaloneError> {
+        let manager = Manager::new(client, Clock::system());
+        let metrics = Metrics::default();
+        let installed = install(&manager, self.config.metrics(metrics.clone()));
+        installed.map_err(|error| match &self.document {
+            Some(document) => StandaloneError::Config(document.locate(&error)),
+            None => StandaloneError::Setup(error),
+        })?;
+        if let Some(lease) = self.lease {
+            manager.elect(lease);
+        }
+        let mut leadership = manager.leadership();
+        let lost = async {
+            let lost = leadership
+                .wait_for(|state| *state == Leadership::Lost)
+                .await;
+            // The manager is held here, so it does not end without a word.
+            drop(lost);
+        };
+        let shown = shown(&manager, metrics, self.listen).await?;
+        let run = async {
+            manager.start().await.map_err(StandaloneError::Cluster)?;
+            lost.await;
+            Err(StandaloneError::LeadershipLost)
+        };
+        let ended = tokio::select! {
+            biased;
+            () = stopped => Ok(()),
+            ended = run => ended,
+            () = shown => Ok(()),
+        };
+        manager.stop().await;
+        ended
+    }
+}
+
+/// Shows health and metrics for as long as it is polled.
+#[cfg(feature = "serve")]
+async fn shown(
+    manager: &Manager,
+    metrics: Metrics,
+    listen: Option<SocketAddr>,
+) -> Result<impl Future<Output = ()>, StandaloneError> {
+    use crate::reconcile::health::Endpoints;
+    let bound = match listen {
+        Some(address) => {
+            let endpoints = Endpoints::of(manager).text("/metrics", move || metrics.text());
+            let bound = endpoints.bind(address).await;
+            Some(bound.map_err(|source| StandaloneError::Listen { address, source })?)
+        }
+        None => None,
+    };
+    Ok(async move {
+        match bound {
+            Some(bound) => bound.serve().await,
+            None => std::future::pending().await,
+        }
+    })
+}
+
+/// There is no server to show anything with.
+#[cfg(not(feature = "serve"))]
+#[expect(clippy::unused_async, reason = "as with the feature")]
+async fn shown(
+    _: &Manager,
+    _: Metrics,
+    _: Option<SocketAddr>,
+) -> Result<impl Future<Output = ()>, StandaloneError> {
+    Ok(std::future::pending())
+}

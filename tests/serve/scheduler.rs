@@ -1,0 +1,162 @@
+//! A user's scheduler as a program of its own, against a server over TLS that runs no scheduler.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::envtest::{free_port, program};
+
+/// Ends with the test, however that ends.
+struct Running(Child);
+
+impl Running {
+    fn start(name: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program(name));
+        command.args(arguments).stdout(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    /// Asks it to end, as Kubernetes does; whether it ends well.
+    async fn ends_well(mut self) -> bool {
+        let pid = self.0.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status.success();
+            }
+            assert!(
+                started.elapsed() < Duration::from_secs(20),
+                "it does not end"
+            );
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits for something.
+async fn until<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "{what}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The answer of an endpoint; empty when there is none yet.
+fn get(port: u16, path: &str) -> String {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
+        return String::new();
+    };
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let mut answer = String::new();
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+async fn client(kubeconfig: &Path) -> Option<Client> {
+    let file = Kubeconfig::read_from(kubeconfig).ok()?;
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(file, &options).await;
+    Client::try_from(config.ok()?).ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_custom_scheduler_binds_pods() {
+    let (api_port, port) = (free_port(), free_port());
+    let kubeconfig = std::env::temp_dir().join(format!("homeostat-scheduler-{port}"));
+    let path = kubeconfig.to_str().unwrap();
+    let address = format!("127.0.0.1:{api_port}");
+    let _api = Running::start(
+        "standalone",
+        &["--only-api", "--listen", &address, "--kubeconfig", path],
+    );
+    let client = until("the server does not start", || client(&kubeconfig)).await;
+    let nodes: Api<Node> = Api::all(client.clone());
+    for (name, labels) in [
+        (
+            "reserved",
+            json!({"example.com/reserved": "true", "example.com/price": "1"}),
+        ),
+        ("dear", json!({"example.com/price": "90"})),
+        ("cheap", json!({"example.com/price": "10"})),
+    ] {
+        let node = serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}}));
+        nodes
+            .create(&PostParams::default(), &node.unwrap())
+            .await
+            .unwrap();
+        let resources = json!({"cpu": "4", "memory": "8Gi", "pods": "110"});
+        let status = json!({"status": {"capacity": resources, "allocatable": resources}});
+        let (params, patch) = (PatchParams::default(), Patch::Merge(status));
+        nodes.patch_status(name, &params, &patch).await.unwrap();
+        let patch = Patch::Merge(json!({"spec": {"taints": []}}));
+        nodes.patch(name, &params, &patch).await.unwrap();
+    }
+    let listen = format!("127.0.0.1:{port}");
+    let scheduler = Running::start(
+        "custom_scheduler",
+        &["--kubeconfig", path, "--listen", &listen],
+    );
+
+    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    for (name, of) in [
+        ("mine", "custom-scheduler"),
+        ("others", "default-scheduler"),
+    ] {
+        let pod = json!({
+            "metadata": {"name": name},
+            "spec": {"schedulerName": of, "containers": [{"name": "c", "image": "i"}]},
+        });
+        let pod = serde_json::from_value(pod).unwrap();
+        pods.create(&PostParams::default(), &pod).await.unwrap();
+    }
+    let node = until("the pod is not bound", || async {
+        pods.get("mine").await.unwrap().spec.unwrap().node_name
+    });
+    assert_eq!(node.await, "cheap");
+    let others = pods.get("others").await.unwrap();
+    assert_eq!(others.spec.unwrap().node_name, None);
+
+    for path in ["/healthz", "/livez", "/readyz"] {
+        let answer = get(port, path);
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"),
+            "{path}: {answer}"
+        );
+    }
+    let leads = "leader_election_master_status{name=\"custom-scheduler\"} 1";
+    let metrics = get(port, "/metrics");
+    assert!(metrics.contains(leads), "{metrics}");
+    let scheduled =
+        "scheduler_schedule_attempts_total{profile=\"custom-scheduler\",result=\"scheduled\"} 1";
+    assert!(metrics.contains(scheduled), "{metrics}");
+
+    // It ends in good order: another one need not wait for its lease to run out.
+    assert!(scheduler.ends_well().await);
+    let leases: Api<Lease> = Api::namespaced(client, "kube-system");
+    let lease = leases.get("custom-scheduler").await.unwrap().spec.unwrap();
+    assert_eq!(lease.holder_identity.as_deref(), Some(""));
+    let _ = std::fs::remove_file(kubeconfig);
+}
