@@ -8,9 +8,10 @@ use futures::FutureExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::framework::{CycleState, Framework, PodInfo, Status, WaitingPod};
+use super::metrics::Metrics;
 use crate::reconcile::Error;
 
 /// How long a request may take before it counts as lost.
@@ -30,6 +31,17 @@ pub(super) struct Binding {
     pub state: CycleState,
     /// When it has to wait for plugins' permission.
     pub waits: Option<WaitingPod>,
+    pub attempt: Attempt,
+}
+
+/// An attempt to schedule a pod.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    pub began: Instant,
+    /// How many went before.
+    pub earlier: u32,
+    /// When the pod came into the queue.
+    pub queued: Instant,
 }
 
 /// How many bindings are written at once, and how long what comes before may take.
@@ -37,6 +49,7 @@ pub(super) struct Binding {
 pub(super) struct Limits {
     pub writes: Arc<Semaphore>,
     pub patience: Duration,
+    pub metrics: Metrics,
 }
 
 /// Why a pod was not bound.
@@ -71,19 +84,50 @@ async fn attempt(limits: &Limits, binding: &Binding) -> Result<(), Failure> {
         node,
         state,
         waits,
+        ..
     } = binding;
+    let profile = framework.shared_name();
+    let took = |point, is_ok: bool, since: Instant| {
+        let status = if is_ok { "Success" } else { "Error" };
+        let metrics = &limits.metrics;
+        metrics.extension_point(point, status, &profile, since.elapsed());
+    };
     if let Some(waits) = waits {
-        waits.decided().await.map_err(Failure::Rejected)?;
+        let since = Instant::now();
+        let decided = waits.decided().await;
+        let result = if decided.is_ok() {
+            "Success"
+        } else {
+            "Unschedulable"
+        };
+        limits.metrics.permitted(result, since.elapsed());
+        decided.map_err(Failure::Rejected)?;
     }
-    for plugin in &framework.pre_bind {
-        let prepared = timeout(limits.patience, plugin.pre_bind(state, pod, node)).await;
+    if !framework.pre_bind.is_empty() {
+        let since = Instant::now();
+        let prepared = prepare(limits, binding).await;
+        took("PreBind", prepared.is_ok(), since);
+        prepared?;
+    }
+    let since = Instant::now();
+    let bound = timeout(limits.patience, settle(limits, binding)).await;
+    took("Bind", matches!(bound, Ok(Ok(()))), since);
+    bound.map_err(|_| late("bind", limits))??;
+    if !framework.post_bind.is_empty() {
+        let since = Instant::now();
+        let told = framework.post_bind.iter();
+        told.for_each(|plugin| plugin.post_bind(state, pod, node));
+        took("PostBind", true, since);
+    }
+    Ok(())
+}
+
+async fn prepare(limits: &Limits, binding: &Binding) -> Result<(), Failure> {
+    for plugin in &binding.framework.pre_bind {
+        let preparing = plugin.pre_bind(&binding.state, &binding.pod, &binding.node);
+        let prepared = timeout(limits.patience, preparing).await;
         prepared.map_err(|_| late(plugin.name(), limits))??;
     }
-    timeout(limits.patience, settle(limits, binding))
-        .await
-        .map_err(|_| late("bind", limits))??;
-    let told = framework.post_bind.iter();
-    told.for_each(|plugin| plugin.post_bind(state, pod, node));
     Ok(())
 }
 

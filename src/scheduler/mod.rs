@@ -8,6 +8,7 @@ mod bind;
 mod changes;
 pub mod config;
 mod cycle;
+mod drain;
 mod evict;
 pub mod explain;
 pub mod extender;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::cycle::SchedulingCycle;
+pub use self::drain::Drain;
 pub use self::framework::Profile;
 use self::framework::{Explain, Extender, Framework, Handle, ProfileError, Registry, Scheduler};
 use self::metrics::Metrics;
@@ -40,6 +42,7 @@ pub struct SchedulerConfig {
     percentage: Option<u32>,
     backoff: Option<(Duration, Duration)>,
     metrics: Metrics,
+    drain: Drain,
     extenders: Vec<Arc<dyn Extender>>,
     explain: Option<Arc<dyn Explain>>,
     scheduler: Option<run::MakeScheduler>,
@@ -94,6 +97,13 @@ impl SchedulerConfig {
     #[must_use]
     pub fn metrics(mut self, metrics: Metrics) -> Self {
         self.metrics = metrics;
+        self
+    }
+
+    /// Lets it end in good order. Default = it ends at once when its manager stops.
+    #[must_use]
+    pub fn drained_by(mut self, drain: Drain) -> Self {
+        self.drain = drain;
         self
     }
 
@@ -203,6 +213,8 @@ pub fn install(manager: &Manager, config: SchedulerConfig) -> Result<(), Error> 
         parallelism: config.parallelism.unwrap_or(64),
         patience: config.patience.unwrap_or(Duration::from_secs(600)),
         backoff: config.backoff,
+        metrics: config.metrics,
+        drain: config.drain,
         make: config.scheduler.unwrap_or(cycle),
     };
     run::install(manager, settings);

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::changes;
 use super::framework::{ClusterEvent, Framework, PodInfo, Resource, Snapshot, Status};
+use super::metrics::{Metrics, QueuePart};
 use crate::reconcile::Key;
 use crate::reconcile::activity::{Activity, Guard};
 
@@ -19,6 +20,11 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 /// A pod for which nothing happened is tried again after this, in case an event was overlooked.
 const LEFTOVER: Duration = Duration::from_secs(300);
 
+/// What brings a pod into the queue, as metrics name it.
+const NEW: &str = "UnscheduledPodAdd";
+/// What brings it back there.
+const FAILED: &str = "ScheduleAttemptFailure";
+
 /// A pod in the queue.
 #[derive(Debug, Clone)]
 pub(super) struct Queued {
@@ -26,6 +32,8 @@ pub(super) struct Queued {
     pub framework: Arc<Framework>,
     /// How often it failed.
     pub attempts: u32,
+    /// When it came into the queue.
+    pub since: Instant,
     sequence: u64,
 }
 
@@ -62,6 +70,9 @@ pub(super) struct Queue {
     activity: Activity,
     /// How long pods that failed are left alone: at first, and at most.
     pause: (Duration, Duration),
+    /// How many wait for an event, after an attempt or before the first one.
+    waiting: (usize, usize),
+    metrics: Metrics,
 }
 
 /// A profile's name and a plugin of it.
@@ -110,6 +121,8 @@ impl Queue {
             sequence: 0,
             activity,
             pause: (FIRST_BACKOFF, LONGEST_BACKOFF),
+            waiting: (0, 0),
+            metrics: Metrics::default(),
         }
     }
 
@@ -117,6 +130,22 @@ impl Queue {
     pub(super) fn pausing(mut self, pause: Option<(Duration, Duration)>) -> Self {
         self.pause = pause.unwrap_or(self.pause);
         self
+    }
+
+    /// Counts here.
+    pub(super) fn counting(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Shows how many pods wait for what.
+    pub(super) fn show(&self) {
+        let (unschedulable, gated) = self.waiting;
+        self.metrics.pending(QueuePart::Active, self.active.len());
+        self.metrics.pending(QueuePart::Backoff, self.backoff.len());
+        self.metrics
+            .pending(QueuePart::Unschedulable, unschedulable);
+        self.metrics.pending(QueuePart::Gated, gated);
     }
 
     fn guard(&self, key: &Key, cause: &str, due: Option<Instant>) -> Guard {
@@ -140,6 +169,7 @@ impl Queue {
             info: info.clone(),
             framework: framework.clone(),
             attempts: 0,
+            since: Instant::now(),
             sequence: self.sequence,
         };
         let rejection = framework.gate(&info);
@@ -154,9 +184,11 @@ impl Queue {
         };
         self.slots.insert(key.clone(), slot);
         if let Some(rejection) = rejection {
+            self.metrics.incoming(QueuePart::Gated, NEW);
             self.lay_aside(&key, BTreeSet::from([rejection.plugin.clone()]));
             return Err(rejection);
         }
+        self.metrics.incoming(QueuePart::Active, NEW);
         self.activate(&key);
         Ok(())
     }
@@ -197,7 +229,7 @@ impl Queue {
         let event = event.with(Some(&*old), Some(&*info));
         let mut rejectors = rejectors.iter();
         if rejectors.any(|name| framework.wakes(name, &event, &info, snapshot)) {
-            self.wake(&key, "the pod changed");
+            self.wake(&key, "the pod changed", "UnscheduledPodUpdate");
         }
         Ok(())
     }
@@ -264,6 +296,7 @@ impl Queue {
     pub(super) fn park(&mut self, key: &Key, rejectors: BTreeSet<String>) {
         if let Some(slot) = self.slots.get_mut(key) {
             slot.queued.attempts += 1;
+            self.metrics.incoming(QueuePart::Unschedulable, FAILED);
             self.lay_aside(key, rejectors);
         }
     }
@@ -273,7 +306,12 @@ impl Queue {
             return;
         };
         let profile = slot.queued.framework.shared_name();
+        match slot.queued.attempts {
+            0 => self.waiting.1 += 1,
+            _ => self.waiting.0 += 1,
+        }
         for name in &rejectors {
+            self.metrics.rejected(name, &profile);
             let rejector = (profile.clone(), name.as_str().into());
             self.parked.entry(rejector).or_default().insert(key.clone());
         }
@@ -293,7 +331,12 @@ impl Queue {
             return;
         };
         let profile = slot.queued.framework.shared_name();
+        match slot.queued.attempts {
+            0 => self.waiting.1 = self.waiting.1.saturating_sub(1),
+            _ => self.waiting.0 = self.waiting.0.saturating_sub(1),
+        }
         for name in rejectors {
+            self.metrics.released(name, &profile);
             let rejector = (profile.clone(), name.as_str().into());
             if let Some(pods) = self.parked.get_mut(&rejector) {
                 pods.remove(key);
@@ -310,6 +353,7 @@ impl Queue {
             return;
         };
         slot.queued.attempts += 1;
+        self.metrics.incoming(QueuePart::Backoff, FAILED);
         let at = Instant::now() + backoff(slot.queued.attempts, self.pause);
         let guard = Some(self.guard(key, cause, Some(at)));
         if let Some(slot) = self.slots.get_mut(key) {
@@ -331,6 +375,7 @@ impl Queue {
             }
             _ => return,
         }
+        self.metrics.incoming(QueuePart::Active, "ForceActivate");
         let guard = Some(self.guard(key, "a plugin asked for it", None));
         if let Some(slot) = self.slots.get_mut(key) {
             slot.place = Place::Active;
@@ -354,13 +399,17 @@ impl Queue {
             let waiting = waiting.filter(|info| framework.wakes(plugin, event, info, snapshot));
             woken.extend(waiting.map(|info| info.key.clone()));
         }
+        if woken.is_empty() {
+            return;
+        }
+        let label = format!("{}{}", event.resource, event.actions);
         for key in woken {
-            self.wake(&key, "the cluster changed");
+            self.wake(&key, "the cluster changed", &label);
         }
     }
 
     /// A parked pod goes to its backoff, or at once to the active pods when that has passed.
-    fn wake(&mut self, key: &Key, cause: &str) {
+    fn wake(&mut self, key: &Key, cause: &str, label: &str) {
         let Some(slot) = self.slots.get(key) else {
             return;
         };
@@ -375,6 +424,12 @@ impl Queue {
             return;
         };
         slot.guard = guard;
+        let part = if backs_off {
+            QueuePart::Backoff
+        } else {
+            QueuePart::Active
+        };
+        self.metrics.incoming(part, label);
         if backs_off {
             slot.place = Place::Backoff(due);
             self.backoff.insert((due, key.clone()));
@@ -396,6 +451,7 @@ impl Queue {
             if let Some(slot) = self.slots.get_mut(&key) {
                 slot.place = Place::Active;
             }
+            self.metrics.incoming(QueuePart::Active, "BackoffComplete");
             self.activate(&key);
         }
     }
@@ -412,7 +468,7 @@ impl Queue {
             .map(|slot| slot.queued.info.key.clone())
             .collect();
         for key in old {
-            self.wake(&key, "it has waited for long");
+            self.wake(&key, "it has waited for long", "UnschedulableTimeout");
         }
     }
 

@@ -16,11 +16,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::bind::{Binding, Failure, Limits, bind};
+use super::bind::{Attempt, Binding, Failure, Limits, bind};
+use super::drain::Drain;
 use super::framework::{
     Actions, ClusterEvent, Code, CycleState, Decision, Framework, Handle, Permission, PodInfo,
     Resource, Scheduler, Snapshot, Status, Unfit, WaitingPod,
 };
+use super::metrics::{CacheSize, Metrics, Outcome};
 use super::queue::{Queue, Queued};
 use super::{changes, evict, report};
 use crate::client;
@@ -51,6 +53,8 @@ pub(super) struct Settings {
     pub parallelism: usize,
     pub patience: Duration,
     pub backoff: Option<(Duration, Duration)>,
+    pub metrics: Metrics,
+    pub drain: Drain,
     pub make: MakeScheduler,
 }
 
@@ -71,13 +75,18 @@ pub(super) fn install(manager: &Manager, settings: Settings) {
         let takes_over = lives.fetch_add(1, Ordering::Relaxed) > 0 || has_rivals;
         let scheduler = Loop {
             scheduler: (settings.make)(&settings.handle),
-            queue: Queue::new(activity.clone()).pausing(settings.backoff),
+            queue: Queue::new(activity.clone())
+                .pausing(settings.backoff)
+                .counting(settings.metrics.clone()),
             activity: activity.clone(),
             snapshot: Snapshot::default(),
             places: BTreeMap::new(),
+            assumed: 0,
+            bindings: 0,
             limits: Limits {
                 writes: Arc::new(Semaphore::new(settings.parallelism)),
                 patience: settings.patience,
+                metrics: settings.metrics.clone(),
             },
             settings: settings.clone(),
             tails: JoinSet::new(),
@@ -110,6 +119,10 @@ struct Loop {
     snapshot: Snapshot,
     /// Where each pod is counted, and whether that is only assumed.
     places: BTreeMap<Key, (Arc<str>, bool)>,
+    /// How many of them are.
+    assumed: usize,
+    /// How many bindings are under way.
+    bindings: usize,
     limits: Limits,
     settings: Settings,
     tails: JoinSet<Tail>,
@@ -117,6 +130,8 @@ struct Loop {
 
 impl Loop {
     async fn run(mut self, caches: Caches, takes_over: bool) -> Result<(), Error> {
+        let drain = self.settings.drain.clone();
+        let _running = drain.running();
         if takes_over {
             self.take_over(&caches.pods).await;
         }
@@ -127,7 +142,18 @@ impl Loop {
         let mut followed = handle.changes();
         let mut leftovers = Instant::now() + LEFTOVERS;
         loop {
-            let can_schedule = self.tails.len() < MOST_TAILS && self.queue.has_active();
+            self.queue.show();
+            self.settings.metrics.cache(CacheSize {
+                nodes: self.snapshot.present(),
+                pods: self.places.len(),
+                assumed: self.assumed,
+            });
+            self.settings.metrics.bindings(self.bindings);
+            if drain.is_asked() && self.bindings == 0 {
+                return Ok(());
+            }
+            let can_schedule =
+                !drain.is_asked() && self.tails.len() < MOST_TAILS && self.queue.has_active();
             let due = self
                 .queue
                 .next_due()
@@ -159,6 +185,9 @@ impl Loop {
                     self.queue.activate_now(&key);
                 },
                 Some(tail) = self.tails.join_next(), if !self.tails.is_empty() => self.tail(tail.ok()),
+                () = drain.asked() => for waiting in handle.waiting().list() {
+                    waiting.reject(NAME, "the scheduler stops");
+                },
                 () = std::future::ready(()), if can_schedule => {
                     for _ in 0..BATCH {
                         let Some(queued) = self.queue.take() else { break };
@@ -352,14 +381,17 @@ impl Loop {
                 self.snapshot.add_pod(&node, info);
             }
         }
-        self.places.insert(info.key.clone(), (node, assumed));
+        let was = self.places.insert(info.key.clone(), (node, assumed));
+        self.assumed -= usize::from(was.is_some_and(|(_, assumed)| assumed));
+        self.assumed += usize::from(assumed);
     }
 
     /// Counts a pod no longer.
     fn vacate(&mut self, key: &Key) {
-        let Some((node, _)) = self.places.remove(key) else {
+        let Some((node, assumed)) = self.places.remove(key) else {
             return;
         };
+        self.assumed -= usize::from(assumed);
         let removed = self.snapshot.remove_pod(&node, key);
         let event = ClusterEvent::new(Resource::AssignedPod, Actions::DELETE);
         let event = event.with(removed.as_deref(), None);
@@ -367,15 +399,34 @@ impl Loop {
     }
 
     async fn schedule(&mut self, queued: Queued) {
+        let attempt = Attempt {
+            began: Instant::now(),
+            earlier: queued.attempts,
+            queued: queued.since,
+        };
         let Queued {
             info, framework, ..
         } = queued;
         let deciding = self.scheduler.schedule(&framework, &info, &self.snapshot);
-        match deciding.await {
-            Decision::Node(node, state) => self.assume(info, framework, node, state),
-            Decision::Unfit(unfit) => self.unfit(&info, &framework, unfit),
-            Decision::Failed(error) => self.failed(&info, error, "a plugin failed"),
+        let decision = deciding.await;
+        self.settings.metrics.decided(attempt.began.elapsed());
+        match decision {
+            Decision::Node(node, state) => self.assume(info, framework, node, state, attempt),
+            Decision::Unfit(unfit) => {
+                self.ended(Outcome::Unschedulable, &framework, attempt);
+                self.unfit(&info, &framework, unfit);
+            }
+            Decision::Failed(error) => {
+                self.ended(Outcome::Error, &framework, attempt);
+                self.failed(&info, error, "a plugin failed");
+            }
         }
+    }
+
+    /// Counts an attempt.
+    fn ended(&self, outcome: Outcome, framework: &Framework, attempt: Attempt) {
+        let (profile, took) = (framework.shared_name(), attempt.began.elapsed());
+        self.settings.metrics.attempt(outcome, &profile, took);
     }
 
     /// Tries a pod again later.
@@ -390,6 +441,9 @@ impl Loop {
         let message = unfit.message.clone();
         self.event(info, EventType::Warning, "FailedScheduling", message);
         self.queue.park(&info.key, unfit.rejectors);
+        if !framework.post_filter.is_empty() {
+            self.settings.metrics.preemption_attempted();
+        }
         match unfit.room {
             Some((node, victims)) => self.preempt(info, framework, &node, victims),
             None if unfit.waits => {}
@@ -421,6 +475,7 @@ impl Loop {
                 Tail::Reported
             });
         }
+        self.settings.metrics.preempted(victims.len());
         self.snapshot.nominate(info, node);
         let uid = info.pod.metadata.uid.as_deref().unwrap_or_default();
         for victim in &victims {
@@ -452,11 +507,13 @@ impl Loop {
         framework: Arc<Framework>,
         node: Arc<str>,
         mut state: CycleState,
+        attempt: Attempt,
     ) {
         for plugin in &framework.reserve {
             let status = plugin.reserve(&mut state, &info, &node);
             if !status.is_success() {
                 unreserve(&framework, &mut state, &info, &node);
+                self.ended(outcome(status.code), &framework, attempt);
                 self.refused(&info, status.by(plugin.name()));
                 return;
             }
@@ -470,6 +527,7 @@ impl Loop {
                 Permission::Deny(status) => {
                     unreserve(&framework, &mut state, &info, &node);
                     self.vacate(&info.key);
+                    self.ended(outcome(status.code), &framework, attempt);
                     self.refused(&info, status.by(plugin.name()));
                     return;
                 }
@@ -488,8 +546,10 @@ impl Loop {
             node,
             state,
             waits,
+            attempt,
         };
         let limits = self.limits.clone();
+        self.bindings += 1;
         self.tails.spawn(async move {
             let (binding, result) = bind(limits, binding).await;
             Tail::Bound(Box::new(binding), result, guard)
@@ -516,7 +576,10 @@ impl Loop {
 
     fn tail(&mut self, tail: Option<Tail>) {
         let (binding, result, guard) = match tail {
-            Some(Tail::Bound(binding, result, guard)) => (binding, result, guard),
+            Some(Tail::Bound(binding, result, guard)) => {
+                self.bindings -= 1;
+                (binding, result, guard)
+            }
             Some(Tail::Seen(key, is_there)) => {
                 let assumed = self.places.get(&key).is_some_and(|(_, assumed)| *assumed);
                 if assumed && !is_there {
@@ -532,11 +595,15 @@ impl Loop {
             node,
             mut state,
             waits,
+            attempt,
         } = *binding;
         if waits.is_some() {
             self.settings.handle.waiting().remove(&pod.key);
         }
         let Err(failure) = result else {
+            self.ended(Outcome::Scheduled, &framework, attempt);
+            let tries = attempt.earlier.saturating_add(1);
+            self.settings.metrics.bound(tries, attempt.queued.elapsed());
             self.queue.remove(&pod.key);
             let message = format!("Successfully assigned {} to {node}", pod.key);
             self.event(&pod, EventType::Normal, "Scheduled", message);
@@ -544,6 +611,11 @@ impl Loop {
             return;
         };
         unreserve(&framework, &mut state, &pod, &node);
+        let outcome = match &failure {
+            Failure::Rejected(status) => outcome(status.code),
+            Failure::Failed(_) => Outcome::Error,
+        };
+        self.ended(outcome, &framework, attempt);
         // Whether the binding took effect may be unknown; if it did, the watch says so and the pod is counted again.
         let assumed = self.places.get(&pod.key);
         if assumed.is_some_and(|(_, assumed)| *assumed) {
@@ -586,6 +658,14 @@ impl Loop {
             drop(guard);
             Tail::Reported
         });
+    }
+}
+
+/// How an attempt ends that a plugin ended.
+fn outcome(code: Code) -> Outcome {
+    match code {
+        Code::Error => Outcome::Error,
+        _ => Outcome::Unschedulable,
     }
 }
 

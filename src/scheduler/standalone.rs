@@ -18,16 +18,20 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use super::config::{ConfigError, KubeSchedulerConfiguration};
 use super::framework::Registry;
 use super::metrics::Metrics;
-use super::{SchedulerConfig, install};
+use super::{Drain, SchedulerConfig, install};
 use crate::clock::Clock;
 use crate::reconcile::leader::LeaderConfig;
 use crate::reconcile::{Error, Leadership, Manager};
+
+/// How long pods on their way to a node are waited for at the end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A scheduler that runs by itself.
 #[derive(Debug)]
@@ -139,7 +143,9 @@ impl Standalone {
     ) -> Result<(), StandaloneError> {
         let manager = Manager::new(client, Clock::system());
         let metrics = Metrics::default();
-        let installed = install(&manager, self.config.metrics(metrics.clone()));
+        let drain = Drain::default();
+        let config = self.config.metrics(metrics.clone());
+        let installed = install(&manager, config.drained_by(drain.clone()));
         installed.map_err(|error| match &self.document {
             Some(document) => StandaloneError::Config(document.locate(&error)),
             None => StandaloneError::Setup(error),
@@ -167,6 +173,9 @@ impl Standalone {
             ended = run => ended,
             () = shown => Ok(()),
         };
+        if ended.is_ok() && !drain.drain(PATIENCE).await {
+            tracing::warn!("some pods were still on their way to a node");
+        }
         manager.stop().await;
         ended
     }
