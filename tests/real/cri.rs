@@ -2,6 +2,7 @@
 //! restarts of the runtime, sockets where no runtime listens.
 
 use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -253,6 +254,44 @@ async fn where_no_runtime_listens_is_told() {
     assert!(matches!(error, Error::Incompatible(_)), "{error:?}");
     speaker.abort();
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[tokio::test]
+async fn a_runtime_without_the_interface_is_told() {
+    let dir = std::env::temp_dir().join(format!("hs-bare-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let shown = dir.display();
+    let config = format!(
+        "version = 2\nroot = \"{shown}/root\"\nstate = \"{shown}/state\"\n\
+         disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.internal.v1.opt\"]\n\
+         [grpc]\naddress = \"{shown}/sock\"\n"
+    );
+    std::fs::write(dir.join("config.toml"), config).unwrap();
+    let mut bare = Command::new("containerd")
+        .arg("--config")
+        .arg(dir.join("config.toml"))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut error = Error::Unavailable(String::new());
+    for _ in 0..100 {
+        error = Containerd::connect(ContainerdConfig::new(dir.join("sock")))
+            .await
+            .unwrap_err();
+        if !error.is_temporary() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bare.kill().unwrap();
+    bare.wait().unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert!(matches!(error, Error::Incompatible(_)), "{error:?}");
+    let text = error.to_string();
+    assert!(
+        text.contains("unknown service runtime.v1.RuntimeService"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

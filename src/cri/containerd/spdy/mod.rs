@@ -5,6 +5,8 @@
 //! dropped.
 
 mod frame;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 
 use std::collections::BTreeMap;
