@@ -10,9 +10,11 @@ use futures::StreamExt;
 use homeostat::cri::containerd::{Containerd, ContainerdConfig};
 use homeostat::cri::{
     ContainerConfig, ContainerRuntime, ContainerRuntimeExt, ContainerState, Error, EventKind,
-    ExecOutput, ImageAuth, LinuxResources, SandboxConfig, SandboxMetadata,
+    ExecOutput, ExecRequest, ImageAuth, LinuxResources, SandboxConfig, SandboxMetadata,
+    StreamService,
 };
 use homeostat::testing::conformance::cri::{Subject, run};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::machine::{BUSYBOX, Machine};
 
@@ -149,6 +151,61 @@ async fn limits_are_in_the_control_groups() {
             .collect::<Vec<_>>(),
         ["100663296", "75000"]
     );
+}
+
+#[tokio::test]
+async fn much_passes_a_port_and_many_commands_run_at_once() {
+    const SIZE: usize = 100 << 20;
+    let machine = Machine::start();
+    let runtime = connect(&machine).await;
+    let config = shell("nc -ll -p 7 -e cat & while :; do sleep 0.1; done");
+    let (pod, id) = start(&runtime, "much", &config).await;
+    output(
+        &runtime,
+        &id,
+        "until nc 127.0.0.1 7 </dev/null; do sleep 0.1; done",
+    )
+    .await;
+    let connection = runtime.port_forward(&pod, 7).await.unwrap();
+    let (mut from, mut to) = tokio::io::split(connection);
+    // Bytes that show when some are lost or changed places.
+    let block: Vec<u8> = (0..251_u8).cycle().take(1 << 20).collect();
+    let write = async {
+        for _ in 0..SIZE / block.len() {
+            to.write_all(&block).await.unwrap();
+        }
+    };
+    let read = async {
+        let mut part = vec![0; block.len()];
+        for number in 0..SIZE / block.len() {
+            from.read_exact(&mut part).await.unwrap();
+            assert!(part == block, "megabyte {number} differs");
+        }
+    };
+    tokio::join!(write, read);
+    let commands = (0..30).map(|number| {
+        let (runtime, id) = (&runtime, &id);
+        async move {
+            let request = ExecRequest {
+                container: id.clone(),
+                command: words(&["sh", "-c", &format!("read x; echo $x; exit {number}")]),
+                stdin: true,
+                stdout: true,
+                ..ExecRequest::default()
+            };
+            let session = runtime.exec(request).await.unwrap();
+            let (mut stdin, mut stdout) = (session.stdin.unwrap(), session.stdout.unwrap());
+            stdin
+                .write_all(format!("{number}\n").as_bytes())
+                .await
+                .unwrap();
+            let mut said = String::new();
+            stdout.read_to_string(&mut said).await.unwrap();
+            assert_eq!(said, format!("{number}\n"));
+            assert_eq!(session.end.await.unwrap().code, number);
+        }
+    });
+    futures::future::join_all(commands).await;
 }
 
 #[tokio::test]
