@@ -108,9 +108,12 @@ impl Network {
                 if network.strikes(|faults| faults.unanswered) {
                     return Err("the answer was lost".into());
                 }
-                Ok(response.map(|body| match is_watch {
-                    true => network.late(body),
-                    false => boxed(body),
+                Ok(response.map(|body| {
+                    if is_watch {
+                        network.late(body)
+                    } else {
+                        boxed(body)
+                    }
                 }))
             };
             async move { tokio::spawn(sent).await? }
