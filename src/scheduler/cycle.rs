@@ -1,4 +1,9 @@
-//! The decision about one pod: pre-filter, filter, post-filter, score. Sync, over a snapshot.
+//! The decision about one pod: pre-filter, filter, post-filter, score. Sync, over a snapshot, but for extenders.
+//!
+//! What plugins say of a node from the pod's class and the node alone ([`Scope::Node`]) is remembered by [`classes`] until the
+//! node changes, so that a decision judges the few nodes that changed, and walks arrays for the rest.
+
+mod classes;
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -7,17 +12,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use self::classes::{Class, Classes};
 use super::framework::{
-    Code, CycleState, Decision, Explain, Framework, Judges, NodeInfo, PodInfo, PreFiltered, Rescue,
-    Scheduler, Snapshot, Status, Trial, Unfit, histogram,
+    Code, CycleState, Decision, Explain, Filter, Framework, Judges, Mark, NodeInfo, PodInfo,
+    PreFiltered, Rescue, Scheduler, Scope, Score, Snapshot, Status, Trial, Unfit, Verdicts,
 };
 use crate::clock::Clock;
 
 /// At least this many fitting nodes are looked for.
 const LEAST_NODES: usize = 100;
-
-/// What was said of each node that does not fit.
-type Verdicts = Vec<(Arc<str>, Status)>;
 
 /// The decision by plugins.
 #[derive(Debug)]
@@ -27,6 +30,38 @@ pub struct SchedulingCycle {
     /// Where the search for fitting nodes starts, so that all nodes get their turn.
     start: usize,
     explain: Option<Arc<dyn Explain>>,
+    classes: Classes,
+    scratch: Scratch,
+}
+
+/// Memory that decisions use one after another.
+#[derive(Debug, Default)]
+struct Scratch {
+    totals: Vec<i64>,
+    scores: Vec<i64>,
+    winners: Vec<usize>,
+}
+
+/// A pod on its way through the plugins.
+struct Search<'a> {
+    framework: &'a Framework,
+    pod: &'a Arc<PodInfo>,
+    snapshot: &'a Snapshot,
+    state: CycleState,
+    /// The pod's class, and the filters whose word is remembered for it.
+    class: Option<Class>,
+    local: Judges<'a>,
+    /// The other filters.
+    other: Vec<&'a dyn Filter>,
+    /// All of them.
+    judges: Judges<'a>,
+    /// The positions of the only nodes that come into question, and who says so.
+    only: Option<Vec<usize>>,
+    only_by: Vec<&'a str>,
+    /// The node it is nominated to.
+    nominated: Option<usize>,
+    /// The positions of the nodes that fit.
+    fitting: Vec<usize>,
 }
 
 #[async_trait]
@@ -37,16 +72,86 @@ impl Scheduler for SchedulingCycle {
         pod: &Arc<PodInfo>,
         snapshot: &Snapshot,
     ) -> Decision {
-        if let Some(explain) = self.explain.as_ref().filter(|explain| explain.wants(pod)) {
-            // Plugins that panic are dealt with below.
-            let explanation =
-                AssertUnwindSafe(|| super::explain::evaluate(framework, pod, snapshot));
-            if let Ok(explanation) = catch_unwind(explanation) {
-                explain.explain(explanation);
+        if framework.extenders.is_empty() {
+            return self.decide(framework, pod, snapshot);
+        }
+        self.explained(framework, pod, snapshot);
+        let found = caught(|| self.search(framework, pod, snapshot));
+        let mut search = match found {
+            Ok(search) => search,
+            Err(decision) => return decision,
+        };
+        let extended = match extend(&mut search).await {
+            Ok(extended) => extended,
+            Err(error) => return Decision::Failed(error),
+        };
+        caught(|| Ok::<_, Decision>(self.finish(search, extended))).unwrap_or_else(|failed| failed)
+    }
+}
+
+/// What extenders add: their words on nodes, and scores in the order of the nodes that fit.
+#[derive(Default)]
+struct ByExtenders {
+    rejected: Vec<(usize, Status)>,
+    scores: Vec<i64>,
+}
+
+/// Asks the extenders.
+async fn extend(search: &mut Search<'_>) -> Result<ByExtenders, String> {
+    let mut by = ByExtenders::default();
+    let nodes = search.snapshot.nodes();
+    let extenders = search.framework.extenders.iter();
+    let interested: Vec<_> = extenders
+        .filter(|extender| extender.is_interested(search.pod))
+        .collect();
+    for extender in &interested {
+        if search.fitting.is_empty() {
+            break;
+        }
+        let given = search.nodes();
+        match extender.filter(search.pod, &given).await {
+            Ok(said) => {
+                let fitting: BTreeSet<&str> = said.fitting.iter().map(|name| &**name).collect();
+                let rejected = said.rejected.iter().filter_map(|(name, status)| {
+                    let status = status.clone().by(extender.name());
+                    Some((search.snapshot.position(name)?, status))
+                });
+                by.rejected.extend(rejected);
+                search.fitting.retain(|position| {
+                    let node = nodes.get(*position);
+                    node.is_some_and(|node| fitting.contains(&*node.name))
+                });
+            }
+            Err(error) if extender.is_ignorable() => {
+                tracing::warn!(%error, extender = extender.name(), "an extender failed and is ignored");
+            }
+            Err(error) => return Err(format!("extender {}: {error}", extender.name())),
+        }
+    }
+    if search.fitting.len() > 1 {
+        let given = search.nodes();
+        by.scores = vec![0; given.len()];
+        for extender in interested {
+            match extender.prioritize(search.pod, &given).await {
+                Ok(scores) => {
+                    let all = by.scores.iter_mut().zip(scores);
+                    all.for_each(|(total, score)| *total += score);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, extender = extender.name(), "an extender does not score");
+                }
             }
         }
-        self.decide(framework, pod, snapshot)
     }
+    Ok(by)
+}
+
+/// Runs plugins; one that panics fails its pod, nothing else.
+fn caught<T>(run: impl FnOnce() -> Result<T, Decision>) -> Result<T, Decision> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic_text(&*panic);
+        Err(Decision::Failed(format!("a plugin panicked: {text}")))
+    })
 }
 
 impl SchedulingCycle {
@@ -58,6 +163,8 @@ impl SchedulingCycle {
             percentage,
             start: 0,
             explain: None,
+            classes: Classes::default(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -68,206 +175,244 @@ impl SchedulingCycle {
         self
     }
 
-    /// Decides. A plugin that panics fails its pod, nothing else.
-    pub(super) fn decide(
+    /// Decides, without extenders. A plugin that panics fails its pod, nothing else.
+    pub fn decide(
         &mut self,
-        profile: &Framework,
-        pod: &PodInfo,
+        framework: &Framework,
+        pod: &Arc<PodInfo>,
         snapshot: &Snapshot,
     ) -> Decision {
-        let decided = catch_unwind(AssertUnwindSafe(|| self.search(profile, pod, snapshot)));
-        decided.unwrap_or_else(|panic| {
-            Decision::Failed(format!("a plugin panicked: {}", panic_text(&*panic)))
-        })
+        self.explained(framework, pod, snapshot);
+        let decided = caught(|| {
+            let search = self.search(framework, pod, snapshot)?;
+            Ok(self.finish(search, ByExtenders::default()))
+        });
+        decided.unwrap_or_else(|decision| decision)
     }
 
-    fn search(&mut self, profile: &Framework, pod: &PodInfo, snapshot: &Snapshot) -> Decision {
-        let mut state = CycleState::default();
-        let mut skipped: BTreeSet<&str> = BTreeSet::new();
-        let mut only: Option<BTreeSet<Arc<str>>> = None;
-        let total = snapshot
-            .nodes()
-            .iter()
-            .filter(|node| node.node.is_some())
-            .count();
-        for plugin in &profile.pre_filter {
-            let PreFiltered { status, nodes } = plugin.pre_filter(&mut state, pod, snapshot);
-            if let Some(nodes) = nodes {
-                only = Some(match only {
-                    Some(only) => only.intersection(&nodes).cloned().collect(),
-                    None => nodes,
-                });
-            }
-            match status.code {
-                Code::Success => {}
-                Code::Skip => {
-                    skipped.insert(plugin.name());
-                }
-                Code::Error => return Decision::Failed(status.reasons.join(", ")),
-                _ => {
-                    let message = format!(
-                        "0/{total} nodes are available: {}.",
-                        status.reasons.join(", ")
-                    );
-                    return Decision::Unfit(Unfit {
-                        message,
-                        rejectors: [plugin.name().to_owned()].into(),
-                        room: None,
-                        waits: false,
-                    });
-                }
+    fn explained(&self, framework: &Framework, pod: &Arc<PodInfo>, snapshot: &Snapshot) {
+        let wanted = self.explain.as_ref().filter(|explain| explain.wants(pod));
+        if let Some(explain) = wanted {
+            let explanation = caught(|| Ok(super::explain::evaluate(framework, pod, snapshot)));
+            if let Ok(explanation) = explanation {
+                explain.explain(explanation);
             }
         }
-        let wanted = |name: &str| !skipped.contains(name);
-        let pre_filters = profile.pre_filter.iter().map(|plugin| &**plugin);
-        let filters = profile.filter.iter().map(|plugin| &**plugin);
-        let judges = Judges {
-            pre_filters: pre_filters.filter(|plugin| wanted(plugin.name())).collect(),
-            filters: filters.filter(|plugin| wanted(plugin.name())).collect(),
-        };
-        // Room was made for it there.
-        let nominated = snapshot
-            .nomination(&pod.key)
-            .and_then(|name| snapshot.get(name))
-            .filter(|node| node.node.is_some());
-        if let Some(node) = nominated
-            && judges.judge(&state, pod, node, snapshot).is_success()
-        {
-            return Decision::Node(node.name.clone(), state);
-        }
-        let (fitting, verdicts) = match self.filter(&judges, &state, pod, snapshot, only.as_ref()) {
-            Ok(found) => found,
-            Err(error) => return Decision::Failed(error),
-        };
-        if fitting.is_empty() {
-            let trial = Trial {
-                pod,
-                snapshot,
-                verdicts: &verdicts,
-                state: &state,
-                judges: &judges,
-            };
-            let mut unfit = unfit(total, &verdicts);
-            for plugin in profile.post_filter.iter().filter(|_| total > 0) {
-                match plugin.post_filter(&trial) {
-                    Rescue::None(why) => add(&mut unfit, &why),
-                    Rescue::Wait(why) => {
-                        add(&mut unfit, &why);
-                        unfit.waits = true;
-                    }
-                    Rescue::Room { node, victims } => {
-                        unfit.room = Some((node, victims));
-                        break;
-                    }
-                }
-            }
-            return Decision::Unfit(unfit);
-        }
-        let node = self.choose(profile, &mut state, pod, &fitting, snapshot);
-        Decision::Node(node, state)
     }
 
-    /// The nodes that fit, as many as are wanted, and the verdicts on those that do not.
-    fn filter<'a>(
+    /// Looks for nodes that fit. `Err`: it is decided already.
+    fn search<'a>(
         &mut self,
-        judges: &Judges<'_>,
-        state: &CycleState,
-        pod: &PodInfo,
+        framework: &'a Framework,
+        pod: &'a Arc<PodInfo>,
         snapshot: &'a Snapshot,
-        only: Option<&BTreeSet<Arc<str>>>,
-    ) -> Result<(Vec<&'a NodeInfo>, Verdicts), String> {
-        let nodes = snapshot.nodes();
-        let wanted = self.wanted(nodes.len());
-        let (mut fitting, mut verdicts) = (Vec::new(), Vec::new());
-        let start = if nodes.is_empty() {
-            0
-        } else {
-            self.start % nodes.len()
-        };
+    ) -> Result<Search<'a>, Decision> {
+        let class = self.classes.take(framework, pod, snapshot.nodes().len());
+        let mut search = Search::new(framework, pod, snapshot, class);
+        let looked = search
+            .prepare()
+            .and_then(|()| self.look(&mut search).map_err(Decision::Failed));
+        match looked {
+            Ok(()) => Ok(search),
+            Err(decision) => {
+                self.put(&mut search);
+                Err(decision)
+            }
+        }
+    }
+
+    fn put(&mut self, search: &mut Search<'_>) {
+        if let Some(class) = search.class.take() {
+            self.classes.put(class);
+        }
+    }
+
+    /// Collects nodes that fit, as many as are wanted.
+    fn look(&mut self, search: &mut Search<'_>) -> Result<(), String> {
+        let marks = search.snapshot.marks();
+        // Room was made for it there.
+        if let Some(position) = search.nominated
+            && search.comes_into_question(position)
+            && search.fits(position, marks)?
+        {
+            search.fitting.push(position);
+            return Ok(());
+        }
+        if let Some(only) = search.only.clone() {
+            let wanted = self.wanted(framework_percentage(search), only.len());
+            for position in only {
+                if search.fits(position, marks)? {
+                    search.fitting.push(position);
+                }
+                if search.fitting.len() >= wanted {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+        let count = marks.len();
+        let wanted = self.wanted(framework_percentage(search), search.snapshot.present());
+        let start = if count == 0 { 0 } else { self.start % count };
         let mut looked = 0;
-        for node in nodes.iter().cycle().skip(start).take(nodes.len()) {
+        for position in (start..count).chain(0..start) {
             looked += 1;
-            if node.node.is_none() || only.is_some_and(|only| !only.contains(&node.name)) {
-                continue;
-            }
-            let status = judges.judge(state, pod, node, snapshot);
-            if status.is_success() {
-                fitting.push(node);
-            } else if status.code == Code::Error {
-                return Err(status.reasons.join(", "));
-            } else {
-                verdicts.push((node.name.clone(), status));
-            }
-            if fitting.len() >= wanted {
-                break;
+            if search.fits(position, marks)? {
+                search.fitting.push(position);
+                if search.fitting.len() >= wanted {
+                    break;
+                }
             }
         }
         self.start = start + looked;
-        Ok((fitting, verdicts))
+        Ok(())
+    }
+
+    /// Chooses one of the nodes that fit, or says why there is none.
+    fn finish(&mut self, mut search: Search<'_>, by: ByExtenders) -> Decision {
+        let decision = if search.fitting.is_empty() {
+            match search.diagnose(&by.rejected) {
+                Ok(verdicts) => Decision::Unfit(self.unfit(&search, &verdicts)),
+                Err(error) => Decision::Failed(error),
+            }
+        } else {
+            match self.choose(&mut search, &by.scores) {
+                Ok(node) => {
+                    let state = std::mem::take(&mut search.state);
+                    Decision::Node(node, state.decided())
+                }
+                Err(error) => Decision::Failed(error),
+            }
+        };
+        self.put(&mut search);
+        decision
     }
 
     /// How many fitting nodes are enough.
-    fn wanted(&self, nodes: usize) -> usize {
+    fn wanted(&self, percentage: Option<u32>, nodes: usize) -> usize {
         if nodes < LEAST_NODES {
             return nodes.max(1);
         }
         let adaptive = 50_usize.saturating_sub(nodes / 125).max(5);
-        let percent = self
-            .percentage
+        let percent = percentage
+            .or(self.percentage)
             .filter(|percent| *percent > 0)
             .map_or(adaptive, |percent| percent as usize);
         (nodes * percent / 100).max(LEAST_NODES)
     }
 
     /// The best of the fitting nodes; among equals chance decides.
-    fn choose(
-        &self,
-        profile: &Framework,
-        state: &mut CycleState,
-        pod: &PodInfo,
-        fitting: &[&NodeInfo],
-        snapshot: &Snapshot,
-    ) -> Arc<str> {
-        if let [only] = fitting {
-            return only.name.clone();
+    fn choose(&mut self, search: &mut Search<'_>, extended: &[i64]) -> Result<Arc<str>, String> {
+        let nodes = search.snapshot.nodes();
+        let name = |position: usize| {
+            let node = nodes.get(position);
+            node.map_or_else(|| "".into(), |node| node.name.clone())
+        };
+        if let [only] = search.fitting[..] {
+            return Ok(name(only));
         }
-        let mut skipped: BTreeSet<&str> = BTreeSet::new();
-        for plugin in &profile.pre_score {
-            if plugin.pre_score(state, pod, fitting, snapshot).code == Code::Skip {
-                skipped.insert(plugin.name());
+        let framework = search.framework;
+        let fitting = search.nodes();
+        let mut skipped = 0_u64;
+        for (index, plugin) in framework.pre_score.iter().enumerate() {
+            let status = plugin.pre_score(&mut search.state, search.pod, &fitting, search.snapshot);
+            match status.code {
+                Code::Success => {}
+                Code::Skip => skipped |= 1 << index,
+                _ => return Err(status.reasons.join(", ")),
             }
         }
-        let mut totals = vec![0_i64; fitting.len()];
-        let mut scores = vec![0_i64; fitting.len()];
-        for (plugin, weight) in profile
-            .score
-            .iter()
-            .filter(|(plugin, _)| !skipped.contains(plugin.name()))
-        {
-            for (score, node) in scores.iter_mut().zip(fitting) {
-                *score = plugin.score(state, pod, node);
-            }
-            plugin.normalize(state, pod, &mut scores);
-            for (total, score) in totals.iter_mut().zip(&scores) {
-                *total += score * weight;
-            }
+        let Scratch {
+            totals,
+            scores,
+            winners,
+        } = &mut self.scratch;
+        totals.clear();
+        totals.resize(fitting.len(), 0);
+        let plugins = framework.score.iter().zip(&framework.pre_score_of);
+        let active = plugins.filter(|(_, pre)| pre.is_none_or(|pre| skipped >> pre & 1 == 0));
+        let active: Vec<(&dyn Score, i64)> = active
+            .map(|((plugin, weight), _)| (&**plugin, *weight))
+            .collect();
+        let (local, other): (Vec<_>, Vec<_>) = active.into_iter().partition(|(plugin, _)| {
+            search.class.is_some() && plugin.scope(search.pod) == Scope::Node
+        });
+        search.score(&local, framework)?;
+        for (column, (plugin, weight)) in local.iter().enumerate() {
+            scores.clear();
+            scores.extend(search.scored(column));
+            plugin.normalize(&search.state, search.pod, scores);
+            add(totals, scores, *weight);
         }
+        for (plugin, weight) in other {
+            scores.clear();
+            let given = fitting.iter();
+            scores.extend(given.map(|node| plugin.score(&search.state, search.pod, node)));
+            plugin.normalize(&search.state, search.pod, scores);
+            add(totals, scores, weight);
+        }
+        add(totals, extended, 1);
         let best = totals.iter().max().copied().unwrap_or(0);
-        let winners = fitting
-            .iter()
-            .zip(&totals)
-            .filter(|(_, total)| **total == best)
-            .map(|(node, _)| node);
-        let winners: Vec<_> = winners.collect();
+        winners.clear();
+        let all = search.fitting.iter().zip(&*totals);
+        winners.extend(all.filter(|(_, total)| **total == best).map(|(at, _)| *at));
         let lot = usize::try_from(self.clock.below(winners.len() as u64)).unwrap_or(0);
-        winners
-            .get(lot)
-            .or_else(|| winners.first())
-            .map_or_else(|| "".into(), |node| node.name.clone())
+        let winner = winners.get(lot).or_else(|| winners.first());
+        Ok(name(winner.copied().unwrap_or_default()))
+    }
+
+    /// Why no node fits, and what may be done about it.
+    fn unfit(&mut self, search: &Search<'_>, verdicts: &Verdicts) -> Unfit {
+        let total = search.snapshot.present();
+        if total == 0 {
+            // Whatever the filters wait for, a node is what is missing.
+            return Unfit {
+                message: "no nodes available to schedule pods".to_owned(),
+                rejectors: ["NodeName".to_owned()].into(),
+                ..Unfit::default()
+            };
+        }
+        let mut unfit = Unfit {
+            message: format!("0/{total} nodes are available: {}.", verdicts.histogram()),
+            rejectors: verdicts.rejectors().map(str::to_owned).collect(),
+            ..Unfit::default()
+        };
+        let trial = Trial {
+            pod: search.pod,
+            snapshot: search.snapshot,
+            verdicts,
+            chance: self.clock.random(),
+            state: &search.state,
+            judges: &search.judges,
+            is_local: search.class.is_some() && search.other.is_empty(),
+        };
+        for plugin in &search.framework.post_filter {
+            match plugin.post_filter(&trial) {
+                Rescue::None(why) => explain_more(&mut unfit, &why),
+                Rescue::Wait(why) => {
+                    explain_more(&mut unfit, &why);
+                    unfit.waits = true;
+                }
+                Rescue::Room { node, victims } => {
+                    unfit.room = Some((node, victims));
+                    break;
+                }
+            }
+        }
+        unfit
     }
 }
 
-fn add(unfit: &mut Unfit, why: &str) {
+fn framework_percentage(search: &Search<'_>) -> Option<u32> {
+    search.framework.percentage_of_nodes_to_score()
+}
+
+fn add(totals: &mut [i64], scores: &[i64], weight: i64) {
+    for (total, score) in totals.iter_mut().zip(scores) {
+        *total += score * weight;
+    }
+}
+
+fn explain_more(unfit: &mut Unfit, why: &str) {
     if !why.is_empty() {
         unfit.message = format!("{} {why}", unfit.message);
     }
@@ -280,25 +425,250 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("(no message)")
 }
 
-/// The message that counts the reasons: `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable.`
-fn unfit(total: usize, verdicts: &Verdicts) -> Unfit {
-    if total == 0 {
-        // Whatever the filters wait for, a node is what is missing.
-        return Unfit {
-            message: "no nodes available to schedule pods".to_owned(),
-            rejectors: ["NodeName".to_owned()].into(),
-            room: None,
-            waits: false,
+impl<'a> Search<'a> {
+    fn new(
+        framework: &'a Framework,
+        pod: &'a Arc<PodInfo>,
+        snapshot: &'a Snapshot,
+        class: Option<Class>,
+    ) -> Self {
+        let nominated = snapshot.nomination(&pod.key);
+        Self {
+            framework,
+            pod,
+            snapshot,
+            state: CycleState::of_class(class.as_ref().map(|class| class.id)),
+            class,
+            local: Judges::default(),
+            other: Vec::new(),
+            judges: Judges::default(),
+            only: None,
+            only_by: Vec::new(),
+            nominated: nominated.and_then(|node| snapshot.position(node)),
+            fitting: Vec::new(),
+        }
+    }
+
+    /// Runs the pre-filters, and finds out which filters have to do with the pod. `Err`: it is decided already.
+    fn prepare(&mut self) -> Result<(), Decision> {
+        let mut skipped = 0_u64;
+        let mut only: Option<BTreeSet<Arc<str>>> = None;
+        for (index, plugin) in self.framework.pre_filter.iter().enumerate() {
+            let PreFiltered { status, nodes } =
+                plugin.pre_filter(&mut self.state, self.pod, self.snapshot);
+            match status.code {
+                Code::Success => {}
+                Code::Skip => skipped |= 1 << index,
+                Code::Error => return Err(Decision::Failed(status.reasons.join(", "))),
+                _ => {
+                    let total = self.snapshot.present();
+                    let why = status.reasons.join(", ");
+                    return Err(Decision::Unfit(Unfit {
+                        message: format!("0/{total} nodes are available: {why}."),
+                        rejectors: [plugin.name().to_owned()].into(),
+                        ..Unfit::default()
+                    }));
+                }
+            }
+            if let Some(nodes) = nodes {
+                self.only_by.push(plugin.name());
+                only = Some(match only {
+                    Some(only) => only.intersection(&nodes).cloned().collect(),
+                    None => nodes,
+                });
+            }
+        }
+        self.only = only.map(|names| {
+            let names = names.iter();
+            names
+                .filter_map(|name| self.snapshot.position(name))
+                .collect()
+        });
+        let pre_filters = self.framework.pre_filter.iter().enumerate();
+        let pre_filters = pre_filters.filter(|(index, _)| skipped >> index & 1 == 0);
+        self.judges.pre_filters = pre_filters.map(|(_, plugin)| &**plugin).collect();
+        let filters = self.framework.filter.iter();
+        for (plugin, pre) in filters.zip(&self.framework.pre_filter_of) {
+            if pre.is_some_and(|pre| skipped >> pre & 1 == 1) {
+                continue;
+            }
+            self.judges.filters.push(&**plugin);
+            if self.class.is_some() && plugin.scope(self.pod) == Scope::Node {
+                self.local.filters.push(&**plugin);
+            } else {
+                self.other.push(&**plugin);
+            }
+        }
+        self.local.pre_filters.clone_from(&self.judges.pre_filters);
+        Ok(())
+    }
+
+    fn comes_into_question(&self, position: usize) -> bool {
+        self.only
+            .as_ref()
+            .is_none_or(|only| only.contains(&position))
+    }
+
+    /// Whether a node fits.
+    fn fits(&mut self, position: usize, marks: &[Mark]) -> Result<bool, String> {
+        let (Some(mark), Some(node)) = (marks.get(position), self.snapshot.nodes().get(position))
+        else {
+            return Ok(false);
         };
+        if !mark.present {
+            return Ok(false);
+        }
+        if mark.nominated > 0 && (!self.other.is_empty() || self.nominated == Some(position)) {
+            let status = self
+                .judges
+                .judge(&self.state, self.pod, node, self.snapshot);
+            return fine(&status);
+        }
+        if self.remembered(position, mark, node)? != 0 {
+            return Ok(false);
+        }
+        for plugin in &self.other {
+            let fits = match plugin.fits(&self.state, self.pod, node) {
+                Some(fits) => fits,
+                None => fine(&plugin.filter(&self.state, self.pod, node))?,
+            };
+            if !fits {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
-    let statuses = || verdicts.iter().map(|(_, status)| status);
-    let reasons = statuses().flat_map(|status| status.reasons.iter().map(|reason| &**reason));
-    Unfit {
-        message: format!("0/{total} nodes are available: {}.", histogram(reasons)),
-        rejectors: statuses().map(|status| status.plugin.clone()).collect(),
-        room: None,
-        waits: false,
+
+    /// The number of the class's verdict on a node; 0 when it fits, or there is no class.
+    fn remembered(&mut self, position: usize, mark: &Mark, node: &NodeInfo) -> Result<u32, String> {
+        let Some(class) = &mut self.class else {
+            return Ok(0);
+        };
+        if let Some(verdict) = class.verdict(position, mark.generation) {
+            return Ok(verdict);
+        }
+        let status = self.local.judge(&self.state, self.pod, node, self.snapshot);
+        fine(&status)?;
+        Ok(class.judge(position, mark.generation, status))
     }
+
+    /// What is said of each node; none fits.
+    fn diagnose(&mut self, extended: &[(usize, Status)]) -> Result<Verdicts, String> {
+        let (marks, nodes) = (self.snapshot.marks(), self.snapshot.nodes());
+        let mut verdicts = Verdicts::new(nodes.len());
+        if self.only.is_some() {
+            let by = self.only_by.join(" ");
+            let why = format!("node(s) didn't satisfy plugin(s) [{by}]");
+            let elsewhere =
+                Status::unresolvable(why).by(self.only_by.first().copied().unwrap_or_default());
+            let present = marks.iter().enumerate().filter(|(_, mark)| mark.present);
+            present.for_each(|(position, _)| verdicts.set(position, &elsewhere));
+        }
+        let mut numbers: Vec<u32> = Vec::new();
+        let all = match &self.only {
+            Some(only) => only.clone(),
+            None => (0..nodes.len()).collect(),
+        };
+        for position in all {
+            let (Some(mark), Some(node)) = (marks.get(position), nodes.get(position)) else {
+                continue;
+            };
+            if !mark.present {
+                continue;
+            }
+            let number = if mark.nominated > 0 && self.nominated == Some(position) {
+                0
+            } else {
+                self.remembered(position, mark, node)?
+            };
+            let index = usize::try_from(number).unwrap_or(0).checked_sub(1);
+            if let Some(index) = index {
+                // Many nodes have few verdicts.
+                if numbers.len() <= index {
+                    numbers.resize(index + 1, 0);
+                }
+                if numbers[index] == 0 {
+                    let class = self.class.as_ref();
+                    let status = class.and_then(|class| class.statuses.get(index));
+                    numbers[index] = status.map_or(0, |status| verdicts.number(status));
+                }
+                verdicts.set_number(position, numbers[index]);
+                continue;
+            }
+            let status = self
+                .judges
+                .judge(&self.state, self.pod, node, self.snapshot);
+            if !fine(&status)? {
+                verdicts.set(position, &status);
+            }
+        }
+        for (position, status) in extended {
+            verdicts.set(*position, status);
+        }
+        Ok(verdicts)
+    }
+
+    /// The nodes that fit.
+    fn nodes(&self) -> Vec<&'a NodeInfo> {
+        let (snapshot, fitting) = (self.snapshot, self.fitting.iter());
+        fitting
+            .filter_map(|position| snapshot.nodes().get(*position))
+            .collect()
+    }
+
+    /// Has the fitting nodes scored by these plugins, as far as they are not yet.
+    fn score(&mut self, local: &[(&dyn Score, i64)], framework: &Framework) -> Result<(), String> {
+        let Some(class) = &mut self.class else {
+            return Ok(());
+        };
+        // Which of the profile's plugins these are.
+        let all = framework.score.iter().enumerate();
+        let mask = all.filter(|(_, (plugin, _))| {
+            local.iter().any(|(other, _)| other.name() == plugin.name())
+        });
+        let mask = mask.fold(0_u64, |mask, (index, _)| mask | 1 << index);
+        class.fit_scores(self.snapshot.nodes().len(), mask, local.len());
+        for position in &self.fitting {
+            let (Some(mark), Some(node)) = (
+                self.snapshot.marks().get(*position),
+                self.snapshot.nodes().get(*position),
+            ) else {
+                return Err("a node is gone".to_owned());
+            };
+            if class.scores(*position, mark.generation).is_some() {
+                continue;
+            }
+            if let Some(scores) = class.score(*position, mark.generation) {
+                for (score, (plugin, _)) in scores.iter_mut().zip(local) {
+                    *score = plugin.score(&self.state, self.pod, node);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The scores of the fitting nodes by one plugin, in their order.
+    fn scored(&self, column: usize) -> impl Iterator<Item = i64> {
+        let (class, marks) = (self.class.as_ref(), self.snapshot.marks());
+        self.fitting.iter().map(move |position| {
+            let mark = marks.get(*position);
+            let scores = mark
+                .zip(class)
+                .and_then(|(mark, class)| class.scores(*position, mark.generation));
+            scores
+                .and_then(|scores| scores.get(column))
+                .copied()
+                .unwrap_or(0)
+        })
+    }
+}
+
+/// Whether a verdict lets the node through. `Err`: the plugin failed.
+fn fine(status: &Status) -> Result<bool, String> {
+    if status.code == Code::Error {
+        return Err(status.reasons.join(", "));
+    }
+    Ok(status.is_success())
 }
 
 #[cfg(test)]

@@ -301,6 +301,11 @@ impl Queue {
         }
     }
 
+    /// Puts a pod aside that is to be activated when something is done.
+    pub(super) fn hold(&mut self, key: &Key) {
+        self.lay_aside(key, BTreeSet::new());
+    }
+
     fn lay_aside(&mut self, key: &Key, rejectors: BTreeSet<String>) {
         let Some(slot) = self.slots.get_mut(key) else {
             return;

@@ -83,6 +83,7 @@ pub(super) fn install(manager: &Manager, settings: Settings) {
             places: BTreeMap::new(),
             assumed: 0,
             bindings: 0,
+            preempting: BTreeMap::new(),
             limits: Limits {
                 writes: Arc::new(Semaphore::new(settings.parallelism)),
                 patience: settings.patience,
@@ -107,6 +108,8 @@ struct Caches {
 /// What runs beside the loop.
 enum Tail {
     Bound(Box<Binding>, Result<(), Failure>, Guard),
+    /// The victims of this pod's preemption were asked to leave.
+    Evicted(Key, Guard),
     Reported,
     /// A pod that the cache did not show on its node: whether it is still there.
     Seen(Key, bool),
@@ -123,6 +126,8 @@ struct Loop {
     assumed: usize,
     /// How many bindings are under way.
     bindings: usize,
+    /// Pods whose victims are being asked to leave, and whether they came up meanwhile.
+    preempting: BTreeMap<Key, bool>,
     limits: Limits,
     settings: Settings,
     tails: JoinSet<Tail>,
@@ -407,6 +412,12 @@ impl Loop {
         let Queued {
             info, framework, ..
         } = queued;
+        if let Some(came) = self.preempting.get_mut(&info.key) {
+            // Room is being made for it; it is tried when that is done.
+            *came = true;
+            self.queue.hold(&info.key);
+            return;
+        }
         let deciding = self.scheduler.schedule(&framework, &info, &self.snapshot);
         let decision = deciding.await;
         self.settings.metrics.decided(attempt.began.elapsed());
@@ -486,7 +497,8 @@ impl Loop {
             let message = format!("Preempted by pod {uid} on node {node}");
             self.event(victim, EventType::Normal, "Preempted", message);
         }
-        let guard = self.begin(&info.key, "preemption");
+        let (key, guard) = (info.key.clone(), self.begin(&info.key, "preemption"));
+        self.preempting.insert(key.clone(), false);
         let evicted = evict::evict(
             self.settings.handle.client().clone(),
             self.settings.handle.clock().clone(),
@@ -495,8 +507,7 @@ impl Loop {
         );
         self.tails.spawn(async move {
             evicted.await;
-            drop(guard);
-            Tail::Reported
+            Tail::Evicted(key, guard)
         });
     }
 
@@ -585,6 +596,13 @@ impl Loop {
                 if assumed && !is_there {
                     self.vacate(&key);
                 }
+                return;
+            }
+            Some(Tail::Evicted(key, guard)) => {
+                if self.preempting.remove(&key) == Some(true) {
+                    self.queue.activate_now(&key);
+                }
+                drop(guard);
                 return;
             }
             Some(Tail::Reported) | None => return,

@@ -64,9 +64,9 @@ fn snapshot(count: usize) -> Snapshot {
     snapshot
 }
 
-fn pod() -> PodInfo {
+fn pod() -> Arc<PodInfo> {
     let pod = json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": {"containers": []}});
-    PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap()))
+    Arc::new(PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap())))
 }
 
 type Make = fn() -> Scripted;
@@ -191,7 +191,11 @@ fn large_clusters_are_sampled_as_upstream_does() {
         (5000, Some(0), 500),
     ] {
         let decider = SchedulingCycle::new(Clock::seeded(1), percentage);
-        assert_eq!(decider.wanted(nodes), wanted, "{nodes} {percentage:?}");
+        assert_eq!(
+            decider.wanted(None, nodes),
+            wanted,
+            "{nodes} {percentage:?}"
+        );
     }
 }
 

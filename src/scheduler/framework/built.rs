@@ -29,6 +29,9 @@ pub struct Framework {
     pub(crate) bind: Vec<Arc<dyn Bind>>,
     pub(crate) post_bind: Vec<Arc<dyn PostBind>>,
     pub(crate) extenders: Vec<Arc<dyn Extender>>,
+    /// For each filter the pre-filter of the same plugin, and for each score the pre-score.
+    pub(crate) pre_filter_of: Vec<Option<usize>>,
+    pub(crate) pre_score_of: Vec<Option<usize>>,
 }
 
 /// A plugin and the events it waits for.
@@ -58,6 +61,8 @@ impl Framework {
             bind: Vec::new(),
             post_bind: Vec::new(),
             extenders: Vec::new(),
+            pre_filter_of: Vec::new(),
+            pre_score_of: Vec::new(),
         }
     }
 
@@ -89,7 +94,13 @@ impl Framework {
         }
     }
 
-    pub(super) fn finish(self) -> Result<Self, ProfileError> {
+    pub(super) fn finish(mut self) -> Result<Self, ProfileError> {
+        let position = |name: &str| self.pre_filter.iter().position(|pre| pre.name() == name);
+        let filters = self.filter.iter();
+        self.pre_filter_of = filters.map(|plugin| position(plugin.name())).collect();
+        let position = |name: &str| self.pre_score.iter().position(|pre| pre.name() == name);
+        let scores = self.score.iter();
+        self.pre_score_of = scores.map(|(plugin, _)| position(plugin.name())).collect();
         let message = match self.queue_sorts.len() {
             0 => "no queue sort plugin is enabled",
             1 => return Ok(self),

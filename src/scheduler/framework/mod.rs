@@ -35,12 +35,12 @@ pub use self::hooks::{ArgsError, Factory, Hooks, Point, Registry};
 pub use self::node::NodeInfo;
 pub use self::pod::PodInfo;
 pub use self::profile::{Profile, ProfileError};
-pub use self::snapshot::Snapshot;
-pub use self::state::CycleState;
+pub use self::snapshot::{Mark, Snapshot};
+pub use self::state::{ClassId, CycleState};
 pub(crate) use self::status::histogram;
 pub use self::status::{Code, Status};
 pub(crate) use self::trial::Judges;
-pub use self::trial::{Trial, TrialNode};
+pub use self::trial::{Trial, TrialNode, Verdicts};
 pub use self::waiting::{WaitingPod, WaitingPods};
 pub use crate::object::Resources;
 pub use crate::object::selector::NodeTerm;
@@ -155,9 +155,9 @@ pub trait Filter: Plugin {
     /// Judges one node.
     fn filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Status;
 
-    /// Whether [`Filter::filter`] succeeds; may be cheaper than to say why not. Default: asks it.
-    fn fits(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> bool {
-        self.filter(state, pod, node).is_success()
+    /// Whether [`Filter::filter`] would succeed, where that is cheaper to find out than why not. Default: `None`, ask it.
+    fn fits(&self, _state: &CycleState, _pod: &PodInfo, _node: &NodeInfo) -> Option<bool> {
+        None
     }
 
     /// On what the verdict depends for this pod. Default: on anything.

@@ -14,6 +14,8 @@ use crate::reconcile::Key;
 pub struct NodeInfo {
     /// Its name.
     pub name: Arc<str>,
+    /// Its position among the snapshot's nodes; may change when nodes come and go.
+    pub position: usize,
     /// The node; `None` while only pods name it.
     pub node: Option<Arc<Node>>,
     /// What it can give out.
@@ -38,6 +40,7 @@ impl NodeInfo {
     pub(crate) fn new(name: &str) -> Self {
         Self {
             name: name.into(),
+            position: 0,
             node: None,
             allocatable: Resources::default(),
             allowed_pods: 0,

@@ -27,6 +27,8 @@ pub struct Snapshot {
     changes: VecDeque<u32>,
     /// How many nodes are there, not only named by pods.
     present: usize,
+    /// How many pods have pod affinity or anti-affinity.
+    with_affinity: usize,
     /// How many nodes have each image.
     images: BTreeMap<String, usize>,
     /// Pods that wait for room on a node, by the node.
@@ -34,6 +36,8 @@ pub struct Snapshot {
     /// The node of each of them.
     nominations: BTreeMap<Key, Arc<str>>,
     budgets: BTreeMap<Key, Arc<PodDisruptionBudget>>,
+    /// Grows when a budget changes.
+    budgets_generation: u64,
     namespaces: BTreeMap<Arc<str>, Arc<Namespace>>,
     /// Grows when a namespace changes.
     namespaces_generation: u64,
@@ -42,7 +46,7 @@ pub struct Snapshot {
 /// What is looked up of every node in every decision, close together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
-    /// Another one whenever the node or a pod on it changes.
+    /// Another one whenever the node, a pod on it, or a nomination to it changes.
     pub generation: u64,
     /// How many pods are nominated to it.
     pub nominated: u32,
@@ -121,6 +125,12 @@ impl Snapshot {
         !self.images.is_empty()
     }
 
+    /// Whether any pod on a node has pod affinity or anti-affinity.
+    #[must_use]
+    pub fn has_affinity(&self) -> bool {
+        self.with_affinity > 0
+    }
+
     /// The pods that are nominated to a node.
     pub fn nominated_to(&self, node: &str) -> impl Iterator<Item = &Arc<PodInfo>> {
         self.nominated
@@ -168,6 +178,7 @@ impl Snapshot {
             && let Some(mark) = self.marks.get_mut(index)
         {
             mark.nominated = u32::try_from(count).unwrap_or(u32::MAX);
+            self.touch(index);
         }
     }
 
@@ -180,7 +191,14 @@ impl Snapshot {
             .map(|(_, budget)| budget)
     }
 
+    /// Grows when a disruption budget changes.
+    #[must_use]
+    pub fn budgets_generation(&self) -> u64 {
+        self.budgets_generation
+    }
+
     pub(crate) fn set_budget(&mut self, key: Key, budget: Option<Arc<PodDisruptionBudget>>) {
+        self.budgets_generation += 1;
         match budget {
             Some(budget) => self.budgets.insert(key, budget),
             None => self.budgets.remove(&key),
@@ -241,7 +259,9 @@ impl Snapshot {
     pub(crate) fn add_pod(&mut self, node: &str, pod: &Arc<PodInfo>) {
         let index = self.index(node);
         if let Some(info) = self.nodes.get_mut(index) {
+            let before = info.with_affinity;
             info.add_pod(pod);
+            self.with_affinity += info.with_affinity - before;
         }
         self.touch(index);
     }
@@ -249,17 +269,23 @@ impl Snapshot {
     /// Puts the new state of a pod in the place of the old one.
     pub(crate) fn replace_pod(&mut self, node: &str, pod: &Arc<PodInfo>) {
         let index = self.index(node);
-        if let Some(info) = self.nodes.get_mut(index)
-            && info.replace_pod(pod)
-        {
-            self.touch(index);
+        if let Some(info) = self.nodes.get_mut(index) {
+            let before = info.with_affinity;
+            let changed = info.replace_pod(pod);
+            self.with_affinity = self.with_affinity + info.with_affinity - before;
+            if changed {
+                self.touch(index);
+            }
         }
     }
 
     /// Counts a pod no longer; the pod, if it was there.
     pub(crate) fn remove_pod(&mut self, node: &str, pod: &Key) -> Option<Arc<PodInfo>> {
         let index = self.position(node)?;
-        let removed = self.nodes.get_mut(index)?.remove_pod(pod);
+        let info = self.nodes.get_mut(index)?;
+        let before = info.with_affinity;
+        let removed = info.remove_pod(pod);
+        self.with_affinity -= before - info.with_affinity;
         self.touch(index);
         self.prune(node);
         removed
@@ -283,12 +309,15 @@ impl Snapshot {
         if let Some(index) = self.position(name) {
             return index;
         }
-        let (node, index) = (NodeInfo::new(name), self.nodes.len());
+        let (mut node, index) = (NodeInfo::new(name), self.nodes.len());
+        node.position = index;
         self.by_name.insert(node.name.clone(), index);
         self.nodes.push(node);
         self.marks.push(Mark::default());
-        self.count_nominated(name);
         self.touch(index);
+        if self.nominated.contains_key(name) {
+            self.count_nominated(name);
+        }
         self.topology = self.generation;
         index
     }
@@ -310,7 +339,8 @@ impl Snapshot {
         self.marks.swap_remove(index);
         // The last one has moved here; where it was there is nothing any more.
         self.touch(self.nodes.len());
-        if let Some(moved) = self.nodes.get(index) {
+        if let Some(moved) = self.nodes.get_mut(index) {
+            moved.position = index;
             self.by_name.insert(moved.name.clone(), index);
             self.touch(index);
         }

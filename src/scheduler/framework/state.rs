@@ -28,7 +28,14 @@ impl<T: Clone + Send + Sync + 'static> Value for T {
 #[derive(Default)]
 pub struct CycleState {
     values: BTreeMap<TypeId, Box<dyn Value>>,
+    /// Those that do not outlive the decision.
+    of_decision: BTreeMap<TypeId, Box<dyn Value>>,
+    class: Option<ClassId>,
 }
+
+/// Names a class of pods that are alike in namespace, labels, owner references and spec. Ids are never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClassId(pub(crate) u64);
 
 impl CycleState {
     /// Keeps a value, one of each type.
@@ -36,17 +43,47 @@ impl CycleState {
         self.values.insert(TypeId::of::<T>(), Box::new(value));
     }
 
+    /// Keeps a value until the decision is made: what binding does not need. A plugin that shares state between decisions
+    /// gets it back for itself.
+    pub fn write_for_decision<T: Clone + Send + Sync + 'static>(&mut self, value: T) {
+        self.of_decision.insert(TypeId::of::<T>(), Box::new(value));
+    }
+
+    /// The class of the pod; `None` when no other pod of its kind was seen before, or lately. What a plugin derives from the pod
+    /// (not from its name) it can keep by this.
+    #[must_use]
+    pub fn class(&self) -> Option<ClassId> {
+        self.class
+    }
+
+    pub(crate) fn of_class(class: Option<ClassId>) -> Self {
+        Self {
+            class,
+            ..Self::default()
+        }
+    }
+
+    /// The decision is made.
+    pub(crate) fn decided(mut self) -> Self {
+        self.of_decision.clear();
+        self
+    }
+
     /// The value of type `T`.
     #[must_use]
     pub fn read<T: Send + Sync + 'static>(&self) -> Option<&T> {
-        (**self.values.get(&TypeId::of::<T>())?)
+        let type_ = TypeId::of::<T>();
+        let value = self.values.get(&type_);
+        (**value.or_else(|| self.of_decision.get(&type_))?)
             .as_any()
             .downcast_ref()
     }
 
     /// The value of type `T`, to change it.
     pub fn read_mut<T: Send + Sync + 'static>(&mut self) -> Option<&mut T> {
-        (**self.values.get_mut(&TypeId::of::<T>())?)
+        let type_ = TypeId::of::<T>();
+        let value = self.values.get_mut(&type_);
+        (**value.or_else(|| self.of_decision.get_mut(&type_))?)
             .as_any_mut()
             .downcast_mut()
     }
@@ -54,11 +91,16 @@ impl CycleState {
 
 impl Clone for CycleState {
     fn clone(&self) -> Self {
-        let values = self.values.iter();
-        Self {
-            values: values
+        let copy = |values: &BTreeMap<TypeId, Box<dyn Value>>| {
+            let values = values.iter();
+            values
                 .map(|(type_, value)| (*type_, (**value).copy()))
-                .collect(),
+                .collect()
+        };
+        Self {
+            values: copy(&self.values),
+            of_decision: copy(&self.of_decision),
+            class: self.class,
         }
     }
 }

@@ -87,14 +87,14 @@ impl Status {
     }
 }
 
-/// Counts reasons: `1 Insufficient cpu, 2 node(s) were unschedulable`.
-pub(crate) fn histogram<'a>(reasons: impl Iterator<Item = &'a str>) -> String {
+/// Adds up reasons: `1 Insufficient cpu, 2 node(s) were unschedulable`.
+pub(crate) fn histogram<'a>(reasons: impl Iterator<Item = (&'a str, usize)>) -> String {
     let mut counts = BTreeMap::<&str, usize>::new();
-    for reason in reasons {
-        *counts.entry(reason).or_default() += 1;
+    for (reason, count) in reasons {
+        *counts.entry(reason).or_default() += count;
     }
-    let mut counted: Vec<String> = counts
-        .into_iter()
+    let counted = counts.into_iter().filter(|(_, count)| *count > 0);
+    let mut counted: Vec<String> = counted
         .map(|(reason, count)| format!("{count} {reason}"))
         .collect();
     counted.sort();

@@ -77,19 +77,19 @@ pub(super) fn registry() -> Registry {
             })
         })
         .with("PodTopologySpread", |args, _| {
-            plain(args, PodTopologySpread, |hooks, plugin| {
+            plain(args, PodTopologySpread::default(), |hooks, plugin| {
                 let hooks = hooks.pre_filter(plugin).filter(plugin);
                 hooks.pre_score(plugin).score(plugin)
             })
         })
         .with("InterPodAffinity", |args, _| {
-            plain(args, InterPodAffinity, |hooks, plugin| {
+            plain(args, InterPodAffinity::default(), |hooks, plugin| {
                 let hooks = hooks.pre_filter(plugin).filter(plugin);
                 hooks.pre_score(plugin).score(plugin)
             })
         })
         .with("DefaultPreemption", |args, _| {
-            plain(args, DefaultPreemption, Hooks::post_filter)
+            plain(args, DefaultPreemption::default(), Hooks::post_filter)
         })
         .with("NodeResourcesBalancedAllocation", |args, _| {
             plain(args, BalancedAllocation, Hooks::score)

@@ -3,37 +3,81 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use crate::scheduler::framework::{
-    Actions, CycleState, EventPattern, Filter, MAX_SCORE, NodeInfo, Plugin, PodInfo, PodTerm,
-    PreFilter, PreFiltered, PreScore, Resource, Score, Snapshot, Status,
+    Actions, ClassId, CycleState, EventPattern, Filter, MAX_SCORE, NodeInfo, Plugin, PodInfo,
+    PodTerm, PreFilter, PreFiltered, PreScore, Resource, Score, Snapshot, Status,
 };
 
 /// How much a required term of a pod that is there weighs when nodes are scored.
 const REQUIRED_WEIGHT: i64 = 1;
+/// So many classes of pods are counted for.
+const CLASSES: usize = 32;
 
 /// Filters by required terms, of the pod and of those that are there; scores by preferred ones.
-#[derive(Clone, Copy, Debug)]
-pub struct InterPodAffinity;
-
-/// Numbers by the label of nodes and its value.
-type ByTopology = BTreeMap<(Arc<str>, String), i64>;
-
-/// Pods that matter, counted where they are.
-#[derive(Clone, Debug, Default)]
-struct Counts {
-    /// Pods that do not want this one near.
-    repelling: ByTopology,
-    /// Pods that this one has to be near.
-    wanted: ByTopology,
-    /// Pods that this one must not be near.
-    unwanted: ByTopology,
-    /// Whether the pod itself is of the kind that it has to be near.
-    wants_its_kind: bool,
+///
+/// Pods that matter are counted once for each class of pods, by the places where they are; the counts are then kept up to date
+/// by looking at the nodes that changed.
+#[derive(Debug, Default)]
+pub struct InterPodAffinity {
+    counted: Mutex<BTreeMap<ClassId, Arc<Near>>>,
 }
 
-/// How good it is to be near.
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    /// Pods that do not want this one near.
+    Repelling,
+    /// Pods that this one has to be near.
+    Wanted,
+    /// Pods that this one must not be near.
+    Unwanted,
+    /// How good it is to be near.
+    Weight,
+}
+
+const KINDS: usize = 4;
+
+/// What is counted for one class of pods, by the labels of nodes and their values.
 #[derive(Clone, Debug, Default)]
-struct Weights(ByTopology);
+struct Near {
+    /// Whether the pod itself is of the kind that it has to be near.
+    wants_its_kind: bool,
+    /// Up to which generations of the snapshot and its namespaces this is.
+    seen: u64,
+    namespaces: u64,
+    keys: Vec<Places>,
+    /// What each node adds, by its position.
+    nodes: Vec<Vec<Added>>,
+    /// The generations of the nodes when they were counted.
+    generations: Vec<u64>,
+    /// How many places have a number that is not 0, by kind.
+    nonzero: [usize; KINDS],
+}
+
+/// The values of one label.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    key: Arc<str>,
+    numbers: BTreeMap<String, u32>,
+    counts: Vec<[i64; KINDS]>,
+    /// The value's number by the nodes' positions; [`NOWHERE`]: the node lacks the label.
+    of_nodes: Vec<u32>,
+    /// How many values have a number that is not 0, by kind.
+    nonzero: [usize; KINDS],
+}
+
+const NOWHERE: u32 = u32::MAX;
+
+/// Something that a node adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Added {
+    what: What,
+    key: usize,
+    value: u32,
+    by: i64,
+}
 
 impl Plugin for InterPodAffinity {
     fn name(&self) -> &'static str {
@@ -54,28 +98,251 @@ impl Plugin for InterPodAffinity {
     }
 }
 
-/// Changes the number at the place of `node` that `term` speaks of.
-fn bump(map: &mut ByTopology, term: &PodTerm, node: &NodeInfo, by: i64) {
-    let Some(value) = node.label(&term.topology_key) else {
-        return;
-    };
-    let key = (term.topology_key.clone(), value.to_owned());
-    let number = map.entry(key.clone()).or_default();
-    *number += by;
-    if *number == 0 {
-        map.remove(&key);
+/// Everything that `other` means to `pod`.
+fn meaning<'a>(
+    pod: &'a PodInfo,
+    other: &'a PodInfo,
+    snapshot: &Snapshot,
+    mut add: impl FnMut(What, &'a PodTerm, i64),
+) {
+    let (own, theirs) = (&pod.affinity, &other.affinity);
+    for term in &theirs.required_anti {
+        if term.matches(pod, snapshot) {
+            add(What::Repelling, term, 1);
+        }
+    }
+    let required = &own.required;
+    if !required.is_empty() && required.iter().all(|term| term.matches(other, snapshot)) {
+        for term in required {
+            add(What::Wanted, term, 1);
+        }
+    }
+    for term in &own.required_anti {
+        if term.matches(other, snapshot) {
+            add(What::Unwanted, term, 1);
+        }
+    }
+    for (weight, term) in &own.preferred {
+        if term.matches(other, snapshot) {
+            add(What::Weight, term, *weight);
+        }
+    }
+    for (weight, term) in &own.preferred_anti {
+        if term.matches(other, snapshot) {
+            add(What::Weight, term, -weight);
+        }
+    }
+    for term in &theirs.required {
+        if term.matches(pod, snapshot) {
+            add(What::Weight, term, REQUIRED_WEIGHT);
+        }
+    }
+    for (weight, term) in &theirs.preferred {
+        if term.matches(pod, snapshot) {
+            add(What::Weight, term, *weight);
+        }
+    }
+    for (weight, term) in &theirs.preferred_anti {
+        if term.matches(pod, snapshot) {
+            add(What::Weight, term, -weight);
+        }
     }
 }
 
-fn at(map: &ByTopology, term: &PodTerm, value: &str) -> i64 {
-    // The map is small, or empty.
-    let key = (term.topology_key.clone(), value.to_owned());
-    map.get(&key).copied().unwrap_or(0)
+impl Places {
+    fn number(&mut self, value: &str) -> u32 {
+        if let Some(number) = self.numbers.get(value) {
+            return *number;
+        }
+        let number = u32::try_from(self.counts.len()).unwrap_or(NOWHERE);
+        self.numbers.insert(value.to_owned(), number);
+        self.counts.push([0; KINDS]);
+        number
+    }
+
+    /// Notes where the node at `position` is.
+    fn place(&mut self, snapshot: &Snapshot, position: usize) {
+        let node = snapshot.nodes().get(position);
+        let node = node.filter(|node| node.node.is_some());
+        let value = node.and_then(|node| node.label(&self.key));
+        let number = value.map_or(NOWHERE, |value| self.number(value));
+        if self.of_nodes.len() <= position {
+            self.of_nodes.resize(position + 1, NOWHERE);
+        }
+        if let Some(slot) = self.of_nodes.get_mut(position) {
+            *slot = number;
+        }
+    }
+
+    fn of(&self, node: &NodeInfo) -> u32 {
+        self.of_nodes.get(node.position).copied().unwrap_or(NOWHERE)
+    }
+
+    fn count(&self, what: What, value: u32) -> i64 {
+        let index = usize::try_from(value).ok();
+        let counts = index.and_then(|index| self.counts.get(index));
+        counts.map_or(0, |counts| counts[what as usize])
+    }
+}
+
+impl Near {
+    /// Takes over what changed since.
+    fn catch_up(&mut self, pod: &PodInfo, snapshot: &Snapshot) {
+        if self.seen == 0 || self.namespaces != snapshot.namespaces_generation() {
+            let required = &pod.affinity.required;
+            *self = Self {
+                wants_its_kind: required.iter().all(|term| term.matches(pod, snapshot)),
+                namespaces: snapshot.namespaces_generation(),
+                ..Self::default()
+            };
+        }
+        let count = snapshot.nodes().len();
+        match snapshot.changes_since(self.seen) {
+            Some(changes) if self.seen > 0 => {
+                let changes: Vec<usize> = changes.collect();
+                for position in (count..self.generations.len()).chain(changes) {
+                    self.renew(pod, snapshot, position);
+                }
+            }
+            _ => {
+                for position in 0..count.max(self.generations.len()) {
+                    self.renew(pod, snapshot, position);
+                }
+            }
+        }
+        self.seen = snapshot.generation();
+    }
+
+    /// Counts a node anew.
+    fn renew(&mut self, pod: &PodInfo, snapshot: &Snapshot, position: usize) {
+        let generation = snapshot
+            .marks()
+            .get(position)
+            .map_or(0, |mark| mark.generation);
+        if self.generations.len() <= position {
+            self.generations.resize(position + 1, 0);
+            self.nodes.resize_with(position + 1, Vec::new);
+        }
+        if self.generations.get(position) == Some(&generation) {
+            return;
+        }
+        if let Some(known) = self.generations.get_mut(position) {
+            *known = generation;
+        }
+        for places in &mut self.keys {
+            places.place(snapshot, position);
+        }
+        let before = self.nodes.get_mut(position).map(std::mem::take);
+        for added in before.iter().flatten() {
+            self.change(*added, -1);
+        }
+        let node = snapshot.nodes().get(position);
+        let Some(node) = node.filter(|node| node.node.is_some()) else {
+            return;
+        };
+        let mut added = before.unwrap_or_default();
+        added.clear();
+        if pod.affinity.any() || node.with_affinity > 0 {
+            for other in node.pods.values() {
+                if !pod.affinity.any() && !other.affinity.any() {
+                    continue;
+                }
+                meaning(pod, other, snapshot, |what, term, by| {
+                    let key = self.key(&term.topology_key, snapshot);
+                    let value = self.keys.get(key).map_or(NOWHERE, |places| places.of(node));
+                    if value != NOWHERE {
+                        let one = Added {
+                            what,
+                            key,
+                            value,
+                            by,
+                        };
+                        self.change(one, 1);
+                        added.push(one);
+                    }
+                });
+            }
+        }
+        if let Some(slot) = self.nodes.get_mut(position) {
+            *slot = added;
+        }
+    }
+
+    fn change(&mut self, added: Added, times: i64) {
+        let Some(places) = self.keys.get_mut(added.key) else {
+            return;
+        };
+        let index = usize::try_from(added.value).ok();
+        let Some(counts) = index.and_then(|index| places.counts.get_mut(index)) else {
+            return;
+        };
+        let kind = added.what as usize;
+        let before = counts[kind];
+        counts[kind] += added.by * times;
+        match (before, counts[kind]) {
+            (0, 0) => {}
+            (0, _) => {
+                self.nonzero[kind] += 1;
+                places.nonzero[kind] += 1;
+            }
+            (_, 0) => {
+                self.nonzero[kind] -= 1;
+                places.nonzero[kind] -= 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// The position of a label's places, made when it is not known.
+    fn key(&mut self, key: &Arc<str>, snapshot: &Snapshot) -> usize {
+        let known = self.keys.iter().position(|places| places.key == *key);
+        known.unwrap_or_else(|| {
+            let mut places = Places {
+                key: key.clone(),
+                ..Places::default()
+            };
+            for position in 0..snapshot.nodes().len() {
+                places.place(snapshot, position);
+            }
+            self.keys.push(places);
+            self.keys.len() - 1
+        })
+    }
+
+    fn places(&self, key: &str) -> Option<&Places> {
+        self.keys.iter().find(|places| *places.key == *key)
+    }
+}
+
+impl InterPodAffinity {
+    fn near(&self, class: Option<ClassId>, pod: &PodInfo, snapshot: &Snapshot) -> Arc<Near> {
+        let Some(class) = class else {
+            let mut near = Near::default();
+            near.catch_up(pod, snapshot);
+            return Arc::new(near);
+        };
+        let mut counted = self.counted.lock();
+        if !counted.contains_key(&class) && counted.len() >= CLASSES {
+            // The oldest: ids grow.
+            counted.pop_first();
+        }
+        let near = counted.entry(class).or_default();
+        // Nobody else has it between decisions.
+        Arc::make_mut(near).catch_up(pod, snapshot);
+        near.clone()
+    }
+}
+
+/// The counts, and what is thought to be otherwise.
+#[derive(Clone, Debug)]
+struct Counts {
+    near: Arc<Near>,
+    /// By kind, label and value.
+    thought: BTreeMap<(What, Arc<str>), BTreeMap<String, i64>>,
 }
 
 impl Counts {
-    /// Counts `other`, which is on `node`, `by` times.
-    fn count(
+    fn think(
         &mut self,
         pod: &PodInfo,
         other: &PodInfo,
@@ -83,23 +350,119 @@ impl Counts {
         by: i64,
         snapshot: &Snapshot,
     ) {
-        for term in &other.affinity.required_anti {
-            if term.matches(pod, snapshot) {
-                bump(&mut self.repelling, term, node, by);
+        let thought = &mut self.thought;
+        meaning(pod, other, snapshot, |what, term, number| {
+            let value = node.label(&term.topology_key);
+            if let Some(value) = value.filter(|_| what != What::Weight) {
+                let values = thought
+                    .entry((what, term.topology_key.clone()))
+                    .or_default();
+                *values.entry(value.to_owned()).or_default() += number * by;
             }
-        }
-        let required = &pod.affinity.required;
-        if !required.is_empty() && required.iter().all(|term| term.matches(other, snapshot)) {
-            for term in required {
-                bump(&mut self.wanted, term, node, by);
-            }
-        }
-        for term in &pod.affinity.required_anti {
-            if term.matches(other, snapshot) {
-                bump(&mut self.unwanted, term, node, by);
-            }
-        }
+        });
     }
+
+    fn thought(&self, what: What, key: &Arc<str>, node: &NodeInfo) -> i64 {
+        if self.thought.is_empty() {
+            return 0;
+        }
+        let values = self.thought.get(&(what, key.clone()));
+        values
+            .and_then(|values| values.get(node.label(key)?))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// The number at the place of `node` that `term` speaks of; `None`: the node lacks the label.
+    fn at(&self, what: What, term: &PodTerm, node: &NodeInfo) -> Option<i64> {
+        let key = &term.topology_key;
+        let counted = match self.near.places(key) {
+            Some(places) => {
+                let value = places.of(node);
+                (value != NOWHERE).then(|| places.count(what, value))?
+            }
+            None => node.label(key).map(|_| 0)?,
+        };
+        Some(counted + self.thought(what, key, node))
+    }
+
+    /// Whether there is anyone at all that the pod has to be near.
+    fn anyone_wanted(&self) -> bool {
+        let thought = || {
+            let all = self
+                .thought
+                .iter()
+                .filter(|((what, _), _)| *what == What::Wanted);
+            all.flat_map(|((_, key), values)| {
+                values.iter().map(move |(value, by)| (key, value, *by))
+            })
+        };
+        if self.near.nonzero[What::Wanted as usize] == 0 {
+            return thought().any(|(_, _, by)| by > 0);
+        }
+        if thought().all(|(_, _, by)| by >= 0) {
+            return true;
+        }
+        // Some are thought away: is any left?
+        self.near.keys.iter().any(|places| {
+            places.numbers.iter().any(|(value, number)| {
+                let same = |(key, other, _): &(&Arc<str>, &String, i64)| {
+                    **key == places.key && *other == value
+                };
+                let by: i64 = thought().filter(same).map(|(_, _, by)| by).sum();
+                places.count(What::Wanted, *number) + by > 0
+            })
+        })
+    }
+
+    /// Which rule keeps the pod from the node.
+    fn judge(&self, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rule> {
+        let required = &pod.affinity.required;
+        let mut all = true;
+        for term in required {
+            let Some(there) = self.at(What::Wanted, term, node) else {
+                return Err(Rule::Affinity);
+            };
+            all &= there > 0;
+        }
+        // The first of a group that wants its own kind near may start anywhere.
+        if !all && !(self.near.wants_its_kind && !self.anyone_wanted()) {
+            return Err(Rule::Affinity);
+        }
+        let mut unwanted = pod.affinity.required_anti.iter();
+        if unwanted.any(|term| self.at(What::Unwanted, term, node).unwrap_or(0) > 0) {
+            return Err(Rule::AntiAffinity);
+        }
+        let mut repelling = self.near.keys.iter().filter(|places| {
+            places.nonzero[What::Repelling as usize] > 0 || !self.thought.is_empty()
+        });
+        let repelled = repelling.any(|places| {
+            let value = places.of(node);
+            let counted = places.count(What::Repelling, value);
+            value != NOWHERE && counted + self.thought(What::Repelling, &places.key, node) > 0
+        });
+        // Labels of which nothing is counted yet.
+        let mut thought = self
+            .thought
+            .iter()
+            .filter(|((what, key), _)| *what == What::Repelling && self.near.places(key).is_none());
+        let repelled = repelled
+            || thought.any(|((_, key), values)| {
+                let value = node.label(key).and_then(|value| values.get(value));
+                value.is_some_and(|by| *by > 0)
+            });
+        if repelled {
+            return Err(Rule::Existing);
+        }
+        Ok(())
+    }
+}
+
+/// A rule that keeps a pod from a node.
+enum Rule {
+    Affinity,
+    AntiAffinity,
+    Existing,
 }
 
 impl PreFilter for InterPodAffinity {
@@ -109,26 +472,20 @@ impl PreFilter for InterPodAffinity {
         pod: &PodInfo,
         snapshot: &Snapshot,
     ) -> PreFiltered {
-        let own = &pod.affinity;
-        let wants = !own.required.is_empty() || !own.required_anti.is_empty();
-        let mut counts = Counts {
-            wants_its_kind: own.required.iter().all(|term| term.matches(pod, snapshot)),
-            ..Counts::default()
-        };
-        for node in snapshot.nodes() {
-            if node.node.is_none() || !(wants || node.with_anti_affinity > 0) {
-                continue;
-            }
-            for other in node.pods.values() {
-                if wants || !other.affinity.required_anti.is_empty() {
-                    counts.count(pod, other, node, 1, snapshot);
-                }
-            }
-        }
-        if !wants && counts.repelling.is_empty() {
+        if !pod.affinity.any() && !snapshot.has_affinity() {
             return Status::skip().into();
         }
-        state.write(counts);
+        let near = self.near(state.class(), pod, snapshot);
+        let own = &pod.affinity;
+        let wants = !own.required.is_empty() || !own.required_anti.is_empty();
+        let skips = !wants && near.nonzero[What::Repelling as usize] == 0;
+        state.write_for_decision(Counts {
+            near,
+            thought: BTreeMap::new(),
+        });
+        if skips {
+            return Status::skip().into();
+        }
         Status::success().into()
     }
 
@@ -141,7 +498,7 @@ impl PreFilter for InterPodAffinity {
         snapshot: &Snapshot,
     ) {
         if let Some(counts) = state.read_mut::<Counts>() {
-            counts.count(pod, added, node, 1, snapshot);
+            counts.think(pod, added, node, 1, snapshot);
         }
     }
 
@@ -154,54 +511,31 @@ impl PreFilter for InterPodAffinity {
         snapshot: &Snapshot,
     ) {
         if let Some(counts) = state.read_mut::<Counts>() {
-            counts.count(pod, removed, node, -1, snapshot);
+            counts.think(pod, removed, node, -1, snapshot);
         }
     }
 }
 
 impl Filter for InterPodAffinity {
     fn filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Status {
-        let Some(counts) = state.read::<Counts>() else {
-            return Status::success();
-        };
-        let required = &pod.affinity.required;
-        let places: Option<Vec<&str>> = required
-            .iter()
-            .map(|term| node.label(&term.topology_key))
-            .collect();
-        let near = places.is_some_and(|places| {
-            let mut terms = required.iter().zip(places);
-            // The first of a group that wants its own kind near may start anywhere.
-            terms.all(|(term, value)| at(&counts.wanted, term, value) > 0)
-                || (counts.wanted.is_empty() && counts.wants_its_kind)
-        });
-        if !near {
-            return Status::unresolvable("node(s) didn't match pod affinity rules");
+        let judged = state
+            .read::<Counts>()
+            .map_or(Ok(()), |counts| counts.judge(pod, node));
+        match judged {
+            Ok(()) => Status::success(),
+            Err(Rule::Affinity) => Status::unresolvable("node(s) didn't match pod affinity rules"),
+            Err(Rule::AntiAffinity) => {
+                Status::unschedulable("node(s) didn't match pod anti-affinity rules")
+            }
+            Err(Rule::Existing) => {
+                Status::unschedulable("node(s) didn't satisfy existing pods anti-affinity rules")
+            }
         }
-        let repels = |map: &ByTopology, term: &PodTerm| {
-            node.label(&term.topology_key)
-                .is_some_and(|value| at(map, term, value) > 0)
-        };
-        if pod
-            .affinity
-            .required_anti
-            .iter()
-            .any(|term| repels(&counts.unwanted, term))
-        {
-            return Status::unschedulable("node(s) didn't match pod anti-affinity rules");
-        }
-        let mut labels = node.labels().into_iter().flatten();
-        let repelled = !counts.repelling.is_empty()
-            && labels.any(|(key, value)| {
-                let place = (key.as_str().into(), value.clone());
-                counts.repelling.contains_key(&place)
-            });
-        if repelled {
-            return Status::unschedulable(
-                "node(s) didn't satisfy existing pods anti-affinity rules",
-            );
-        }
-        Status::success()
+    }
+
+    fn fits(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Option<bool> {
+        let counts = state.read::<Counts>();
+        Some(counts.is_none_or(|counts| counts.judge(pod, node).is_ok()))
     }
 }
 
@@ -213,58 +547,33 @@ impl PreScore for InterPodAffinity {
         _nodes: &[&NodeInfo],
         snapshot: &Snapshot,
     ) -> Status {
-        let own = &pod.affinity;
-        let wants = !own.preferred.is_empty() || !own.preferred_anti.is_empty();
-        let mut weights = ByTopology::new();
-        for node in snapshot.nodes() {
-            if node.node.is_none() || !(wants || node.with_affinity > 0) {
-                continue;
-            }
-            for other in node.pods.values() {
-                for (weight, term) in &own.preferred {
-                    if term.matches(other, snapshot) {
-                        bump(&mut weights, term, node, *weight);
-                    }
-                }
-                for (weight, term) in &own.preferred_anti {
-                    if term.matches(other, snapshot) {
-                        bump(&mut weights, term, node, -weight);
-                    }
-                }
-                let theirs = &other.affinity;
-                for term in &theirs.required {
-                    if term.matches(pod, snapshot) {
-                        bump(&mut weights, term, node, REQUIRED_WEIGHT);
-                    }
-                }
-                for (weight, term) in &theirs.preferred {
-                    if term.matches(pod, snapshot) {
-                        bump(&mut weights, term, node, *weight);
-                    }
-                }
-                for (weight, term) in &theirs.preferred_anti {
-                    if term.matches(pod, snapshot) {
-                        bump(&mut weights, term, node, -weight);
-                    }
-                }
-            }
-        }
-        if weights.is_empty() {
+        if !pod.affinity.any() && !snapshot.has_affinity() {
             return Status::skip();
         }
-        state.write(Weights(weights));
+        if state.read::<Counts>().is_none() {
+            let near = self.near(state.class(), pod, snapshot);
+            state.write_for_decision(Counts {
+                near,
+                thought: BTreeMap::new(),
+            });
+        }
+        let counts = state.read::<Counts>();
+        if counts.is_none_or(|counts| counts.near.nonzero[What::Weight as usize] == 0) {
+            return Status::skip();
+        }
         Status::success()
     }
 }
 
 impl Score for InterPodAffinity {
     fn score(&self, state: &CycleState, _pod: &PodInfo, node: &NodeInfo) -> i64 {
-        let Some(Weights(weights)) = state.read() else {
+        let Some(Counts { near, .. }) = state.read() else {
             return 0;
         };
-        let labels = node.labels().into_iter().flatten();
-        labels
-            .filter_map(|(key, value)| weights.get(&(key.as_str().into(), value.clone())))
+        let weighing = near.keys.iter();
+        weighing
+            .filter(|places| places.nonzero[What::Weight as usize] > 0)
+            .map(|places| places.count(What::Weight, places.of(node)))
             .sum()
     }
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use parking_lot::Mutex;
 
 use crate::compat::Opt as _;
 use crate::object::LabelSelector;
 use crate::scheduler::framework::{
-    Code, Plugin, PodInfo, PostFilter, Rescue, Snapshot, Trial, histogram,
+    ClassId, Code, Plugin, PodInfo, PostFilter, Rescue, Snapshot, Trial, histogram,
 };
 
 /// At least this many nodes are tried out …
@@ -18,15 +19,30 @@ const LEAST_CANDIDATES: usize = 100;
 /// … or this share of them, in percent.
 const CANDIDATES_PERCENT: usize = 10;
 
+/// So many classes of pods are remembered.
+const CLASSES: usize = 16;
+
 /// Finds the node where the least harm is done.
-#[derive(Clone, Copy, Debug)]
-pub struct DefaultPreemption;
+#[derive(Debug, Default)]
+pub struct DefaultPreemption {
+    remembered: Mutex<BTreeMap<ClassId, Class>>,
+}
 
 impl Plugin for DefaultPreemption {
     fn name(&self) -> &'static str {
         "DefaultPreemption"
     }
 }
+
+/// What was found on nodes for pods of one class.
+#[derive(Debug, Default)]
+struct Class {
+    budgets: u64,
+    /// By the nodes' positions, with the generations they had.
+    found: Vec<(u64, Option<Found>)>,
+}
+
+type Found = Result<Arc<Candidate>, Arc<str>>;
 
 /// A node and who would have to leave it, the most important first.
 #[derive(Debug)]
@@ -35,6 +51,7 @@ struct Candidate {
     victims: Vec<Arc<PodInfo>>,
     /// How many of them a disruption budget protects.
     violations: usize,
+    harm: Harm,
 }
 
 impl PostFilter for DefaultPreemption {
@@ -42,41 +59,91 @@ impl PostFilter for DefaultPreemption {
         if let Some(why) = not_eligible(trial) {
             return Rescue::Wait(format!("preemption: {why}"));
         }
-        let total = trial.snapshot.nodes().len();
-        let hopeful: Vec<&Arc<str>> = trial
-            .verdicts
-            .iter()
-            .filter(|(_, status)| status.code == Code::Unschedulable)
-            .map(|(node, _)| node)
-            .collect();
+        let total = trial.snapshot.present();
+        let hopeful: Vec<usize> = trial.verdicts.hopeful().collect();
         let enough = (hopeful.len() * CANDIDATES_PERCENT / 100).max(LEAST_CANDIDATES);
-        let mut candidates: Vec<Candidate> = Vec::new();
-        let mut reasons: Vec<String> = Vec::new();
-        for node in &hopeful {
-            match victims(trial, node) {
-                Ok(candidate) => candidates.push(candidate),
-                Err(why) => reasons.push(why),
+        // All are looked at, or some from somewhere on.
+        let start = usize::try_from(trial.chance).unwrap_or(0) % hopeful.len().max(1);
+        let start = if hopeful.len() > enough { start } else { 0 };
+        let (before, after) = hopeful.split_at(start);
+        let mut best: Option<Arc<Candidate>> = None;
+        let (mut candidates, mut spared) = (0, false);
+        let mut reasons: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        let mut remembered = self.remembered.lock();
+        let mut class = class_of(&mut remembered, trial);
+        for position in after.iter().chain(before) {
+            match find(class.as_deref_mut(), trial, *position) {
+                Ok(candidate) => {
+                    candidates += 1;
+                    spared |= candidate.violations == 0;
+                    if best.as_ref().is_none_or(|best| candidate.harm < best.harm) {
+                        best = Some(candidate);
+                    }
+                }
+                Err(why) => *reasons.entry(why).or_default() += 1,
             }
             // Without one that respects all budgets the search goes on.
-            if candidates.len() >= enough
-                && candidates.iter().any(|candidate| candidate.violations == 0)
-            {
+            if candidates >= enough && spared {
                 break;
             }
         }
-        if let Some(Candidate { node, victims, .. }) = candidates.into_iter().min_by_key(harm) {
-            return Rescue::Room { node, victims };
+        if let Some(best) = best {
+            return Rescue::Room {
+                node: best.node.clone(),
+                victims: best.victims.clone(),
+            };
         }
-        let helpless = total.saturating_sub(reasons.len());
+        let helpless = total.saturating_sub(reasons.values().sum());
         let never = "Preemption is not helpful for scheduling";
-        let reasons = reasons
-            .iter()
-            .map(String::as_str)
-            .chain(std::iter::repeat_n(never, helpless));
-        let counted = histogram(reasons);
+        let reasons = reasons.iter().map(|(why, count)| (&**why, *count));
+        let counted = histogram(reasons.chain(std::iter::once((never, helpless))));
         Rescue::None(format!(
             "preemption: 0/{total} nodes are available: {counted}."
         ))
+    }
+}
+
+/// What is remembered for pods like this one, when what is found on a node depends on them and the node alone.
+fn class_of<'a>(
+    remembered: &'a mut BTreeMap<ClassId, Class>,
+    trial: &Trial<'_>,
+) -> Option<&'a mut Class> {
+    let id = trial.class()?;
+    if !remembered.contains_key(&id) && remembered.len() >= CLASSES {
+        // The oldest: ids grow.
+        remembered.pop_first();
+    }
+    let class = remembered.entry(id).or_default();
+    let budgets = trial.snapshot.budgets_generation();
+    if class.budgets != budgets {
+        class.budgets = budgets;
+        class.found.clear();
+    }
+    class
+        .found
+        .resize_with(trial.snapshot.nodes().len(), || (0, None));
+    Some(class)
+}
+
+/// Who would have to leave a node; found before, or now.
+fn find(class: Option<&mut Class>, trial: &Trial<'_>, position: usize) -> Found {
+    let marks = trial.snapshot.marks();
+    let generation = marks.get(position).map(|mark| mark.generation);
+    let slot = class.and_then(|class| class.found.get_mut(position));
+    let (Some(generation), Some(slot)) = (generation, slot) else {
+        return victims(trial, position);
+    };
+    // Its own nomination counts for others and not for itself.
+    if trial.snapshot.nomination(&trial.pod.key).is_some() {
+        return victims(trial, position);
+    }
+    match slot {
+        (known, Some(found)) if *known == generation => found.clone(),
+        slot => {
+            let found = victims(trial, position);
+            *slot = (generation, Some(found.clone()));
+            found
+        }
     }
 }
 
@@ -90,20 +157,23 @@ fn not_eligible(trial: &Trial<'_>) -> Option<&'static str> {
         return Some("not eligible due to preemptionPolicy=Never.");
     }
     let nominated = trial.snapshot.nomination(&pod.key)?;
+    let position = trial.snapshot.position(nominated)?;
     // Room is being made there already, unless the node will never do.
-    let never = trial.verdicts.iter().any(|(node, status)| {
-        node == nominated && status.code == Code::UnschedulableAndUnresolvable
-    });
-    let node = trial.snapshot.get(nominated).filter(|_| !never)?;
+    let verdict = trial.verdicts.get(position);
+    if verdict.is_some_and(|status| status.code == Code::UnschedulableAndUnresolvable) {
+        return None;
+    }
+    let node = trial.snapshot.nodes().get(position)?;
     let mut pods = node.pods.values();
     pods.any(|other| other.priority < pod.priority && other.is_terminating())
         .then_some("not eligible due to a terminating pod on the nominated node.")
 }
 
 /// Who would have to leave a node: of the pods of lower priority, as few and as unimportant ones as will do.
-fn victims(trial: &Trial<'_>, name: &Arc<str>) -> Result<Candidate, String> {
-    let gone = || "the node is gone".to_owned();
-    let mut node = trial.node(name).ok_or_else(gone)?;
+fn victims(trial: &Trial<'_>, position: usize) -> Found {
+    let mut node = trial
+        .node(position)
+        .ok_or_else(|| Arc::from("the node is gone"))?;
     let mut lower: Vec<Arc<PodInfo>> = node
         .node()
         .pods
@@ -112,14 +182,14 @@ fn victims(trial: &Trial<'_>, name: &Arc<str>) -> Result<Candidate, String> {
         .cloned()
         .collect();
     if lower.is_empty() {
-        return Err("No preemption victims found for incoming pod".to_owned());
+        return Err("No preemption victims found for incoming pod".into());
     }
     for other in &lower {
         node.remove(&other.key);
     }
     let status = node.judge();
     if !status.is_success() {
-        return Err(status.reasons.join(", "));
+        return Err(status.reasons.join(", ").into());
     }
     // As many as possible are let back in, those under a budget and the important ones first.
     lower.sort_by_key(|pod| importance(pod));
@@ -135,11 +205,12 @@ fn victims(trial: &Trial<'_>, name: &Arc<str>) -> Result<Candidate, String> {
         }
     }
     victims.sort_by_key(|pod| importance(pod));
-    Ok(Candidate {
-        node: name.clone(),
+    Ok(Arc::new(Candidate {
+        node: node.node().name.clone(),
+        harm: harm(&victims, violations),
         victims,
         violations,
-    })
+    }))
 }
 
 /// Higher priorities come first, then those that have run for longer.
@@ -194,8 +265,9 @@ fn protects(budget: &PodDisruptionBudget, pod: &PodInfo) -> bool {
 }
 
 /// By this the candidates are compared; the least harm wins, and among equals the first.
-fn harm(candidate: &Candidate) -> (usize, i32, i64, usize, Reverse<Timestamp>) {
-    let victims = &candidate.victims;
+type Harm = (usize, i32, i64, usize, Reverse<Timestamp>);
+
+fn harm(victims: &[Arc<PodInfo>], violations: usize) -> Harm {
     let highest = victims.first().map_or(i32::MIN, |pod| pod.priority);
     // Shifted, so that many pods of negative priority weigh more than few.
     let sum = victims
@@ -208,7 +280,7 @@ fn harm(candidate: &Candidate) -> (usize, i32, i64, usize, Reverse<Timestamp>) {
         .map(|pod| started(pod))
         .min();
     (
-        candidate.violations,
+        violations,
         highest,
         sum,
         victims.len(),

@@ -4,23 +4,38 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
+use parking_lot::Mutex;
 
 use super::node_affinity;
 use super::taints::untolerated;
 use crate::object::LabelSelector;
 use crate::object::selector::{Operator, Requirement};
 use crate::scheduler::framework::{
-    Actions, CycleState, EventPattern, Filter, MAX_SCORE, NodeInfo, Plugin, PodInfo, PreFilter,
-    PreFiltered, PreScore, Resource, Score, Snapshot, Status,
+    Actions, ClassId, CycleState, EventPattern, Filter, MAX_SCORE, NodeInfo, Plugin, PodInfo,
+    PreFilter, PreFiltered, PreScore, Resource, Score, Snapshot, Status,
 };
 
 const HOSTNAME: &str = "kubernetes.io/hostname";
 /// The score of a node that lacks a label, until scores are normalized.
 const IGNORED: i64 = -1;
+/// So many classes of pods are counted for.
+const CLASSES: usize = 32;
 
 /// Filters by `DoNotSchedule` constraints; scores by `ScheduleAnyway` ones.
-#[derive(Clone, Copy, Debug)]
-pub struct PodTopologySpread;
+///
+/// How many pods each domain has is counted once for each class of pods, and then kept up to date by looking at the nodes that
+/// changed.
+#[derive(Debug, Default)]
+pub struct PodTopologySpread {
+    counted: Mutex<BTreeMap<ClassId, Counted>>,
+}
+
+/// The counts for one class.
+#[derive(Debug, Default)]
+struct Counted {
+    hard: Option<Arc<Spread>>,
+    soft: Option<Arc<Spread>>,
+}
 
 /// One constraint, parsed.
 #[derive(Clone, Debug)]
@@ -31,20 +46,6 @@ struct Constraint {
     selector: Option<LabelSelector>,
     heeds_affinity: bool,
     heeds_taints: bool,
-}
-
-/// The hard constraints and, for each, how many pods every domain has.
-#[derive(Clone, Debug)]
-struct Hard {
-    constraints: Arc<Vec<Constraint>>,
-    counts: Vec<BTreeMap<String, i64>>,
-}
-
-/// The soft constraints with their weights, and the domains of those that are not about single nodes.
-#[derive(Clone, Debug)]
-struct Soft {
-    constraints: Arc<Vec<(Constraint, f64)>>,
-    counts: Arc<Vec<BTreeMap<String, i64>>>,
 }
 
 impl Constraint {
@@ -99,11 +100,6 @@ impl Constraint {
         other.key.namespace == pod.key.namespace && !other.is_terminating() && self.selects(other)
     }
 
-    fn count_on(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
-        let counted = node.pods.values().filter(|other| self.counts(pod, other));
-        i64::try_from(counted.count()).unwrap_or(i64::MAX)
-    }
-
     /// Whether the pods of a node count at all.
     fn includes(&self, pod: &PodInfo, node: &NodeInfo) -> bool {
         (!self.heeds_affinity || node_affinity::matches(pod, node))
@@ -111,8 +107,268 @@ impl Constraint {
     }
 }
 
+/// How many pods the domains of a class's constraints have.
+#[derive(Clone, Debug)]
+struct Spread {
+    constraints: Arc<Vec<Constraint>>,
+    /// Whether the pod itself is selected, by constraint.
+    own: Vec<bool>,
+    /// Whether only nodes count that have the labels of all constraints.
+    requires_all: bool,
+    /// Up to which generation of the snapshot this is.
+    seen: u64,
+    domains: Vec<Domains>,
+    /// By position, then constraint.
+    nodes: Vec<Place>,
+    /// The generations of the nodes when they were counted.
+    generations: Vec<u64>,
+}
+
+/// Where a node is in the sense of one constraint, and what it adds there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    /// The number of the domain; [`NOWHERE`]: the node lacks the label.
+    domain: u32,
+    /// Whether it adds to the domain.
+    counts: bool,
+    pods: i64,
+}
+
+const NOWHERE: u32 = u32::MAX;
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            domain: NOWHERE,
+            counts: false,
+            pods: 0,
+        }
+    }
+}
+
+/// The domains of one constraint.
+#[derive(Clone, Debug, Default)]
+struct Domains {
+    numbers: BTreeMap<String, u32>,
+    pods: Vec<i64>,
+    /// How many nodes add to it: without any there is no such domain.
+    nodes: Vec<u32>,
+    /// How many domains have so many pods.
+    levels: BTreeMap<i64, usize>,
+    existing: usize,
+}
+
+impl Domains {
+    fn number(&mut self, value: &str) -> u32 {
+        if let Some(number) = self.numbers.get(value) {
+            return *number;
+        }
+        let number = u32::try_from(self.pods.len()).unwrap_or(NOWHERE);
+        self.numbers.insert(value.to_owned(), number);
+        self.pods.push(0);
+        self.nodes.push(0);
+        number
+    }
+
+    /// Changes a domain by so many pods and nodes.
+    fn change(&mut self, domain: u32, pods: i64, nodes: i32) {
+        let Ok(index) = usize::try_from(domain) else {
+            return;
+        };
+        let (Some(count), Some(there)) = (self.pods.get_mut(index), self.nodes.get_mut(index))
+        else {
+            return;
+        };
+        if *there > 0 {
+            self.existing -= 1;
+            if let Some(level) = self.levels.get_mut(count) {
+                *level -= 1;
+                if *level == 0 {
+                    self.levels.remove(count);
+                }
+            }
+        }
+        *count += pods;
+        *there = there.saturating_add_signed(nodes);
+        if *there > 0 {
+            self.existing += 1;
+            *self.levels.entry(*count).or_default() += 1;
+        }
+    }
+
+    fn pods(&self, domain: u32) -> i64 {
+        let index = usize::try_from(domain).ok();
+        index
+            .and_then(|index| self.pods.get(index))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// What the emptiest domain has; with fewer domains than wanted there is always an empty one to come.
+    fn least(&self, wanted: usize) -> i64 {
+        if self.existing < wanted {
+            return 0;
+        }
+        self.levels.keys().next().copied().unwrap_or(i64::MAX)
+    }
+}
+
+impl Spread {
+    fn new(pod: &PodInfo, constraints: Vec<Constraint>, requires_all: bool) -> Self {
+        Self {
+            own: constraints
+                .iter()
+                .map(|constraint| constraint.selects(pod))
+                .collect(),
+            domains: vec![Domains::default(); constraints.len()],
+            constraints: Arc::new(constraints),
+            requires_all,
+            seen: 0,
+            nodes: Vec::new(),
+            generations: Vec::new(),
+        }
+    }
+
+    /// Takes over what changed since.
+    fn catch_up(&mut self, pod: &PodInfo, snapshot: &Snapshot) {
+        let count = snapshot.nodes().len();
+        match snapshot.changes_since(self.seen) {
+            Some(changes) if self.seen > 0 => {
+                let changes: Vec<usize> = changes.collect();
+                for position in (count..self.generations.len()).chain(changes) {
+                    self.renew(pod, snapshot, position);
+                }
+            }
+            _ => {
+                for position in 0..count.max(self.generations.len()) {
+                    self.renew(pod, snapshot, position);
+                }
+            }
+        }
+        self.seen = snapshot.generation();
+    }
+
+    /// Counts a node anew.
+    fn renew(&mut self, pod: &PodInfo, snapshot: &Snapshot, position: usize) {
+        let generation = snapshot
+            .marks()
+            .get(position)
+            .map_or(0, |mark| mark.generation);
+        let each = self.constraints.len();
+        if self.generations.len() <= position {
+            self.generations.resize(position + 1, 0);
+            self.nodes.resize((position + 1) * each, Place::default());
+        }
+        if self.generations.get(position) == Some(&generation) {
+            return;
+        }
+        if let Some(known) = self.generations.get_mut(position) {
+            *known = generation;
+        }
+        let node = snapshot.nodes().get(position);
+        let node = node.filter(|node| node.node.is_some());
+        let has_all =
+            node.is_some_and(|node| !self.requires_all || has_all(node, self.constraints.iter()));
+        for (index, constraint) in self.constraints.iter().enumerate() {
+            let Some(domains) = self.domains.get_mut(index) else {
+                continue;
+            };
+            let value = node.and_then(|node| Some((node, node.label(&constraint.key)?)));
+            let place = match value {
+                None => Place::default(),
+                Some((node, value)) => {
+                    let counts = has_all && constraint.includes(pod, node);
+                    let counted = |other: &&Arc<PodInfo>| constraint.counts(pod, other);
+                    // A node's own count is asked for even where the domain's is not.
+                    let pods = node.pods.values().filter(counted).count();
+                    Place {
+                        domain: domains.number(value),
+                        counts,
+                        pods: i64::try_from(pods).unwrap_or(i64::MAX),
+                    }
+                }
+            };
+            let Some(slot) = self.nodes.get_mut(position * each + index) else {
+                continue;
+            };
+            let before = std::mem::replace(slot, place);
+            if before == place {
+                continue;
+            }
+            if before.counts {
+                domains.change(before.domain, -before.pods, -1);
+            }
+            if place.counts {
+                domains.change(place.domain, place.pods, 1);
+            }
+        }
+    }
+
+    fn place(&self, node: &NodeInfo, constraint: usize) -> Place {
+        let index = node.position * self.constraints.len() + constraint;
+        self.nodes.get(index).copied().unwrap_or_default()
+    }
+}
+
+/// The counts of hard constraints, and what is thought to be otherwise.
+#[derive(Clone, Debug)]
+struct Hard {
+    spread: Arc<Spread>,
+    /// By constraint and domain.
+    thought: BTreeMap<(usize, u32), i64>,
+}
+
+/// The counts of soft constraints, and the weights of these.
+#[derive(Clone, Debug)]
+struct Soft {
+    spread: Arc<Spread>,
+    weights: Vec<f64>,
+}
+
 fn has_all<'a>(node: &NodeInfo, mut constraints: impl Iterator<Item = &'a Constraint>) -> bool {
     constraints.all(|constraint| node.label(&constraint.key).is_some())
+}
+
+impl PodTopologySpread {
+    /// The counts for a pod's constraints of one kind; `None`: it has none.
+    fn spread(
+        &self,
+        class: Option<ClassId>,
+        pod: &PodInfo,
+        snapshot: &Snapshot,
+        action: &str,
+    ) -> Option<Arc<Spread>> {
+        let constraints = pod
+            .spec()
+            .and_then(|spec| spec.topology_spread_constraints.as_ref())?;
+        if !constraints
+            .iter()
+            .any(|constraint| constraint.when_unsatisfiable == action)
+        {
+            return None;
+        }
+        let new = || Spread::new(pod, Constraint::of(pod, action), true);
+        let Some(class) = class else {
+            let mut spread = new();
+            spread.catch_up(pod, snapshot);
+            return Some(Arc::new(spread));
+        };
+        let mut counted = self.counted.lock();
+        if !counted.contains_key(&class) && counted.len() >= CLASSES {
+            // The oldest: ids grow.
+            counted.pop_first();
+        }
+        let counted = counted.entry(class).or_default();
+        let slot = if action == "DoNotSchedule" {
+            &mut counted.hard
+        } else {
+            &mut counted.soft
+        };
+        let spread = slot.get_or_insert_with(|| Arc::new(new()));
+        // Nobody else has it between decisions.
+        Arc::make_mut(spread).catch_up(pod, snapshot);
+        Some(spread.clone())
+    }
 }
 
 impl Plugin for PodTopologySpread {
@@ -142,26 +398,13 @@ impl PreFilter for PodTopologySpread {
         pod: &PodInfo,
         snapshot: &Snapshot,
     ) -> PreFiltered {
-        let constraints = Constraint::of(pod, "DoNotSchedule");
-        if constraints.is_empty() {
+        let spread = self.spread(state.class(), pod, snapshot, "DoNotSchedule");
+        let Some(spread) = spread else {
             return Status::skip().into();
-        }
-        let mut counts = vec![BTreeMap::new(); constraints.len()];
-        for node in snapshot.nodes() {
-            if node.node.is_none() || !has_all(node, constraints.iter()) {
-                continue;
-            }
-            for (constraint, counts) in constraints.iter().zip(&mut counts) {
-                if let Some(domain) = node.label(&constraint.key)
-                    && constraint.includes(pod, node)
-                {
-                    *counts.entry(domain.to_owned()).or_default() += constraint.count_on(pod, node);
-                }
-            }
-        }
-        state.write(Hard {
-            constraints: Arc::new(constraints),
-            counts,
+        };
+        state.write_for_decision(Hard {
+            spread,
+            thought: BTreeMap::new(),
         });
         Status::success().into()
     }
@@ -175,7 +418,7 @@ impl PreFilter for PodTopologySpread {
         _snapshot: &Snapshot,
     ) {
         if let Some(hard) = state.read_mut::<Hard>() {
-            hard.change(pod, added, node, 1);
+            hard.think(pod, added, node, 1);
         }
     }
 
@@ -188,53 +431,80 @@ impl PreFilter for PodTopologySpread {
         _snapshot: &Snapshot,
     ) {
         if let Some(hard) = state.read_mut::<Hard>() {
-            hard.change(pod, removed, node, -1);
+            hard.think(pod, removed, node, -1);
         }
     }
 }
 
 impl Hard {
-    fn change(&mut self, pod: &PodInfo, other: &PodInfo, node: &NodeInfo, by: i64) {
-        if !has_all(node, self.constraints.iter()) {
-            return;
-        }
-        for (constraint, counts) in self.constraints.iter().zip(&mut self.counts) {
-            if let Some(domain) = node.label(&constraint.key)
-                && constraint.counts(pod, other)
-                && constraint.includes(pod, node)
-            {
-                *counts.entry(domain.to_owned()).or_default() += by;
+    fn think(&mut self, pod: &PodInfo, other: &PodInfo, node: &NodeInfo, by: i64) {
+        for (index, constraint) in self.spread.constraints.iter().enumerate() {
+            let place = self.spread.place(node, index);
+            if place.counts && constraint.counts(pod, other) {
+                *self.thought.entry((index, place.domain)).or_default() += by;
             }
         }
+    }
+
+    /// How many pods a domain has.
+    fn pods(&self, constraint: usize, domain: u32) -> i64 {
+        let domains = self.spread.domains.get(constraint);
+        let counted = domains.map_or(0, |domains| domains.pods(domain));
+        let thought = self.thought.get(&(constraint, domain));
+        counted + thought.copied().unwrap_or(0)
+    }
+
+    /// What the emptiest domain of a constraint has.
+    fn least(&self, index: usize, constraint: &Constraint) -> i64 {
+        let Some(domains) = self.spread.domains.get(index) else {
+            return 0;
+        };
+        if self.thought.is_empty() {
+            return domains.least(constraint.min_domains);
+        }
+        if domains.existing < constraint.min_domains {
+            return 0;
+        }
+        let all = domains.nodes.iter().zip(0_u32..);
+        let all = all.filter(|(nodes, _)| **nodes > 0);
+        let counts = all.map(|(_, domain)| self.pods(index, domain));
+        counts.min().unwrap_or(i64::MAX)
+    }
+
+    /// `Err`: the node lacks a label (`true`), or its domain has too many pods (`false`).
+    fn judge(&self, node: &NodeInfo) -> Result<(), bool> {
+        for (index, constraint) in self.spread.constraints.iter().enumerate() {
+            let place = self.spread.place(node, index);
+            if place.domain == NOWHERE {
+                return Err(true);
+            }
+            let own = i64::from(self.spread.own.get(index) == Some(&true));
+            let there = self.pods(index, place.domain);
+            let skew = (there + own).saturating_sub(self.least(index, constraint));
+            if skew > constraint.max_skew {
+                return Err(false);
+            }
+        }
+        Ok(())
     }
 }
 
 impl Filter for PodTopologySpread {
-    fn filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Status {
-        let Some(hard) = state.read::<Hard>() else {
-            return Status::success();
-        };
-        for (constraint, counts) in hard.constraints.iter().zip(&hard.counts) {
-            let Some(domain) = node.label(&constraint.key) else {
-                return Status::unresolvable(
-                    "node(s) didn't match pod topology spread constraints (missing required label)",
-                );
-            };
-            // With fewer domains than wanted there is always an empty one to come.
-            let least = if counts.len() < constraint.min_domains {
-                0
-            } else {
-                counts.values().min().copied().unwrap_or(i64::MAX)
-            };
-            let there = counts.get(domain).copied().unwrap_or(0);
-            let own = i64::from(constraint.selects(pod));
-            if (there + own).saturating_sub(least) > constraint.max_skew {
-                return Status::unschedulable(
-                    "node(s) didn't match pod topology spread constraints",
-                );
+    fn filter(&self, state: &CycleState, _pod: &PodInfo, node: &NodeInfo) -> Status {
+        match state.read::<Hard>().map_or(Ok(()), |hard| hard.judge(node)) {
+            Ok(()) => Status::success(),
+            Err(true) => Status::unresolvable(
+                "node(s) didn't match pod topology spread constraints (missing required label)",
+            ),
+            Err(false) => {
+                Status::unschedulable("node(s) didn't match pod topology spread constraints")
             }
         }
-        Status::success()
+    }
+
+    fn fits(&self, state: &CycleState, _pod: &PodInfo, node: &NodeInfo) -> Option<bool> {
+        let hard = state.read::<Hard>();
+        Some(hard.is_none_or(|hard| hard.judge(node).is_ok()))
     }
 }
 
@@ -247,51 +517,32 @@ impl PreScore for PodTopologySpread {
         nodes: &[&NodeInfo],
         snapshot: &Snapshot,
     ) -> Status {
-        let constraints = Constraint::of(pod, "ScheduleAnyway");
-        if constraints.is_empty() {
+        let spread = self.spread(state.class(), pod, snapshot, "ScheduleAnyway");
+        let Some(spread) = spread else {
             return Status::skip();
-        }
-        let eligible: Vec<&&NodeInfo> = nodes
-            .iter()
-            .filter(|node| has_all(node, constraints.iter()))
-            .collect();
-        let domains: Vec<BTreeSet<&str>> = constraints
-            .iter()
-            .map(|constraint| {
-                let labels = eligible
-                    .iter()
-                    .filter_map(|node| node.label(&constraint.key));
-                labels.collect()
-            })
-            .collect();
-        let mut counts: Vec<BTreeMap<String, i64>> = vec![BTreeMap::new(); constraints.len()];
-        for node in snapshot.nodes() {
-            if node.node.is_none() || !has_all(node, constraints.iter()) {
+        };
+        let all = 0..spread.constraints.len();
+        let is_somewhere = |node: &NodeInfo, index| spread.place(node, index).domain != NOWHERE;
+        let mut among: Vec<BTreeSet<u32>> = vec![BTreeSet::new(); all.len()];
+        let mut last = vec![NOWHERE; all.len()];
+        for node in nodes {
+            if !all.clone().all(|index| is_somewhere(node, index)) {
                 continue;
             }
-            for ((constraint, counts), domains) in constraints.iter().zip(&mut counts).zip(&domains)
-            {
-                let domain = node.label(&constraint.key);
-                let domain = domain.filter(|domain| {
-                    constraint.key != HOSTNAME
-                        && domains.contains(domain)
-                        && constraint.includes(pod, node)
-                });
-                if let Some(domain) = domain {
-                    *counts.entry(domain.to_owned()).or_default() += constraint.count_on(pod, node);
+            for ((index, among), last) in all.clone().zip(&mut among).zip(&mut last) {
+                let domain = spread.place(node, index).domain;
+                if *last != domain {
+                    among.insert(domain);
+                    *last = domain;
                 }
             }
         }
         // The more domains, the more a difference between two of them weighs.
-        let weighted = constraints.into_iter().zip(&domains);
-        let weighted = weighted.map(|(constraint, domains)| {
-            let weight = (domains.len() as f64 + 2.0).ln();
-            (constraint, weight)
-        });
-        state.write(Soft {
-            constraints: Arc::new(weighted.collect()),
-            counts: Arc::new(counts),
-        });
+        let weights = among
+            .iter()
+            .map(|domains| (domains.len() as f64 + 2.0).ln());
+        let weights = weights.collect();
+        state.write_for_decision(Soft { spread, weights });
         Status::success()
     }
 }
@@ -302,23 +553,21 @@ impl Score for PodTopologySpread {
         clippy::cast_possible_truncation,
         reason = "the rule is in floating point"
     )]
-    fn score(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> i64 {
-        let Some(soft) = state.read::<Soft>() else {
+    fn score(&self, state: &CycleState, _pod: &PodInfo, node: &NodeInfo) -> i64 {
+        let Some(Soft { spread, weights }) = state.read::<Soft>() else {
             return 0;
         };
-        let constraints = soft.constraints.iter().map(|(constraint, _)| constraint);
-        if !has_all(node, constraints) {
-            return IGNORED;
-        }
         let mut score = 0.0;
-        for ((constraint, weight), counts) in soft.constraints.iter().zip(&*soft.counts) {
+        let all = spread.constraints.iter().zip(&spread.domains).zip(weights);
+        for (index, ((constraint, domains), weight)) in all.enumerate() {
+            let place = spread.place(node, index);
+            if place.domain == NOWHERE {
+                return IGNORED;
+            }
             let count = if constraint.key == HOSTNAME {
-                constraint.count_on(pod, node)
+                place.pods
             } else {
-                let domain = node.label(&constraint.key);
-                domain
-                    .and_then(|domain| counts.get(domain).copied())
-                    .unwrap_or(0)
+                domains.pods(place.domain)
             };
             score += count as f64 * weight + (constraint.max_skew - 1) as f64;
         }

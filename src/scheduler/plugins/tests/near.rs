@@ -132,7 +132,7 @@ fn required_terms() {
     ] {
         let snapshot = cluster(&nodes(), &there);
         assert_eq!(
-            verdicts(&InterPodAffinity, &whole(pod.clone()), &snapshot),
+            verdicts(&InterPodAffinity::default(), &whole(pod.clone()), &snapshot),
             expected,
             "{pod} {there:?}"
         );
@@ -150,7 +150,10 @@ fn namespaces_are_selected_by_their_labels() {
     let mut term = term("db", "zone");
     term["namespaceSelector"] = json!({"matchLabels": {"team": "x"}});
     let pod = whole(near("web", json!([term])));
-    assert_eq!(verdicts(&InterPodAffinity, &pod, &snapshot), "a1 a2 b1! c!");
+    assert_eq!(
+        verdicts(&InterPodAffinity::default(), &pod, &snapshot),
+        "a1 a2 b1! c!"
+    );
 }
 
 #[test]
@@ -168,7 +171,7 @@ fn versions_are_kept_apart_by_label_keys() {
         own["spec"]["affinity"]["podAntiAffinity"][REQUIRED] = json!([term]);
         let snapshot = cluster(&nodes(), &[("a1", there.clone())]);
         assert_eq!(
-            verdicts(&InterPodAffinity, &whole(own.clone()), &snapshot),
+            verdicts(&InterPodAffinity::default(), &whole(own.clone()), &snapshot),
             expected,
             "{field}"
         );
@@ -180,16 +183,32 @@ fn what_is_tried_out_counts() {
     let snapshot = cluster(&nodes(), &[("a1", labelled("db"))]);
     let pod = whole(far("web", json!([term("db", "zone")])));
     let mut state = CycleState::default();
-    InterPodAffinity.pre_filter(&mut state, &pod, &snapshot);
+    InterPodAffinity::default().pre_filter(&mut state, &pod, &snapshot);
     let node = snapshot.get("a1").unwrap();
-    assert!(!InterPodAffinity.filter(&state, &pod, node).is_success());
+    assert!(
+        !InterPodAffinity::default()
+            .filter(&state, &pod, node)
+            .is_success()
+    );
     let db = node.pods.values().next().unwrap();
     let mut tried = state.clone();
-    InterPodAffinity.remove_pod(&mut tried, &pod, db, node, &snapshot);
-    assert!(InterPodAffinity.filter(&tried, &pod, node).is_success());
-    InterPodAffinity.add_pod(&mut tried, &pod, db, node, &snapshot);
-    assert!(!InterPodAffinity.filter(&tried, &pod, node).is_success());
-    assert!(!InterPodAffinity.filter(&state, &pod, node).is_success());
+    InterPodAffinity::default().remove_pod(&mut tried, &pod, db, node, &snapshot);
+    assert!(
+        InterPodAffinity::default()
+            .filter(&tried, &pod, node)
+            .is_success()
+    );
+    InterPodAffinity::default().add_pod(&mut tried, &pod, db, node, &snapshot);
+    assert!(
+        !InterPodAffinity::default()
+            .filter(&tried, &pod, node)
+            .is_success()
+    );
+    assert!(
+        !InterPodAffinity::default()
+            .filter(&state, &pod, node)
+            .is_success()
+    );
 }
 
 #[test]
@@ -232,7 +251,7 @@ fn preferred_terms_score() {
     ] {
         let snapshot = cluster(&nodes(), &there);
         assert_eq!(
-            normalized(&InterPodAffinity, &whole(pod.clone()), &snapshot),
+            normalized(&InterPodAffinity::default(), &whole(pod.clone()), &snapshot),
             expected,
             "{pod}"
         );

@@ -31,7 +31,8 @@ fn nodes(count: usize) -> Vec<Value> {
 /// `node: victims`, or the message.
 fn outcome(pod: &PodInfo, snapshot: &Snapshot) -> String {
     let mut decider = SchedulingCycle::new(Clock::seeded(1), None);
-    match decider.decide(&Framework::for_tests(&Profile::default()), pod, snapshot) {
+    let pod = Arc::new(pod.clone());
+    match decider.decide(&Framework::for_tests(&Profile::default()), &pod, snapshot) {
         Decision::Unfit(unfit) => match unfit.room {
             Some((node, victims)) => {
                 let names: Vec<&str> = victims.iter().map(|victim| &*victim.key.name).collect();

@@ -78,7 +78,11 @@ fn hard_constraints() {
     ] {
         let snapshot = cluster(&zones(), &there);
         assert_eq!(
-            verdicts(&PodTopologySpread, &whole(pod.clone()), &snapshot),
+            verdicts(
+                &PodTopologySpread::default(),
+                &whole(pod.clone()),
+                &snapshot
+            ),
             expected,
             "{pod}"
         );
@@ -91,7 +95,11 @@ fn domains_to_come_and_pods_to_go() {
     for (domains, expected) in [(3, "a1 a2 b1 c1"), (4, "a1! a2! b1! c1!")] {
         let pod = whole(wants(&[spread(json!({"minDomains": domains}))]));
         assert_eq!(
-            verdicts(&PodTopologySpread, &pod, &cluster(&zones(), &even)),
+            verdicts(
+                &PodTopologySpread::default(),
+                &pod,
+                &cluster(&zones(), &even)
+            ),
             expected
         );
     }
@@ -102,7 +110,11 @@ fn domains_to_come_and_pods_to_go() {
     let pod = whole(wants(&[spread(json!({}))]));
     for pods in [[("a1", leaving)], [("a1", elsewhere)]] {
         assert_eq!(
-            verdicts(&PodTopologySpread, &pod, &cluster(&zones(), &pods)),
+            verdicts(
+                &PodTopologySpread::default(),
+                &pod,
+                &cluster(&zones(), &pods)
+            ),
             "a1 a2 b1 c1"
         );
     }
@@ -116,7 +128,11 @@ fn taints_are_heeded_on_request() {
     for (policy, expected) in [("Ignore", "a1! a2! b1! c1"), ("Honor", "a1 a2 b1 c1")] {
         let pod = whole(wants(&[spread(json!({"nodeTaintsPolicy": policy}))]));
         assert_eq!(
-            verdicts(&PodTopologySpread, &pod, &cluster(&nodes, &there)),
+            verdicts(
+                &PodTopologySpread::default(),
+                &pod,
+                &cluster(&nodes, &there)
+            ),
             expected,
             "{policy}"
         );
@@ -134,7 +150,11 @@ fn soft_constraints_prefer_emptier_domains() {
         ("rack", vec![0, 0, 0, 0]),
     ] {
         let pod = whole(wants(&[soft(key)]));
-        let scores = normalized(&PodTopologySpread, &pod, &cluster(&zones(), &there));
+        let scores = normalized(
+            &PodTopologySpread::default(),
+            &pod,
+            &cluster(&zones(), &there),
+        );
         assert_eq!(scores, expected, "{key}");
     }
 }

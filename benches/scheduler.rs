@@ -1,0 +1,605 @@
+//! The scheduler through its whole path: a pod is created in an API server in this process, scheduled, and bound there.
+//!
+//! Workloads are YAML (`benches/scheduler/*.yaml`): operations as those of upstream's `scheduler_perf`, of which the ones with
+//! `measure: true` count. `cargo bench --bench scheduler [-- NAME...] [--nodes N] [--pods N]`; a name selects the workloads
+//! that contain it.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    reason = "a benchmark"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use homeostat::apiserver::ApiServer;
+use homeostat::cluster::Cluster;
+use homeostat::reconcile::{Key, Manager};
+use homeostat::scheduler::framework::{Decision, Framework, PodInfo, Scheduler, Snapshot};
+use homeostat::scheduler::{SchedulerConfig, SchedulingCycle};
+use homeostat::store::MemoryStore;
+use http::Request;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::client::Body;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// So many requests of the driver are in flight at once.
+const CREATORS: usize = 8;
+/// A phase that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[derive(Deserialize)]
+struct Workload {
+    name: String,
+    /// Pods a second that are to be reached.
+    #[serde(default)]
+    aim: f64,
+    /// What kube-scheduler reaches on such a machine.
+    #[serde(default)]
+    upstream: Option<f64>,
+    #[serde(default)]
+    params: BTreeMap<String, usize>,
+    ops: Vec<Op>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+enum Op {
+    /// Creates objects of any kind; `$i` in a text is the number of the object.
+    Create { count: Count, template: Value },
+    /// Creates nodes whose label `zone.key` goes round `zone.values`.
+    CreateNodes {
+        count: Count,
+        template: Value,
+        #[serde(default)]
+        label: Option<Label>,
+    },
+    /// Creates pods in a namespace (or in turn in `namespaces` of them) and waits until they are bound.
+    #[serde(rename_all = "camelCase")]
+    CreatePods {
+        count: Count,
+        template: Value,
+        #[serde(default = "default_namespace")]
+        namespace: String,
+        #[serde(default = "one")]
+        namespaces: usize,
+        #[serde(default)]
+        measure: bool,
+        #[serde(default)]
+        skip_wait: bool,
+    },
+    /// From now on creates one object of each template, again and again; `recreate`: after deleting the last one.
+    #[serde(rename_all = "camelCase")]
+    Churn {
+        templates: Vec<Value>,
+        every_milliseconds: u64,
+        #[serde(default)]
+        recreate: bool,
+    },
+    /// From now on deletes the pods of a namespace.
+    #[serde(rename_all = "camelCase")]
+    DeletePods { namespace: String, per_second: u64 },
+    /// Waits until the scheduler has seen all pods that were created.
+    Barrier {},
+    /// From now on binds claims as the controller of volumes does.
+    BindClaims {},
+}
+
+#[derive(Deserialize)]
+struct Label {
+    key: String,
+    values: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Count {
+    Number(usize),
+    Param(String),
+}
+
+fn default_namespace() -> String {
+    "default".into()
+}
+
+fn one() -> usize {
+    1
+}
+
+impl Count {
+    fn of(&self, params: &BTreeMap<String, usize>) -> usize {
+        match self {
+            Self::Number(number) => *number,
+            Self::Param(name) => params[name.trim_start_matches('$')],
+        }
+    }
+}
+
+/// The default decision, timed.
+#[derive(Debug)]
+struct Timed {
+    cycle: SchedulingCycle,
+    times: Arc<Mutex<Vec<Duration>>>,
+}
+
+#[async_trait]
+impl Scheduler for Timed {
+    async fn schedule(
+        &mut self,
+        framework: &Framework,
+        pod: &Arc<PodInfo>,
+        snapshot: &Snapshot,
+    ) -> Decision {
+        let begun = Instant::now();
+        let decision = self.cycle.schedule(framework, pod, snapshot).await;
+        self.times.lock().unwrap().push(begun.elapsed());
+        decision
+    }
+}
+
+/// The path of a kind's objects.
+fn path(object: &Value, namespace: &str) -> String {
+    let (version, kind) = (
+        object["apiVersion"].as_str().unwrap(),
+        object["kind"].as_str().unwrap(),
+    );
+    let (plural, namespaced) = match kind {
+        "Node" => ("nodes", false),
+        "Pod" => ("pods", true),
+        "Service" => ("services", true),
+        "Namespace" => ("namespaces", false),
+        "PersistentVolume" => ("persistentvolumes", false),
+        "PersistentVolumeClaim" => ("persistentvolumeclaims", true),
+        "StorageClass" => ("storageclasses", false),
+        "CSINode" => ("csinodes", false),
+        "PriorityClass" => ("priorityclasses", false),
+        other => panic!("{other} is not known to the driver"),
+    };
+    let root = if version.contains('/') { "apis" } else { "api" };
+    if namespaced {
+        format!("/{root}/{version}/namespaces/{namespace}/{plural}")
+    } else {
+        format!("/{root}/{version}/{plural}")
+    }
+}
+
+async fn send(client: &kube::Client, method: &str, path: &str, body: Vec<u8>) -> bool {
+    let request = Request::builder().method(method).uri(path);
+    let request = request.header("content-type", "application/json");
+    let response = client
+        .send(request.body(Body::from(body)).unwrap())
+        .await
+        .unwrap();
+    response.status().is_success()
+}
+
+/// Makes a namespace, unless it is there.
+async fn namespace_of(client: &kube::Client, name: &str) {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    let body = namespace.to_string().into_bytes();
+    send(client, "POST", "/api/v1/namespaces", body).await;
+}
+
+/// A template as text, cut where the number goes.
+fn parts(template: &Value) -> Arc<Vec<String>> {
+    let text = template.to_string();
+    Arc::new(text.split("$i").map(str::to_owned).collect())
+}
+
+/// Creates objects, several at a time. A template without a name gets `prefix` and the number.
+async fn create(
+    client: &kube::Client,
+    template: &Value,
+    count: usize,
+    prefix: &str,
+    namespaces: &[String],
+) {
+    let mut template = template.clone();
+    if template["metadata"]["name"].is_null() {
+        template["metadata"]["name"] = format!("{prefix}-$i").into();
+    }
+    let paths: Arc<Vec<String>> = Arc::new(
+        namespaces
+            .iter()
+            .map(|namespace| path(&template, namespace))
+            .collect(),
+    );
+    let (parts, next) = (parts(&template), Arc::new(AtomicUsize::new(0)));
+    let mut creators = JoinSet::new();
+    for _ in 0..CREATORS {
+        let (client, paths, parts, next) =
+            (client.clone(), paths.clone(), parts.clone(), next.clone());
+        creators.spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= count {
+                    return;
+                }
+                let body = parts.join(&number.to_string()).into_bytes();
+                let made = send(&client, "POST", &paths[number % paths.len()], body).await;
+                assert!(made, "an object of {} was not created", paths[0]);
+            }
+        });
+    }
+    while let Some(done) = creators.join_next().await {
+        done.unwrap();
+    }
+}
+
+/// Follows pods: how many are there, and how many bound ones each namespace has.
+fn follow(manager: &Manager) -> watch::Receiver<BTreeMap<String, usize>> {
+    let mut pods = manager.cache::<Pod>().subscribe();
+    let (sender, receiver) = watch::channel(BTreeMap::new());
+    let bound = |pod: &Option<Arc<Pod>>| {
+        let spec = pod.as_ref().and_then(|pod| pod.spec.as_ref());
+        spec.is_some_and(|spec| spec.node_name.is_some())
+    };
+    tokio::spawn(async move {
+        while let Some(deltas) = pods.next().await {
+            let newly: Vec<String> = deltas
+                .iter()
+                .filter(|delta| !bound(&delta.old) && bound(&delta.new))
+                .map(|delta| delta.key.namespace.to_string())
+                .collect();
+            sender.send_modify(|counts| {
+                for namespace in newly {
+                    *counts.entry(namespace).or_default() += 1;
+                }
+            });
+            // The driver need not see every pod on its own.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    receiver
+}
+
+struct Run {
+    client: kube::Client,
+    manager: Manager,
+    bound: watch::Receiver<BTreeMap<String, usize>>,
+    decided: Arc<Mutex<Vec<Duration>>>,
+    background: JoinSet<()>,
+    created: usize,
+    measured: (usize, Duration),
+    times: Vec<Duration>,
+}
+
+impl Run {
+    async fn op(&mut self, number: usize, op: &Op, params: &BTreeMap<String, usize>) {
+        let prefix = format!("op{number}");
+        match op {
+            Op::Create { count, template } => {
+                let namespaces = ["default".to_owned()];
+                create(
+                    &self.client,
+                    template,
+                    count.of(params),
+                    &prefix,
+                    &namespaces,
+                )
+                .await;
+            }
+            Op::CreateNodes {
+                count,
+                template,
+                label,
+            } => {
+                self.nodes(template, label.as_ref(), count.of(params), &prefix)
+                    .await
+            }
+            Op::CreatePods {
+                count,
+                template,
+                namespace,
+                namespaces,
+                measure,
+                skip_wait,
+            } => {
+                let names: Vec<String> = match namespaces {
+                    1 => vec![namespace.clone()],
+                    many => (0..*many)
+                        .map(|index| format!("{namespace}-{index}"))
+                        .collect(),
+                };
+                for name in &names {
+                    namespace_of(&self.client, name).await;
+                }
+                let count = count.of(params);
+                self.created += count;
+                let before = self.bound_in(&names);
+                self.decided.lock().unwrap().clear();
+                let begun = Instant::now();
+                create(&self.client, template, count, &prefix, &names).await;
+                if !skip_wait {
+                    self.wait(&names, before + count).await;
+                }
+                if *measure {
+                    self.measured = (count, begun.elapsed());
+                    self.times = std::mem::take(&mut self.decided.lock().unwrap());
+                }
+            }
+            Op::Churn {
+                templates,
+                every_milliseconds,
+                recreate,
+            } => {
+                let every = Duration::from_millis(*every_milliseconds);
+                for (index, template) in templates.iter().enumerate() {
+                    let churned = churn(
+                        self.client.clone(),
+                        template.clone(),
+                        format!("{prefix}-{index}"),
+                        every,
+                        *recreate,
+                    );
+                    self.background.spawn(churned);
+                }
+            }
+            Op::DeletePods {
+                namespace,
+                per_second,
+            } => {
+                let pods = self.manager.cache::<Pod>();
+                let keys: Vec<Key> = pods.list().iter().map(|pod| Key::of(&**pod)).collect();
+                let keys = keys.into_iter().filter(|key| *key.namespace == **namespace);
+                let every = Duration::from_secs(1) / u32::try_from(*per_second).unwrap();
+                let deleted = delete(self.client.clone(), keys.collect(), every);
+                self.background.spawn(deleted);
+            }
+            Op::Barrier {} => {
+                let pods = self.manager.cache::<Pod>();
+                while pods.len() < self.created {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Op::BindClaims {} => {
+                let claims = self.manager.cache::<PersistentVolumeClaim>();
+                self.background
+                    .spawn(bind_claims(self.client.clone(), claims));
+            }
+        }
+    }
+
+    async fn nodes(&mut self, template: &Value, label: Option<&Label>, count: usize, prefix: &str) {
+        let Some(label) = label else {
+            let namespaces = [String::new()];
+            create(&self.client, template, count, prefix, &namespaces).await;
+            return;
+        };
+        let each = label.values.len();
+        for (index, value) in label.values.iter().enumerate() {
+            let mut template = template.clone();
+            template["metadata"]["labels"][&label.key] = value.as_str().into();
+            let count = count / each + usize::from(index < count % each);
+            let prefix = format!("{prefix}-{index}");
+            create(&self.client, &template, count, &prefix, &[String::new()]).await;
+        }
+    }
+
+    fn bound_in(&self, namespaces: &[String]) -> usize {
+        let counts = self.bound.borrow();
+        let counts = namespaces
+            .iter()
+            .filter_map(|namespace| counts.get(namespace));
+        counts.sum()
+    }
+
+    async fn wait(&mut self, namespaces: &[String], count: usize) {
+        let begun = Instant::now();
+        while self.bound_in(namespaces) < count {
+            if tokio::time::timeout(PATIENCE, self.bound.changed())
+                .await
+                .is_err()
+                || begun.elapsed() > PATIENCE
+            {
+                panic!("{} of {count} pods are bound", self.bound_in(namespaces));
+            }
+        }
+    }
+}
+
+async fn churn(
+    client: kube::Client,
+    template: Value,
+    prefix: String,
+    every: Duration,
+    recreate: bool,
+) {
+    namespace_of(&client, "churn").await;
+    let path = path(&template, "churn");
+    for number in 0_usize.. {
+        let mut object = template.clone();
+        let name = format!("{prefix}-{number}");
+        object["metadata"]["name"] = name.as_str().into();
+        let made = send(&client, "POST", &path, object.to_string().into_bytes()).await;
+        assert!(made, "churn");
+        tokio::time::sleep(every).await;
+        if recreate {
+            send(&client, "DELETE", &format!("{path}/{name}"), Vec::new()).await;
+        }
+    }
+}
+
+async fn delete(client: kube::Client, pods: Vec<Key>, every: Duration) {
+    let mut ticks = tokio::time::interval(every);
+    for Key { namespace, name } in pods {
+        ticks.tick().await;
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
+        let now = json!({"gracePeriodSeconds": 0}).to_string().into_bytes();
+        send(&client, "DELETE", &path, now).await;
+    }
+}
+
+/// What the controller of volumes does for claims to which the scheduler gave a volume, or a node.
+async fn bind_claims(
+    client: kube::Client,
+    claims: homeostat::reconcile::Cache<PersistentVolumeClaim>,
+) {
+    let mut changes = claims.subscribe();
+    let volumes = kube::Api::<k8s_openapi::api::core::v1::PersistentVolume>::all(client.clone());
+    let mut waits = BTreeMap::new();
+    loop {
+        let deltas = tokio::time::timeout(Duration::from_millis(20), changes.next()).await;
+        for delta in deltas.ok().flatten().into_iter().flatten() {
+            waits.insert(delta.key, delta.new);
+        }
+        let listed = volumes
+            .list(&kube::api::ListParams::default())
+            .await
+            .unwrap();
+        for volume in listed {
+            let claim = volume
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.claim_ref.as_ref());
+            let Some(claim) = claim else { continue };
+            let key = Key::new(
+                claim.namespace.clone().unwrap_or_default(),
+                claim.name.clone().unwrap_or_default(),
+            );
+            if waits.remove(&key).is_none() {
+                continue;
+            }
+            let name = volume.metadata.name.as_deref().unwrap_or_default();
+            let base = format!(
+                "/api/v1/namespaces/{}/persistentvolumeclaims/{}",
+                key.namespace, key.name
+            );
+            let merge = |path: String, patch: Value| {
+                let client = client.clone();
+                async move {
+                    let request = Request::builder().method("PATCH").uri(path);
+                    let request = request.header("content-type", "application/merge-patch+json");
+                    let body = Body::from(patch.to_string().into_bytes());
+                    client.send(request.body(body).unwrap()).await.unwrap();
+                }
+            };
+            let annotated = json!({"pv.kubernetes.io/bind-completed": "yes"});
+            merge(
+                base.clone(),
+                json!({"metadata": {"annotations": annotated}, "spec": {"volumeName": name}}),
+            )
+            .await;
+            merge(
+                format!("{base}/status"),
+                json!({"status": {"phase": "Bound"}}),
+            )
+            .await;
+        }
+    }
+}
+
+fn percentile(times: &mut [Duration], percent: usize) -> Duration {
+    times.sort_unstable();
+    let index = (times.len() * percent / 100).min(times.len().saturating_sub(1));
+    times.get(index).copied().unwrap_or_default()
+}
+
+async fn run(workload: &Workload) {
+    // As under scheduler_perf: nodes are ready at once, and priorities are stated in the pods.
+    let server = ApiServer::builder(Arc::new(MemoryStore::default()))
+        .without_admission("TaintNodesByCondition")
+        .without_admission("Priority");
+    let cluster = Cluster::builder().server(server).only_api();
+    let cluster = cluster.start().await.unwrap();
+    let client = cluster.client();
+    let manager = Manager::new(client.clone(), homeostat::clock::Clock::system());
+    let decided = Arc::new(Mutex::new(Vec::new()));
+    let times = decided.clone();
+    let config = SchedulerConfig::default().scheduler(move |handle| Timed {
+        cycle: SchedulingCycle::new(handle.clock().fork("decisions"), None),
+        times: times.clone(),
+    });
+    homeostat::scheduler::install(&manager, config).unwrap();
+    let bound = follow(&manager);
+    manager.start().await.unwrap();
+    let mut run = Run {
+        client,
+        manager,
+        bound,
+        decided,
+        background: JoinSet::new(),
+        created: 0,
+        measured: (0, Duration::ZERO),
+        times: Vec::new(),
+    };
+    for (number, op) in workload.ops.iter().enumerate() {
+        run.op(number, op, &workload.params).await;
+    }
+    let (count, took) = run.measured;
+    let rate = count as f64 / took.as_secs_f64();
+    let mut times = std::mem::take(&mut run.times);
+    let (half, most, worst) = (
+        percentile(&mut times, 50),
+        percentile(&mut times, 99),
+        percentile(&mut times, 100),
+    );
+    let upstream = workload
+        .upstream
+        .map_or("-".to_owned(), |rate| rate.to_string());
+    println!(
+        "{:<36} {count:>6} pods {rate:>9.0}/s (aim {:>5}, upstream {upstream:>4})  decisions {:>6}: p50 {half:>9.2?} p99 {most:>9.2?} max {worst:>9.2?}",
+        workload.name,
+        workload.aim,
+        times.len(),
+    );
+    run.background.shutdown().await;
+    run.manager.stop().await;
+}
+
+fn main() {
+    let mut names = Vec::new();
+    let mut overrides = BTreeMap::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.strip_prefix("--") {
+            // Cargo says so.
+            Some("bench") => {}
+            Some(param) => {
+                let number = arguments.next().and_then(|number| number.parse().ok());
+                overrides.insert(param.to_owned(), number.unwrap());
+            }
+            None => names.push(argument),
+        }
+    }
+    let files = [
+        include_str!("scheduler/basic.yaml"),
+        include_str!("scheduler/affinity.yaml"),
+        include_str!("scheduler/spread.yaml"),
+        include_str!("scheduler/preemption.yaml"),
+        include_str!("scheduler/volumes.yaml"),
+    ];
+    for file in files {
+        let workloads: Vec<Workload> = serde_saphyr::from_str(file).unwrap();
+        for mut workload in workloads {
+            let wanted = names
+                .iter()
+                .any(|name| workload.name.contains(name.as_str()));
+            if !(names.is_empty() || wanted) {
+                continue;
+            }
+            for (name, number) in &overrides {
+                if let Some(param) = workload.params.get_mut(name) {
+                    *param = *number;
+                }
+            }
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(run(&workload));
+        }
+    }
+}
