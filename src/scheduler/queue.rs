@@ -40,7 +40,10 @@ pub(super) struct Queued {
 #[derive(Debug)]
 enum Place {
     Active,
+    /// Rejected before, and tried again at this time, or earlier when no other pod is to be scheduled.
     Backoff(Instant),
+    /// Something failed; not tried again before this time.
+    Failed(Instant),
     /// Until an event that one of these plugins waits for.
     Parked {
         rejectors: BTreeSet<String>,
@@ -64,6 +67,7 @@ pub(super) struct Queue {
     slots: BTreeMap<Key, Slot>,
     active: BTreeSet<Ordered>,
     backoff: BTreeSet<(Instant, Key)>,
+    failed: BTreeSet<(Instant, Key)>,
     /// The pods that wait for an event, by the plugins that wait for it.
     parked: BTreeMap<Rejector, BTreeSet<Key>>,
     sequence: u64,
@@ -117,6 +121,7 @@ impl Queue {
             slots: BTreeMap::new(),
             active: BTreeSet::new(),
             backoff: BTreeSet::new(),
+            failed: BTreeSet::new(),
             parked: BTreeMap::new(),
             sequence: 0,
             activity,
@@ -142,7 +147,8 @@ impl Queue {
     pub(super) fn show(&self) {
         let (unschedulable, gated) = self.waiting;
         self.metrics.pending(QueuePart::Active, self.active.len());
-        self.metrics.pending(QueuePart::Backoff, self.backoff.len());
+        let backoff = self.backoff.len() + self.failed.len();
+        self.metrics.pending(QueuePart::Backoff, backoff);
         self.metrics
             .pending(QueuePart::Unschedulable, unschedulable);
         self.metrics.pending(QueuePart::Gated, gated);
@@ -216,7 +222,7 @@ impl Queue {
                 return Ok(());
             }
             // It is on its way; the new state counts when it comes back.
-            Place::Backoff(_) | Place::Taken => return Ok(()),
+            Place::Backoff(_) | Place::Failed(_) | Place::Taken => return Ok(()),
         };
         let actions = changes::of_pod(&old, &info);
         if actions.is_empty() {
@@ -267,9 +273,8 @@ impl Queue {
     /// Forgets a pod that is gone or bound; the pod, if it was there.
     pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<PodInfo>> {
         match self.slots.get(key)?.place {
-            Place::Backoff(at) => {
-                self.backoff.remove(&(at, key.clone()));
-            }
+            Place::Backoff(at) => drop(self.backoff.remove(&(at, key.clone()))),
+            Place::Failed(at) => drop(self.failed.remove(&(at, key.clone()))),
             Place::Active => self.deactivate(key),
             Place::Parked { .. } => self.take_up(key),
             Place::Taken => {}
@@ -280,8 +285,12 @@ impl Queue {
     /// Takes the next pod to schedule.
     pub(super) fn take(&mut self) -> Option<Queued> {
         self.release_due();
-        let next = self.active.pop_first()?;
-        let slot = self.slots.get_mut(&next.info.key)?;
+        let next = match self.active.pop_first() {
+            Some(next) => next.info.key.clone(),
+            // Nothing is gained by waiting while there is nothing else to do.
+            None => self.backoff.pop_first()?.1,
+        };
+        let slot = self.slots.get_mut(&next)?;
         slot.place = Place::Taken;
         Some(slot.queued.clone())
     }
@@ -289,7 +298,7 @@ impl Queue {
     /// Whether a pod can be taken now.
     pub(super) fn has_active(&mut self) -> bool {
         self.release_due();
-        !self.active.is_empty()
+        !self.active.is_empty() || !self.backoff.is_empty()
     }
 
     /// Parks a pod that fits nowhere until an event that one of `rejectors` waits for.
@@ -362,10 +371,10 @@ impl Queue {
         let at = Instant::now() + backoff(slot.queued.attempts, self.pause);
         let guard = Some(self.guard(key, cause, Some(at)));
         if let Some(slot) = self.slots.get_mut(key) {
-            slot.place = Place::Backoff(at);
+            slot.place = Place::Failed(at);
             slot.guard = guard;
         }
-        self.backoff.insert((at, key.clone()));
+        self.failed.insert((at, key.clone()));
     }
 
     /// Tries a pod again at once, whatever it waits for, unless it is gated.
@@ -375,6 +384,7 @@ impl Queue {
         };
         match slot.place {
             Place::Backoff(at) => drop(self.backoff.remove(&(at, key.clone()))),
+            Place::Failed(at) => drop(self.failed.remove(&(at, key.clone()))),
             Place::Parked { .. } if slot.queued.framework.gate(&slot.queued.info).is_none() => {
                 self.take_up(key);
             }
@@ -446,13 +456,7 @@ impl Queue {
 
     fn release_due(&mut self) {
         let now = Instant::now();
-        while let Some((at, _)) = self.backoff.first() {
-            if *at > now {
-                break;
-            }
-            let Some((_, key)) = self.backoff.pop_first() else {
-                break;
-            };
+        while let Some(key) = due(&mut self.backoff, now).or_else(|| due(&mut self.failed, now)) {
             if let Some(slot) = self.slots.get_mut(&key) {
                 slot.place = Place::Active;
             }
@@ -477,10 +481,16 @@ impl Queue {
         }
     }
 
-    /// When the next backoff ends.
+    /// When the next backoff ends that is to be waited for.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.backoff.first().map(|(at, _)| *at)
+        self.failed.first().map(|(at, _)| *at)
     }
+}
+
+/// Takes out the first pod whose time has come.
+fn due(pods: &mut BTreeSet<(Instant, Key)>, now: Instant) -> Option<Key> {
+    pods.first().filter(|(at, _)| *at <= now)?;
+    pods.pop_first().map(|(_, key)| key)
 }
 
 /// How long a pod that failed so often waits.

@@ -156,20 +156,19 @@ impl Classes {
             let index = all.iter().position(|class| class.is_of(framework, pod))?;
             Some(all.swap_remove(index))
         });
-        let mut class = match known {
-            Some(class) => class,
-            None => {
-                let slot = usize::try_from(hash % 32).unwrap_or(0);
-                let before = self.once.get_mut(slot)?;
-                if *before != hash {
-                    *before = hash;
-                    return None;
-                }
-                self.forget(nodes);
-                self.next += 1;
-                self.count += 1;
-                Class::new(ClassId(self.next), hash, framework, pod)
+        let mut class = if let Some(class) = known {
+            class
+        } else {
+            let slot = usize::try_from(hash % 32).unwrap_or(0);
+            let before = self.once.get_mut(slot)?;
+            if *before != hash {
+                *before = hash;
+                return None;
             }
+            self.forget(nodes);
+            self.next += 1;
+            self.count += 1;
+            Class::new(ClassId(self.next), hash, framework, pod)
         };
         class.used = clock;
         class.fit(nodes);

@@ -109,6 +109,8 @@ impl Debug for CycleState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CycleState")
             .field("values", &self.values.len())
+            .field("of_decision", &self.of_decision.len())
+            .field("class", &self.class)
             .finish()
     }
 }

@@ -426,7 +426,8 @@ impl Counts {
             all &= there > 0;
         }
         // The first of a group that wants its own kind near may start anywhere.
-        if !all && !(self.near.wants_its_kind && !self.anyone_wanted()) {
+        let may_be_first = self.near.wants_its_kind && !self.anyone_wanted();
+        if !all && !may_be_first {
             return Err(Rule::Affinity);
         }
         let mut unwanted = pod.affinity.required_anti.iter();

@@ -119,20 +119,34 @@ async fn backoff_doubles_from_one_second_to_ten() {
     let mut waits = Vec::new();
     for _ in 0..6 {
         assert_eq!(take(&mut queue).as_deref(), Some("a"));
-        queue.park(&key("a"), rejectors(&["NodeResourcesFit"]));
-        queue.event(&freed(), &Snapshot::default());
+        queue.retry(&key("a"), "binding failed");
         assert!(!queue.has_active());
         let due = queue.next_due().unwrap();
         waits.push((due - Instant::now()).as_secs());
         tokio::time::sleep_until(due).await;
     }
     assert_eq!(waits, [1, 2, 4, 8, 10, 10]);
-    // The time in which it was parked counts.
-    assert_eq!(take(&mut queue).as_deref(), Some("a"));
-    queue.park(&key("a"), rejectors(&["NodeResourcesFit"]));
-    advance(Duration::from_secs(11)).await;
-    queue.event(&freed(), &Snapshot::default());
-    assert!(queue.has_active());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rejected_let_others_go_first_and_wait_for_nobody() {
+    let (mut queue, profile) = queue();
+    let rejected = |queue: &mut Queue| {
+        assert_eq!(take(queue).as_deref(), Some("a"));
+        queue.park(&key("a"), rejectors(&["NodeResourcesFit"]));
+        queue.event(&freed(), &Snapshot::default());
+    };
+    put(&mut queue, pod("a", json!({"priority": 9})), &profile).unwrap();
+    rejected(&mut queue);
+    put(&mut queue, pod("b", json!({})), &profile).unwrap();
+    assert_eq!(take(&mut queue).as_deref(), Some("b"));
+    // There is nobody else.
+    rejected(&mut queue);
+    // The time in which it is parked counts.
+    put(&mut queue, pod("c", json!({})), &profile).unwrap();
+    advance(Duration::from_secs(2)).await;
+    rejected(&mut queue);
+    assert_eq!(take(&mut queue).as_deref(), Some("c"));
 }
 
 #[tokio::test(start_paused = true)]
