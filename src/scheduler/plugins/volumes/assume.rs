@@ -1,0 +1,121 @@
+//! What the scheduler has decided about volumes and the API does not show yet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use parking_lot::Mutex;
+
+use super::class_of_volume;
+use super::listers::Volumes;
+use crate::reconcile::Key;
+
+/// The volumes and claims of a cluster, with what was decided about them. Clones share the decisions.
+#[derive(Clone, Debug)]
+pub(super) struct Assumed {
+    listed: Arc<dyn Volumes>,
+    decided: Arc<Mutex<Decided>>,
+}
+
+#[derive(Debug, Default)]
+struct Decided {
+    volumes: BTreeMap<String, Arc<PersistentVolume>>,
+    claims: BTreeMap<Key, Arc<PersistentVolumeClaim>>,
+}
+
+fn revision(meta: &ObjectMeta) -> u64 {
+    let text = meta.resource_version.as_deref().unwrap_or_default();
+    text.parse().unwrap_or(0)
+}
+
+impl Assumed {
+    pub(super) fn new(listed: Arc<dyn Volumes>) -> Self {
+        Self {
+            listed,
+            decided: Arc::default(),
+        }
+    }
+
+    /// As the API shows it.
+    pub(super) fn listed(&self) -> &dyn Volumes {
+        &*self.listed
+    }
+
+    /// The claim as it will be. What the API shows later than the decision was made counts more than it.
+    pub(super) fn claim(&self, key: &Key) -> Option<Arc<PersistentVolumeClaim>> {
+        let listed = self.listed.claim(key);
+        let mut decided = self.decided.lock();
+        let Some(assumed) = decided.claims.get(key) else {
+            return listed;
+        };
+        let listed = listed?;
+        if revision(&listed.metadata) > revision(&assumed.metadata) {
+            decided.claims.remove(key);
+            return Some(listed);
+        }
+        Some(assumed.clone())
+    }
+
+    /// The volume as it will be.
+    pub(super) fn volume(&self, name: &str) -> Option<Arc<PersistentVolume>> {
+        let listed = self.listed.volume(name)?;
+        Some(self.current(name, listed))
+    }
+
+    fn current(&self, name: &str, listed: Arc<PersistentVolume>) -> Arc<PersistentVolume> {
+        let mut decided = self.decided.lock();
+        let Some(assumed) = decided.volumes.get(name) else {
+            return listed;
+        };
+        if revision(&listed.metadata) > revision(&assumed.metadata) {
+            decided.volumes.remove(name);
+            return listed;
+        }
+        assumed.clone()
+    }
+
+    /// The volumes of a class that will be meant for this claim, or for nobody, in the order of their names.
+    pub(super) fn candidates(&self, class: &str, claim: &Key) -> Vec<Arc<PersistentVolume>> {
+        let listed = self.listed.candidates(class, claim).into_iter();
+        let mut all: BTreeMap<String, Arc<PersistentVolume>> = listed
+            .map(|volume| {
+                let name = volume.metadata.name.clone().unwrap_or_default();
+                let current = self.current(&name, volume);
+                (name, current)
+            })
+            .collect();
+        all.retain(|_, volume| {
+            let owner = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+            let is_ours = owner.is_none_or(|owner| {
+                owner.name.as_deref() == Some(&*claim.name)
+                    && owner.namespace.as_deref() == Some(&*claim.namespace)
+            });
+            is_ours && class_of_volume(volume) == class
+        });
+        all.into_values().collect()
+    }
+
+    /// Decides about a volume.
+    pub(super) fn assume_volume(&self, volume: &Arc<PersistentVolume>) {
+        let name = volume.metadata.name.clone().unwrap_or_default();
+        self.decided.lock().volumes.insert(name, volume.clone());
+    }
+
+    /// Decides about a claim.
+    pub(super) fn assume_claim(&self, claim: &Arc<PersistentVolumeClaim>) {
+        let key = Key::of(&**claim);
+        self.decided.lock().claims.insert(key, claim.clone());
+    }
+
+    /// Takes a decision about a volume back.
+    pub(super) fn forget_volume(&self, volume: &PersistentVolume) {
+        let name = volume.metadata.name.as_deref().unwrap_or_default();
+        self.decided.lock().volumes.remove(name);
+    }
+
+    /// Takes a decision about a claim back.
+    pub(super) fn forget_claim(&self, claim: &PersistentVolumeClaim) {
+        self.decided.lock().claims.remove(&Key::of(claim));
+    }
+}

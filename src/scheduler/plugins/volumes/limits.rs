@@ -1,0 +1,239 @@
+//! NodeVolumeLimits: a node can attach only so many volumes of a driver.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::storage::v1::{CSINode, VolumeAttachment};
+use serde_json::Value;
+
+use super::binding::uses;
+use super::listers::{CachedVolumes, Volumes};
+use super::migrated::{self, is_migrated, successor};
+use super::{claim_not_found, claim_of, class_of_claim, foreign, volume_name, volumes_of};
+use crate::reconcile::Key;
+use crate::scheduler::framework::{
+    Actions, ArgsError, ClusterEvent, CycleState, EventPattern, Filter, Handle, Hint, Hooks,
+    NodeInfo, Plugin, PodInfo, PreFilter, PreFiltered, Resource, Snapshot, Status,
+};
+
+/// Filters by the limits that [`CSINode`]s state.
+#[derive(Clone, Debug)]
+pub struct NodeVolumeLimits {
+    volumes: Arc<dyn Volumes>,
+}
+
+/// Volumes by driver and handle.
+type Attached = BTreeSet<migrated::Handle>;
+
+/// Why the volumes of a pod cannot be told.
+enum Unknown {
+    /// A claim is not there, and nothing will help until it is.
+    Missing(String),
+    Error(String),
+}
+
+impl NodeVolumeLimits {
+    /// Reads caches of `handle`.
+    #[must_use]
+    pub fn new(handle: &Handle) -> Self {
+        Self::over(Arc::new(CachedVolumes::new(handle)))
+    }
+
+    pub(super) fn over(volumes: Arc<dyn Volumes>) -> Self {
+        Self { volumes }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the form of a factory")]
+    pub(in crate::scheduler::plugins) fn make(
+        _args: &Value,
+        handle: &Handle,
+    ) -> Result<Hooks, ArgsError> {
+        let plugin = Arc::new(Self::new(handle));
+        Ok(Hooks::new(&plugin).pre_filter(&plugin).filter(&plugin))
+    }
+
+    /// Adds the volumes of a pod that have to be attached. `is_new`: it is the pod that is to be scheduled.
+    fn collect(
+        &self,
+        pod: &PodInfo,
+        node: Option<&CSINode>,
+        is_new: bool,
+        attached: &mut Attached,
+    ) -> Result<(), Unknown> {
+        for volume in volumes_of(pod) {
+            let Some(used) = claim_of(pod, volume) else {
+                attached.extend(migrated::of_inline(volume, node));
+                continue;
+            };
+            if used.name.is_empty() {
+                return Err(Unknown::Error("PersistentVolumeClaim had no name".into()));
+            }
+            let key = Key::new(pod.key.namespace.clone(), &*used.name);
+            let Some(claim) = self.volumes.claim(&key) else {
+                if is_new {
+                    let why = claim_not_found(&used.name);
+                    return Err(Unknown::Missing(format!("looking up PVC {key}: {why}")));
+                }
+                continue;
+            };
+            if let Some(why) = foreign(pod, &claim).filter(|_| used.ephemeral) {
+                return Err(Unknown::Error(why));
+            }
+            attached.extend(self.handle_of(&claim, node));
+        }
+        Ok(())
+    }
+
+    fn handle_of(
+        &self,
+        claim: &PersistentVolumeClaim,
+        node: Option<&CSINode>,
+    ) -> Option<migrated::Handle> {
+        let name = volume_name(claim);
+        let volume = (!name.is_empty()).then(|| self.volumes.volume(name));
+        if let Some(volume) = volume.flatten() {
+            return migrated::of_volume(volume.spec.as_ref()?, node);
+        }
+        // Not bound yet: the driver will be that of its class. A claim without one is bound before its pod is scheduled.
+        let class = class_of_claim(claim);
+        let class = (!class.is_empty()).then(|| self.volumes.class(class));
+        let provisioner = class.flatten()?.provisioner.clone();
+        let driver = match successor(&provisioner) {
+            Some(_) if !is_migrated(&provisioner, node) => return None,
+            Some(driver) => driver.to_owned(),
+            None => provisioner,
+        };
+        // No driver gives such a handle to a volume that exists.
+        Some((driver, format!("\0{}", Key::of(claim))))
+    }
+
+    fn judge(&self, pod: &PodInfo, node: &NodeInfo) -> Result<bool, Unknown> {
+        let csi_node = self.volumes.csi_node(&node.name);
+        let csi_node = csi_node.as_deref();
+        let mut new = Attached::new();
+        self.collect(pod, csi_node, true, &mut new)?;
+        let limits = limits(csi_node);
+        if new.is_empty() || limits.is_empty() {
+            return Ok(true);
+        }
+        let mut attached = Attached::new();
+        for other in node.pods.values() {
+            self.collect(other, csi_node, false, &mut attached)?;
+        }
+        // A volume is attached once, whoever uses it.
+        for attachment in self.volumes.attachments(&node.name) {
+            let source = &attachment.spec.source;
+            let name = source.persistent_volume_name.as_deref();
+            let volume = name.and_then(|name| self.volumes.volume(name));
+            let handle = match (&volume, &source.inline_volume_spec) {
+                (Some(volume), _) => volume.spec.as_ref(),
+                (None, inline) => inline.as_ref(),
+            };
+            let handle = handle.and_then(|spec| migrated::of_volume(spec, csi_node));
+            attached.extend(handle);
+        }
+        new.retain(|handle| !attached.contains(handle));
+        let count = |all: &Attached, driver: &str| {
+            let of_driver = all.iter().filter(|(name, _)| name == driver).count();
+            i64::try_from(of_driver).unwrap_or(i64::MAX)
+        };
+        Ok(limits.iter().all(|(driver, most)| {
+            let more = count(&new, driver);
+            more == 0 || count(&attached, driver) + more <= *most
+        }))
+    }
+}
+
+fn limits(node: Option<&CSINode>) -> BTreeMap<&str, i64> {
+    let drivers = node.into_iter().flat_map(|node| &node.spec.drivers);
+    let limited = drivers.filter_map(|driver| {
+        let most = driver.allocatable.as_ref()?.count?;
+        Some((driver.name.as_str(), i64::from(most)))
+    });
+    limited.collect()
+}
+
+/// Whether a pod has volumes that may have to be attached.
+fn has_attachable(pod: &PodInfo) -> bool {
+    volumes_of(pod)
+        .iter()
+        .any(|volume| claim_of(pod, volume).is_some() || migrated::inline(volume).is_some())
+}
+
+impl Plugin for NodeVolumeLimits {
+    fn name(&self) -> &'static str {
+        "NodeVolumeLimits"
+    }
+
+    fn events(&self) -> Vec<EventPattern> {
+        let of = |kind: &'static str, actions| EventPattern::new(Resource::kind(kind), actions);
+        vec![
+            of("CSINode", Actions::ADD | Actions::UPDATE),
+            EventPattern::new(Resource::AssignedPod, Actions::DELETE),
+            of("PersistentVolumeClaim", Actions::ADD),
+            of("VolumeAttachment", Actions::DELETE),
+        ]
+    }
+
+    fn hint(&self, event: &ClusterEvent<'_>, pod: &PodInfo, _snapshot: &Snapshot) -> Hint {
+        let helps = if let Some(claim) = event.new_object::<PersistentVolumeClaim>() {
+            uses(pod, claim)
+        } else if let Some(node) = event.new_object::<CSINode>() {
+            event.old::<CSINode>().is_none_or(|old| {
+                let (before, now) = (limits(Some(old)), limits(Some(node)));
+                let grew = |(driver, most): (&&str, &i64)| before.get(driver).is_none_or(|old| most > old);
+                now.iter().any(grew)
+            })
+        } else if let Some(gone) = event.old::<PodInfo>() {
+            has_attachable(gone)
+        } else if let Some(gone) = event.old::<VolumeAttachment>() {
+            self.frees(gone, pod)
+        } else {
+            true
+        };
+        if helps { Hint::Queue } else { Hint::Skip }
+    }
+}
+
+impl NodeVolumeLimits {
+    /// Whether a volume that is attached no longer makes room for one of the pod: of the same driver, as far as can be told.
+    fn frees(&self, gone: &VolumeAttachment, pod: &PodInfo) -> bool {
+        volumes_of(pod).iter().any(|volume| {
+            let Some(used) = claim_of(pod, volume) else {
+                let driver = migrated::inline(volume).and_then(|(in_tree, _)| successor(in_tree));
+                return driver == Some(gone.spec.attacher.as_str());
+            };
+            let key = Key::new(pod.key.namespace.clone(), &*used.name);
+            let claim = self.volumes.claim(&key);
+            let handle = claim.and_then(|claim| self.handle_of(&claim, None));
+            handle.is_none_or(|(driver, _)| driver == gone.spec.attacher)
+        })
+    }
+}
+
+impl PreFilter for NodeVolumeLimits {
+    fn pre_filter(
+        &self,
+        _state: &mut CycleState,
+        pod: &PodInfo,
+        _snapshot: &Snapshot,
+    ) -> PreFiltered {
+        if has_attachable(pod) {
+            Status::success().into()
+        } else {
+            Status::skip().into()
+        }
+    }
+}
+
+impl Filter for NodeVolumeLimits {
+    fn filter(&self, _state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Status {
+        match self.judge(pod, node) {
+            Ok(true) => Status::success(),
+            Ok(false) => Status::unschedulable("node(s) exceed max volume count"),
+            Err(Unknown::Missing(why)) => Status::unresolvable(why),
+            Err(Unknown::Error(why)) => Status::error(why),
+        }
+    }
+}
