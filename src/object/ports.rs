@@ -14,11 +14,15 @@ pub struct HostPort {
 }
 
 impl HostPort {
-    /// The host ports of a pod.
+    /// The host ports of a pod: of its containers and sidecars.
     pub fn of_pod(spec: &PodSpec) -> impl Iterator<Item = Self> {
+        let sidecars = spec.init_containers.iter().flatten();
+        let sidecars =
+            sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
         let ports = spec
             .containers
             .iter()
+            .chain(sidecars)
             .flat_map(|container| container.ports.iter().flatten());
         ports.filter_map(|port| {
             let number = port.host_port.filter(|number| *number > 0)?;

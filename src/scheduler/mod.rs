@@ -16,6 +16,8 @@ pub mod framework;
 pub mod metrics;
 pub mod plugins;
 mod queue;
+#[cfg(test)]
+mod reference;
 mod report;
 mod run;
 mod standalone;

@@ -346,10 +346,8 @@ impl Loop {
             self.snapshot.nominate(info, node);
         }
         let old = self.queue.get(&info.key).cloned();
-        if let Err(rejection) = self.queue.put(info.clone(), &framework, &self.snapshot) {
-            let message = rejection.reasons.join(", ");
-            self.report(info, "SchedulingGated", message, None);
-        }
+        // One that a plugin keeps out has its condition from the API server.
+        let _kept_out = self.queue.put(info.clone(), &framework, &self.snapshot);
         let actions = old
             .as_ref()
             .map_or(Actions::ADD, |old| changes::of_pod(old, info));

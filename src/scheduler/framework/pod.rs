@@ -60,8 +60,8 @@ impl PodInfo {
         });
         Self {
             key: Key::of(&*pod),
-            requests: Resources::of_pod(spec),
-            non_zero: non_zero(spec),
+            requests: Resources::of_placed(&pod),
+            non_zero: non_zero(&pod),
             priority: spec.priority.unwrap_or(0),
             host_ports: HostPort::of_pod(spec).collect(),
             required: required.map(|required| {
@@ -138,26 +138,7 @@ impl PodInfo {
     }
 }
 
-fn non_zero(spec: &PodSpec) -> (i64, i64) {
-    let mut total = (0, 0);
-    for container in &spec.containers {
-        let requests = container
-            .resources
-            .as_ref()
-            .and_then(|resources| resources.requests.as_ref());
-        let resources = Resources::of(requests);
-        let has = |name: &str| requests.is_some_and(|requests| requests.contains_key(name));
-        total.0 += if has("cpu") {
-            resources.milli_cpu
-        } else {
-            DEFAULT_MILLI_CPU
-        };
-        total.1 += if has("memory") {
-            resources.memory
-        } else {
-            DEFAULT_MEMORY
-        };
-    }
-    let least = Resources::of_pod(spec);
-    (total.0.max(least.milli_cpu), total.1.max(least.memory))
+fn non_zero(pod: &Pod) -> (i64, i64) {
+    let resources = Resources::of_placed_at_least(pod, DEFAULT_MILLI_CPU, DEFAULT_MEMORY);
+    (resources.milli_cpu, resources.memory)
 }

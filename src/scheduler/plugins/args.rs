@@ -17,18 +17,15 @@ pub(super) struct Args<'a> {
 
 impl<'a> Args<'a> {
     /// The arguments of a plugin: of this kind, with these fields and no others.
-    pub(super) fn of(
-        value: &'a Value,
-        kind: &str,
-        known: &[&str],
-    ) -> Result<Self, ArgsError> {
+    pub(super) fn of(value: &'a Value, kind: &str, known: &[&str]) -> Result<Self, ArgsError> {
         let mut all = vec!["apiVersion", "kind"];
         all.extend(known);
         let args = Self::at(String::new(), value, &all)?;
         match args.text("kind")? {
-            Some(other) if other != kind => {
-                Err(args.invalid("kind", format_args!("Invalid value: {other:?}: want {kind:?}")))
-            }
+            Some(other) if other != kind => Err(args.invalid(
+                "kind",
+                format_args!("Invalid value: {other:?}: want {kind:?}"),
+            )),
             _ => Ok(args),
         }
     }
@@ -80,10 +77,6 @@ impl<'a> Args<'a> {
 
     pub(super) fn integer(&self, field: &str) -> Result<Option<i64>, ArgsError> {
         self.read(field, "an integer", Value::as_i64)
-    }
-
-    pub(super) fn boolean(&self, field: &str) -> Result<Option<bool>, ArgsError> {
-        self.read(field, "a boolean", Value::as_bool)
     }
 
     pub(super) fn text(&self, field: &str) -> Result<Option<&'a str>, ArgsError> {

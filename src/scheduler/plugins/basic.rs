@@ -2,10 +2,12 @@
 
 use std::cmp::Ordering;
 
+use k8s_openapi::api::core::v1::Node;
+
 use crate::object::taint::tolerates;
 use crate::scheduler::framework::{
-    Actions, CycleState, EventPattern, Filter, NodeInfo, Plugin, PodInfo, PreEnqueue, QueueSort,
-    Resource, Scope, Status,
+    Actions, ClusterEvent, CycleState, EventPattern, Filter, Hint, NodeInfo, Plugin, PodInfo,
+    PreEnqueue, QueueSort, Resource, Scope, Snapshot, Status,
 };
 
 /// Pods of higher priority go first.
@@ -34,26 +36,30 @@ impl Plugin for SchedulingGates {
     }
 
     fn events(&self) -> Vec<EventPattern> {
-        vec![EventPattern::new(Resource::TargetPod, Actions::UPDATE)]
+        vec![EventPattern::new(
+            Resource::TargetPod,
+            Actions::UPDATE_POD_GATES_ELIMINATED,
+        )]
     }
 }
 
 impl PreEnqueue for SchedulingGates {
     fn pre_enqueue(&self, pod: &PodInfo) -> Status {
-        if gates(pod).is_empty() {
+        let spec = pod.spec();
+        let gates = spec.and_then(|spec| spec.scheduling_gates.as_deref());
+        let names: Vec<&str> = gates
+            .unwrap_or_default()
+            .iter()
+            .map(|gate| gate.name.as_str())
+            .collect();
+        if names.is_empty() {
             return Status::success();
         }
-        Status::unresolvable("Scheduling is blocked due to non-empty scheduling gates")
+        Status::unresolvable(format!(
+            "waiting for scheduling gates: [{}]",
+            names.join(" ")
+        ))
     }
-}
-
-fn gates(pod: &PodInfo) -> Vec<&str> {
-    let gates = pod.spec().and_then(|spec| spec.scheduling_gates.as_ref());
-    gates
-        .into_iter()
-        .flatten()
-        .map(|gate| gate.name.as_str())
-        .collect()
 }
 
 /// A pod that names its node goes there.
@@ -95,31 +101,38 @@ impl Plugin for NodeUnschedulable {
 
     fn events(&self) -> Vec<EventPattern> {
         vec![
-            EventPattern::new(Resource::Node, Actions::ADD),
-            EventPattern::new(Resource::Node, Actions::UPDATE_NODE_TAINT),
-            EventPattern::new(Resource::TargetPod, Actions::UPDATE),
+            EventPattern::new(Resource::Node, Actions::ADD | Actions::UPDATE_NODE_TAINT),
+            EventPattern::new(Resource::TargetPod, Actions::UPDATE_POD_TOLERATION),
         ]
     }
+
+    fn hint(&self, event: &ClusterEvent<'_>, pod: &PodInfo, _snapshot: &Snapshot) -> Hint {
+        let takes_pods = |node: &Node| {
+            node.spec
+                .as_ref()
+                .is_none_or(|spec| spec.unschedulable != Some(true))
+        };
+        let helps = match event.new_object::<Node>() {
+            Some(node) => takes_pods(node) && !event.old::<Node>().is_some_and(takes_pods),
+            None => event.resource != Resource::TargetPod || bears_cordon(pod),
+        };
+        if helps { Hint::Queue } else { Hint::Skip }
+    }
+}
+
+/// Whether a pod goes to cordoned nodes, too.
+fn bears_cordon(pod: &PodInfo) -> bool {
+    let key = "node.kubernetes.io/unschedulable";
+    let mut tolerations = pod.tolerations().iter();
+    tolerations.any(|toleration| tolerates(toleration, key, "", "NoSchedule"))
 }
 
 impl Filter for NodeUnschedulable {
     fn filter(&self, _state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Status {
-        if !node.is_unschedulable() {
+        if !node.is_unschedulable() || bears_cordon(pod) {
             return Status::success();
         }
-        let tolerated = pod.tolerations().iter().any(|toleration| {
-            tolerates(
-                toleration,
-                "node.kubernetes.io/unschedulable",
-                "",
-                "NoSchedule",
-            )
-        });
-        if tolerated {
-            Status::success()
-        } else {
-            Status::unresolvable("node(s) were unschedulable")
-        }
+        Status::unresolvable("node(s) were unschedulable")
     }
 
     fn scope(&self, _pod: &PodInfo) -> Scope {

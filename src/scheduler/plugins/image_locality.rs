@@ -1,6 +1,6 @@
 //! ImageLocality: nodes that have the pod's images already are better, the more the larger the images are.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::scheduler::framework::{
     CycleState, MAX_SCORE, NodeInfo, Plugin, PodInfo, PreScore, Score, Snapshot, Status,
@@ -15,12 +15,11 @@ const MOST_PER_CONTAINER: i64 = 1000 << 20;
 #[derive(Clone, Copy, Debug)]
 pub struct ImageLocality;
 
-/// How many nodes have each image of the pod, of how many.
+/// The images of a pod that nodes have, each with the share of nodes that do, and how many images it has in all.
 #[derive(Clone, Debug)]
 struct Spread {
-    images: BTreeMap<String, i64>,
-    nodes: i64,
-    containers: i64,
+    images: Arc<[(String, f64)]>,
+    count: i64,
 }
 
 impl Plugin for ImageLocality {
@@ -53,6 +52,7 @@ fn images(pod: &PodInfo) -> Vec<String> {
 }
 
 impl PreScore for ImageLocality {
+    #[expect(clippy::cast_precision_loss, reason = "the rule is in floating point")]
     fn pre_score(
         &self,
         state: &mut CycleState,
@@ -60,43 +60,42 @@ impl PreScore for ImageLocality {
         _nodes: &[&NodeInfo],
         snapshot: &Snapshot,
     ) -> Status {
-        if snapshot.nodes().iter().all(|node| node.images.is_empty()) {
+        if !snapshot.knows_images() {
             return Status::skip();
         }
         let all = images(pod);
-        let containers = i64::try_from(all.len()).unwrap_or(i64::MAX);
-        let count = |image: &String| {
-            let nodes = snapshot.nodes().iter();
-            let having = nodes.filter(|node| node.images.contains_key(image)).count();
-            i64::try_from(having).unwrap_or(i64::MAX)
-        };
-        state.write(Spread {
-            images: all
-                .iter()
-                .map(|image| (image.clone(), count(image)))
-                .collect(),
-            nodes: i64::try_from(snapshot.nodes().len()).unwrap_or(i64::MAX),
-            containers,
+        let count = i64::try_from(all.len()).unwrap_or(i64::MAX);
+        let nodes = snapshot.present().max(1) as f64;
+        let known = all.into_iter().filter_map(|image| {
+            let having = snapshot.nodes_with_image(&image);
+            (having > 0).then_some((image, having as f64 / nodes))
         });
+        let images: Arc<[_]> = known.collect();
+        if images.is_empty() {
+            return Status::skip();
+        }
+        state.write(Spread { images, count });
         Status::success()
     }
 }
 
 impl Score for ImageLocality {
-    fn score(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> i64 {
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "the rule is in floating point"
+    )]
+    fn score(&self, state: &CycleState, _pod: &PodInfo, node: &NodeInfo) -> i64 {
         let Some(spread) = state.read::<Spread>() else {
             return 0;
         };
-        let sum: i64 = images(pod)
-            .iter()
-            .filter_map(|image| {
-                let (size, having) = (node.images.get(image)?, spread.images.get(image)?);
-                // An image that few nodes have counts for less, or its pods would all go there.
-                Some(size.saturating_mul(*having) / spread.nodes.max(1))
-            })
-            .sum();
-        let most = MOST_PER_CONTAINER * spread.containers;
-        let counted = sum.clamp(LEAST, most.max(LEAST));
+        let there = spread.images.iter().filter_map(|(image, share)| {
+            let size = *node.images.get(image)?;
+            // An image that few nodes have counts for less, or its pods would all go there.
+            Some((size as f64 * share) as i64)
+        });
+        let most = MOST_PER_CONTAINER.saturating_mul(spread.count);
+        let counted = there.sum::<i64>().min(most).max(LEAST);
         MAX_SCORE * (counted - LEAST) / (most - LEAST).max(1)
     }
 }

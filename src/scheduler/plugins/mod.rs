@@ -1,5 +1,6 @@
 //! THE list of in-tree plugins, with the weights of the default profile.
 
+mod args;
 mod balanced;
 mod basic;
 mod binder;
@@ -9,8 +10,10 @@ mod node_affinity;
 mod node_ports;
 mod pod_affinity;
 mod preemption;
+mod scoring;
 mod taints;
 mod topology_spread;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -27,6 +30,7 @@ pub use self::pod_affinity::InterPodAffinity;
 pub use self::preemption::DefaultPreemption;
 pub use self::taints::TaintToleration;
 pub use self::topology_spread::PodTopologySpread;
+pub use self::volumes::{NodeVolumeLimits, VolumeBinding, VolumeRestrictions, VolumeZone};
 use super::framework::{ArgsError, Hooks, Plugin, Registry};
 
 /// The plugins of the default profile, in their order, and their weights (0: they do not score).
@@ -39,6 +43,10 @@ pub const DEFAULT: &[(&str, i64)] = &[
     ("NodeAffinity", 2),
     ("NodePorts", 0),
     ("NodeResourcesFit", 1),
+    ("VolumeRestrictions", 0),
+    ("NodeVolumeLimits", 0),
+    ("VolumeBinding", 0),
+    ("VolumeZone", 0),
     ("PodTopologySpread", 2),
     ("InterPodAffinity", 2),
     ("DefaultPreemption", 0),
@@ -65,17 +73,17 @@ pub(super) fn registry() -> Registry {
                 hooks.filter(plugin).score(plugin)
             })
         })
-        .with("NodeAffinity", |args, _| {
-            plain(args, NodeAffinity, |hooks, plugin| {
-                hooks.filter(plugin).score(plugin)
+        .with("NodeAffinity", NodeAffinity::make)
+        .with("NodePorts", |args, _| {
+            plain(args, NodePorts, |hooks, plugin| {
+                hooks.pre_filter(plugin).filter(plugin)
             })
         })
-        .with("NodePorts", |args, _| plain(args, NodePorts, Hooks::filter))
-        .with("NodeResourcesFit", |args, _| {
-            plain(args, Fit, |hooks, plugin| {
-                hooks.filter(plugin).score(plugin)
-            })
-        })
+        .with("NodeResourcesFit", Fit::make)
+        .with("VolumeRestrictions", VolumeRestrictions::make)
+        .with("NodeVolumeLimits", NodeVolumeLimits::make)
+        .with("VolumeBinding", VolumeBinding::make)
+        .with("VolumeZone", VolumeZone::make)
         .with("PodTopologySpread", |args, _| {
             plain(args, PodTopologySpread::default(), |hooks, plugin| {
                 let hooks = hooks.pre_filter(plugin).filter(plugin);
@@ -91,9 +99,7 @@ pub(super) fn registry() -> Registry {
         .with("DefaultPreemption", |args, _| {
             plain(args, DefaultPreemption::default(), Hooks::post_filter)
         })
-        .with("NodeResourcesBalancedAllocation", |args, _| {
-            plain(args, BalancedAllocation, Hooks::score)
-        })
+        .with("NodeResourcesBalancedAllocation", BalancedAllocation::make)
         .with("ImageLocality", |args, _| {
             plain(args, ImageLocality, |hooks, plugin| {
                 hooks.pre_score(plugin).score(plugin)

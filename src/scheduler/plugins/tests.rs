@@ -90,7 +90,7 @@ fn resources_fit() {
         ),
     ] {
         assert_eq!(
-            reasons(&Fit, &pod, &plain(), &on_it),
+            reasons(&Fit::default(), &pod, &plain(), &on_it),
             expected,
             "{:?}",
             pod.requests
@@ -176,7 +176,7 @@ fn affinity_and_selector() {
         (required(json!({})), false),
     ] {
         assert_eq!(
-            reasons(&NodeAffinity, &pod(spec.clone()), &labelled, &[]).is_empty(),
+            reasons(&NodeAffinity::default(), &pod(spec.clone()), &labelled, &[]).is_empty(),
             fits,
             "{spec}"
         );
@@ -198,7 +198,7 @@ fn taints_cordons_names_and_gates() {
     let other = pod(json!({"containers": []}));
     assert_eq!(
         reasons(&TaintToleration, &other, &tainted, &[]),
-        "node(s) had untolerated taint {k: v}"
+        "node(s) had untolerated taint(s)"
     );
     assert_eq!(reasons(&TaintToleration, &tolerant, &tainted, &[]), "");
     assert_eq!(reasons(&TaintToleration, &other, &soft, &[]), "");
@@ -257,19 +257,26 @@ fn scores() {
         plugin.score(&CycleState::default(), pod, snapshot.get("n").unwrap())
     };
     let half = asks(json!({"cpu": "2", "memory": "4Gi"}));
-    assert_eq!(score(&Fit, &half, &[]), 50);
-    assert_eq!(score(&Fit, &half, std::slice::from_ref(&half)), 0);
-    assert_eq!(score(&BalancedAllocation, &half, &[]), 100);
+    assert_eq!(score(&Fit::default(), &half, &[]), 50);
+    assert_eq!(
+        score(&Fit::default(), &half, std::slice::from_ref(&half)),
+        0
+    );
+    assert_eq!(score(&BalancedAllocation::default(), &half, &[]), 100);
     // cpu all used, memory not at all: half apart.
     assert_eq!(
-        score(&BalancedAllocation, &asks(json!({"cpu": "4"})), &[]),
+        score(
+            &BalancedAllocation::default(),
+            &asks(json!({"cpu": "4"})),
+            &[]
+        ),
         50
     );
     let mut taints = [0, 1, 2];
     TaintToleration.normalize(&CycleState::default(), &half, &mut taints);
     assert_eq!(taints, [100, 50, 0]);
     let mut affinity = [0, 5, 10];
-    NodeAffinity.normalize(&CycleState::default(), &half, &mut affinity);
+    NodeAffinity::default().normalize(&CycleState::default(), &half, &mut affinity);
     assert_eq!(affinity, [0, 50, 100]);
 }
 

@@ -86,7 +86,10 @@ impl Assumed {
             })
             .collect();
         all.retain(|_, volume| {
-            let owner = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+            let owner = volume
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.claim_ref.as_ref());
             let is_ours = owner.is_none_or(|owner| {
                 owner.name.as_deref() == Some(&*claim.name)
                     && owner.namespace.as_deref() == Some(&*claim.namespace)

@@ -143,25 +143,37 @@ impl Reserved {
     fn is_done(&self, volumes: &Assumed, pod: &PodInfo, node: &str) -> Result<bool, String> {
         let listed = volumes.listed();
         let Some(labels) = listed.node(node).map(|node| node.metadata.labels.clone()) else {
-            return Err(format!("failed to get node {node:?}: node {node:?} not found"));
+            return Err(format!(
+                "failed to get node {node:?}: node {node:?} not found"
+            ));
         };
         if listed.pod(&pod.key).is_none() {
             let name = &pod.key.name;
-            return Err(format!("pod does not exist any more: pod {name:?} not found"));
+            return Err(format!(
+                "pod does not exist any more: pod {name:?} not found"
+            ));
         }
         for (written, key) in &self.volumes {
             let name = written.metadata.name.as_deref().unwrap_or_default();
             let Some(volume) = listed.volume(name) else {
-                return Err(format!("failed to check binding: could not find v1.PersistentVolume {name:?}"));
+                return Err(format!(
+                    "failed to check binding: could not find v1.PersistentVolume {name:?}"
+                ));
             };
             let Some(claim) = listed.claim(key) else {
-                return Err(format!("failed to check binding: could not find v1.PersistentVolumeClaim {:?}", key.to_string()));
+                return Err(format!(
+                    "failed to check binding: could not find v1.PersistentVolumeClaim {:?}",
+                    key.to_string()
+                ));
             };
             if is_older(&volume.metadata, &written.metadata) {
                 return Ok(false);
             }
             check_place(&volume, node, labels.as_ref())?;
-            let owner = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+            let owner = volume
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.claim_ref.as_ref());
             if owner.is_none_or(|owner| owner.uid.as_deref().unwrap_or_default().is_empty()) {
                 return Err(format!("ClaimRef got reset for pv {name:?}"));
             }
@@ -172,13 +184,19 @@ impl Reserved {
         for written in &self.claims {
             let key = Key::of(&**written);
             let Some(claim) = listed.claim(&key) else {
-                return Err(format!("failed to check provisioning pvc: could not find v1.PersistentVolumeClaim {:?}", key.to_string()));
+                return Err(format!(
+                    "failed to check provisioning pvc: could not find v1.PersistentVolumeClaim {:?}",
+                    key.to_string()
+                ));
             };
             if is_older(&claim.metadata, &written.metadata) {
                 return Ok(false);
             }
             if claim.metadata.annotations.is_none() {
-                return Err(format!("selectedNode annotation reset for PVC {:?}", &*key.name));
+                return Err(format!(
+                    "selectedNode annotation reset for PVC {:?}",
+                    &*key.name
+                ));
             }
             // A provisioner that cannot make the volume there takes the annotation away.
             if annotation(&claim.metadata, SELECTED_NODE) != Some(node) {
@@ -198,7 +216,11 @@ impl Reserved {
     }
 }
 
-fn check_place(volume: &PersistentVolume, node: &str, labels: Option<&Labels>) -> Result<(), String> {
+fn check_place(
+    volume: &PersistentVolume,
+    node: &str,
+    labels: Option<&Labels>,
+) -> Result<(), String> {
     if reaches(places(volume).as_deref(), labels) {
         return Ok(());
     }

@@ -109,7 +109,7 @@ pub(super) fn pre_filter(state: &mut CycleState, pod: &PodInfo, volumes: &Assume
         Ok(claims) => claims,
         Err(why) => return Status::unresolvable(why),
     };
-    match PodClaims::new(claims, volumes) {
+    match PodClaims::sort(claims, volumes) {
         Err(error) => Status::error(error),
         // Woken when they are bound.
         Ok(Sorted::Immediate) => {
@@ -141,7 +141,9 @@ pub(super) fn reserve(state: &mut CycleState, node: &str, volumes: &Assumed) -> 
         return Status::success();
     };
     let listed = volumes.listed().node(node);
-    let labels = listed.as_ref().and_then(|node| node.metadata.labels.as_ref());
+    let labels = listed
+        .as_ref()
+        .and_then(|node| node.metadata.labels.as_ref());
     match claims.plan(node, labels) {
         Ok(plan) => {
             let reserved = Reserved::new(&plan, node, volumes);
@@ -195,7 +197,9 @@ pub(super) fn hint(event: &ClusterEvent<'_>, pod: &PodInfo) -> Hint {
         old.is_none_or(|old| old.allowed_topologies != class.allowed_topologies)
     } else if let Some(capacity) = event.new_object::<CSIStorageCapacity>() {
         let old = event.old::<CSIStorageCapacity>();
-        old.is_none_or(|old| limit(capacity).is_some_and(|new| limit(old).is_none_or(|old| new > old)))
+        old.is_none_or(|old| {
+            limit(capacity).is_some_and(|new| limit(old).is_none_or(|old| new > old))
+        })
     } else if let Some(node) = event.new_object::<CSINode>() {
         let migrated = |node: &CSINode| annotation(&node.metadata, MIGRATED).map(str::to_owned);
         let old = event.old::<CSINode>();
@@ -203,7 +207,9 @@ pub(super) fn hint(event: &ClusterEvent<'_>, pod: &PodInfo) -> Hint {
     } else if let Some(driver) = event.new_object::<CSIDriver>() {
         let counted = |driver: &CSIDriver| driver.spec.storage_capacity == Some(true);
         let name = driver.metadata.name.as_deref();
-        let mut inline = volumes_of(pod).iter().filter_map(|volume| volume.csi.as_ref());
+        let mut inline = volumes_of(pod)
+            .iter()
+            .filter_map(|volume| volume.csi.as_ref());
         let stopped = event.old::<CSIDriver>().is_some_and(counted) && !counted(driver);
         stopped && inline.any(|volume| Some(volume.driver.as_str()) == name)
     } else {

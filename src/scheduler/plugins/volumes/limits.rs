@@ -182,7 +182,8 @@ impl Plugin for NodeVolumeLimits {
         } else if let Some(node) = event.new_object::<CSINode>() {
             event.old::<CSINode>().is_none_or(|old| {
                 let (before, now) = (limits(Some(old)), limits(Some(node)));
-                let grew = |(driver, most): (&&str, &i64)| before.get(driver).is_none_or(|old| most > old);
+                let grew =
+                    |(driver, most): (&&str, &i64)| before.get(driver).is_none_or(|old| most > old);
                 now.iter().any(grew)
             })
         } else if let Some(gone) = event.old::<PodInfo>() {

@@ -1,7 +1,7 @@
 //! The objects that the plugins about volumes read.
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::{
@@ -36,21 +36,19 @@ pub(super) trait Volumes: Debug + Send + Sync + 'static {
     fn node(&self, name: &str) -> Option<Arc<Node>>;
 }
 
-/// From the caches that the scheduler shares with the controllers.
+/// From the caches that the scheduler shares with the controllers. Indexes are made when they are first asked for.
 #[derive(Clone, Debug)]
 pub(super) struct CachedVolumes {
     claims: Cache<PersistentVolumeClaim>,
     volumes: Cache<PersistentVolume>,
-    by_use: Index<PersistentVolume>,
+    by_use: OnceLock<Index<PersistentVolume>>,
     classes: Cache<StorageClass>,
     csi_nodes: Cache<CSINode>,
     csi_drivers: Cache<CSIDriver>,
-    /// Held for its index.
-    _capacities: Cache<CSIStorageCapacity>,
-    capacities: Index<CSIStorageCapacity>,
-    /// Held for its index.
-    _attachments: Cache<VolumeAttachment>,
-    attachments: Index<VolumeAttachment>,
+    capacities: Cache<CSIStorageCapacity>,
+    capacities_by_class: OnceLock<Index<CSIStorageCapacity>>,
+    attachments: Cache<VolumeAttachment>,
+    attachments_by_node: OnceLock<Index<VolumeAttachment>>,
     pods: Cache<Pod>,
     nodes: Cache<Node>,
 }
@@ -65,34 +63,37 @@ fn meant_for(namespace: &str, claim: &str) -> String {
     format!("for/{namespace}/{claim}")
 }
 
+/// Under which names a volume is looked for.
+fn use_of(volume: &PersistentVolume) -> Vec<String> {
+    let spec = volume.spec.as_ref();
+    let Some(claim) = spec.and_then(|spec| spec.claim_ref.as_ref()) else {
+        return vec![free(class_of_volume(volume))];
+    };
+    let namespace = claim.namespace.as_deref().unwrap_or_default();
+    let name = claim.name.as_deref().unwrap_or_default();
+    vec![meant_for(namespace, name)]
+}
+
 impl CachedVolumes {
     pub(super) fn new(handle: &Handle) -> Self {
-        let volumes = handle.cache::<PersistentVolume>();
-        let by_use = volumes.index(|volume| {
-            let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
-            let Some(claim) = claim else {
-                return vec![free(class_of_volume(volume))];
-            };
-            let namespace = claim.namespace.as_deref().unwrap_or_default();
-            let name = claim.name.as_deref().unwrap_or_default();
-            vec![meant_for(namespace, name)]
-        });
-        let capacities = handle.cache::<CSIStorageCapacity>();
-        let attachments = handle.cache::<VolumeAttachment>();
         Self {
             claims: handle.cache(),
-            volumes,
-            by_use,
+            volumes: handle.cache(),
+            by_use: OnceLock::new(),
             classes: handle.cache(),
             csi_nodes: handle.cache(),
             csi_drivers: handle.cache(),
-            capacities: capacities.index(|capacity| vec![capacity.storage_class_name.clone()]),
-            _capacities: capacities,
-            attachments: attachments.index(|attachment| vec![attachment.spec.node_name.clone()]),
-            _attachments: attachments,
+            capacities: handle.cache(),
+            capacities_by_class: OnceLock::new(),
+            attachments: handle.cache(),
+            attachments_by_node: OnceLock::new(),
             pods: handle.cache(),
             nodes: handle.cache(),
         }
+    }
+
+    fn by_use(&self) -> &Index<PersistentVolume> {
+        self.by_use.get_or_init(|| self.volumes.index(use_of))
     }
 }
 
@@ -106,9 +107,9 @@ impl Volumes for CachedVolumes {
     }
 
     fn candidates(&self, class: &str, claim: &Key) -> Vec<Arc<PersistentVolume>> {
-        let mut all = self.by_use.get(&meant_for(&claim.namespace, &claim.name));
+        let mut all = self.by_use().get(&meant_for(&claim.namespace, &claim.name));
         all.retain(|volume| class_of_volume(volume) == class);
-        all.extend(self.by_use.get(&free(class)));
+        all.extend(self.by_use().get(&free(class)));
         all
     }
 
@@ -125,11 +126,19 @@ impl Volumes for CachedVolumes {
     }
 
     fn capacities(&self, class: &str) -> Vec<Arc<CSIStorageCapacity>> {
-        self.capacities.get(class)
+        let by_class = self.capacities_by_class.get_or_init(|| {
+            let class = |capacity: &CSIStorageCapacity| vec![capacity.storage_class_name.clone()];
+            self.capacities.index(class)
+        });
+        by_class.get(class)
     }
 
     fn attachments(&self, node: &str) -> Vec<Arc<VolumeAttachment>> {
-        self.attachments.get(node)
+        let by_node = self.attachments_by_node.get_or_init(|| {
+            let node = |attachment: &VolumeAttachment| vec![attachment.spec.node_name.clone()];
+            self.attachments.index(node)
+        });
+        by_node.get(node)
     }
 
     fn pod(&self, key: &Key) -> Option<Arc<Pod>> {

@@ -74,8 +74,8 @@ pub(super) enum Sorted {
 }
 
 impl PodClaims {
-    /// Looks at these claims. `Err`: something in the cluster contradicts itself.
-    pub(super) fn new(
+    /// Sorts these claims. `Err`: something in the cluster contradicts itself.
+    pub(super) fn sort(
         claims: Vec<Arc<PersistentVolumeClaim>>,
         volumes: &Assumed,
     ) -> Result<Sorted, String> {
@@ -113,13 +113,15 @@ impl PodClaims {
     }
 
     /// What the pod would get on a node; `Err`: why nothing.
-    pub(super) fn plan(&self, node: &str, labels: Option<&Labels>) -> Result<Plan, Vec<&'static str>> {
+    pub(super) fn plan(
+        &self,
+        node: &str,
+        labels: Option<&Labels>,
+    ) -> Result<Plan, Vec<&'static str>> {
         let mut reasons = Vec::new();
         let unfit = self.bound.iter().find_map(|place| match place {
             Place::Nowhere => Some(NO_SUCH_VOLUME),
-            Place::Terms(terms) => {
-                (!reaches(terms.as_deref(), labels)).then_some(NODE_CONFLICT)
-            }
+            Place::Terms(terms) => (!reaches(terms.as_deref(), labels)).then_some(NODE_CONFLICT),
         });
         if unfit == Some(NODE_CONFLICT) {
             reasons.push(NODE_CONFLICT);
@@ -178,7 +180,9 @@ fn waits(
         return Ok(None);
     };
     match class.volume_binding_mode.as_deref() {
-        None => Err(format!("VolumeBindingMode not set for StorageClass {name:?}")),
+        None => Err(format!(
+            "VolumeBindingMode not set for StorageClass {name:?}"
+        )),
         Some(mode) => Ok((mode == super::WAIT_FOR_CONSUMER).then_some(class)),
     }
 }
@@ -282,7 +286,9 @@ impl Candidates {
             let size = size(spec);
             let is_large_enough = size >= requested_storage(claim).unwrap_or(0);
             let leaves = volume.metadata.deletion_timestamp.is_some();
-            if !is_large_enough || mode(wanted.volume_mode.as_ref()) != mode(spec.volume_mode.as_ref()) || leaves
+            if !is_large_enough
+                || mode(wanted.volume_mode.as_ref()) != mode(spec.volume_mode.as_ref())
+                || leaves
             {
                 continue;
             }
@@ -327,7 +333,8 @@ impl Candidates {
     ) -> Option<&Arc<PersistentVolume>> {
         let fits = |candidate: &Candidate| {
             let name = candidate.volume.metadata.name.as_deref();
-            !taken.contains(name.unwrap_or_default()) && reaches(candidate.places.as_deref(), labels)
+            !taken.contains(name.unwrap_or_default())
+                && reaches(candidate.places.as_deref(), labels)
         };
         if let Some(meant) = &self.meant {
             return fits(meant).then_some(&meant.volume);
@@ -373,7 +380,10 @@ fn is_free(
     claim: &PersistentVolumeClaim,
     wanted: &PersistentVolumeClaimSpec,
 ) -> bool {
-    let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref());
+    let phase = volume
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
     let attributes = |class: &Option<String>| class.clone().unwrap_or_default();
     let modes = spec.access_modes.as_deref().unwrap_or_default();
     let mut modes_wanted = wanted.access_modes.iter().flatten();

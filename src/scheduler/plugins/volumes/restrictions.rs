@@ -64,8 +64,15 @@ impl VolumeRestrictions {
             let key = Key::new(pod.key.namespace.clone(), name);
             let claim = self.volumes.claim(&key);
             let claim = claim.ok_or_else(|| claim_not_found(name))?;
-            let modes = claim.spec.as_ref().and_then(|spec| spec.access_modes.as_ref());
-            if modes.into_iter().flatten().any(|mode| mode == "ReadWriteOncePod") {
+            let modes = claim
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.access_modes.as_ref());
+            if modes
+                .into_iter()
+                .flatten()
+                .any(|mode| mode == "ReadWriteOncePod")
+            {
                 exclusive.insert(name.to_owned());
             }
         }
@@ -83,38 +90,46 @@ fn is_restricted(volume: &Volume) -> bool {
 
 /// Whether two volumes cannot be on one node.
 fn conflict(a: &Volume, b: &Volume) -> bool {
-    let reads = |read_only: Option<bool>| read_only == Some(true);
-    if let (Some(a), Some(b)) = (&a.gce_persistent_disk, &b.gce_persistent_disk) {
-        if a.pd_name == b.pd_name && !(reads(a.read_only) && reads(b.read_only)) {
-            return true;
-        }
+    let all_read = |a: Option<bool>, b: Option<bool>| a == Some(true) && b == Some(true);
+    if let (Some(a), Some(b)) = (&a.gce_persistent_disk, &b.gce_persistent_disk)
+        && a.pd_name == b.pd_name
+        && !all_read(a.read_only, b.read_only)
+    {
+        return true;
     }
-    if let (Some(a), Some(b)) = (&a.aws_elastic_block_store, &b.aws_elastic_block_store) {
-        if a.volume_id == b.volume_id {
-            return true;
-        }
+    if let (Some(a), Some(b)) = (&a.aws_elastic_block_store, &b.aws_elastic_block_store)
+        && a.volume_id == b.volume_id
+    {
+        return true;
     }
-    if let (Some(a), Some(b)) = (&a.iscsi, &b.iscsi) {
-        if a.iqn == b.iqn && !(reads(a.read_only) && reads(b.read_only)) {
-            return true;
-        }
+    if let (Some(a), Some(b)) = (&a.iscsi, &b.iscsi)
+        && a.iqn == b.iqn
+        && !all_read(a.read_only, b.read_only)
+    {
+        return true;
     }
-    if let (Some(a), Some(b)) = (&a.rbd, &b.rbd) {
-        let pool = |pool: &Option<String>| pool.clone().unwrap_or_else(|| "rbd".into());
-        let same = a.monitors.iter().any(|monitor| b.monitors.contains(monitor))
-            && pool(&a.pool) == pool(&b.pool)
-            && a.image == b.image;
-        if same && !(reads(a.read_only) && reads(b.read_only)) {
-            return true;
-        }
-    }
-    false
+    let (Some(a), Some(b)) = (&a.rbd, &b.rbd) else {
+        return false;
+    };
+    let pool = |pool: &Option<String>| pool.clone().unwrap_or_else(|| "rbd".into());
+    a.monitors
+        .iter()
+        .any(|monitor| b.monitors.contains(monitor))
+        && pool(&a.pool) == pool(&b.pool)
+        && a.image == b.image
+        && !all_read(a.read_only, b.read_only)
 }
 
 /// Whether a pod and another cannot be on one node.
 fn conflicts(pod: &PodInfo, other: &PodInfo) -> bool {
-    let mut restricted = volumes_of(pod).iter().filter(|volume| is_restricted(volume));
-    restricted.any(|volume| volumes_of(other).iter().any(|other| conflict(volume, other)))
+    let mut restricted = volumes_of(pod)
+        .iter()
+        .filter(|volume| is_restricted(volume));
+    restricted.any(|volume| {
+        volumes_of(other)
+            .iter()
+            .any(|other| conflict(volume, other))
+    })
 }
 
 impl Plugin for VolumeRestrictions {

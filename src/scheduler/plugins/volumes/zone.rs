@@ -87,7 +87,9 @@ impl VolumeZone {
             return Err(format!("storageclass.storage.k8s.io {class:?} not found"));
         };
         match found.volume_binding_mode.as_deref() {
-            None => Err(format!("VolumeBindingMode not set for StorageClass {class:?}")),
+            None => Err(format!(
+                "VolumeBindingMode not set for StorageClass {class:?}"
+            )),
             Some(WAIT_FOR_CONSUMER) => Ok(()),
             Some(_) => Err("PersistentVolume had no name".into()),
         }

@@ -1,0 +1,4 @@
+//! What the plugins have to say, written down plainly: one function for each, from the documented rule, without regard for
+//! speed. Property tests hold the plugins to them.
+
+pub(crate) mod volumes;
