@@ -195,7 +195,7 @@ fn zone() {
     nodes(&plugin, true);
 }
 
-fn gone<'a>(pod: &'a PodInfo) -> ClusterEvent<'a> {
+fn gone(pod: &PodInfo) -> ClusterEvent<'_> {
     ClusterEvent::new(Resource::AssignedPod, Actions::DELETE).with(Some(pod), None)
 }
 
