@@ -184,9 +184,9 @@ impl Filter for Fit {
         status
     }
 
-    fn fits(&self, _state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> bool {
+    fn fits(&self, _state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Option<bool> {
         let mut short = self.short(&pod.requests, &node.allocatable, &node.requested);
-        node.pods.len() < node.allowed_pods && short.next().is_none()
+        Some(node.pods.len() < node.allowed_pods && short.next().is_none())
     }
 
     fn scope(&self, _pod: &PodInfo) -> Scope {

@@ -150,8 +150,8 @@ impl Filter for NodeAffinity {
         Status::unresolvable("node(s) didn't match Pod's node affinity/selector")
     }
 
-    fn fits(&self, _state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> bool {
-        self.suits(pod, node)
+    fn fits(&self, _state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Option<bool> {
+        Some(self.suits(pod, node))
     }
 
     fn scope(&self, _pod: &PodInfo) -> Scope {

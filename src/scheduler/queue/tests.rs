@@ -182,7 +182,7 @@ async fn a_changed_pod_is_tried_again_and_a_changed_status_is_not() {
     let (mut queue, profile) = queue();
     put(&mut queue, pod("a", json!({})), &profile).unwrap();
     take(&mut queue).unwrap();
-    queue.park(&key("a"), rejectors(&["NodeAffinity"]));
+    queue.park(&key("a"), rejectors(&["TaintToleration"]));
     advance(Duration::from_secs(60)).await;
     let mut told = (*pod("a", json!({})).pod).clone();
     told.status = Some(serde_json::from_value(json!({"phase": "Pending"})).unwrap());
@@ -190,7 +190,7 @@ async fn a_changed_pod_is_tried_again_and_a_changed_status_is_not() {
     assert!(!queue.has_active());
     put(
         &mut queue,
-        pod("a", json!({"nodeSelector": {"a": "b"}})),
+        pod("a", json!({"tolerations": [{"operator": "Exists"}]})),
         &profile,
     )
     .unwrap();
