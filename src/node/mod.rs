@@ -6,6 +6,7 @@
 mod driver;
 mod hollow;
 mod kubelet;
+mod server;
 
 use async_trait::async_trait;
 
