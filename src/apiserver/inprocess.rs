@@ -3,13 +3,18 @@
 //! The retries are kube's own (`kube::client::retry::RetryPolicy::server_retry`): 429, 503 and 504, up to 15 times, waits of
 //! 5 ms doubling up to 1000 s, lengthened by chance, `Retry-After` heeded. They are written anew because kube draws that
 //! chance from a source without a seed, so no run could be repeated.
+use super::connect::{self, wants_upgrade};
 use super::filter::identity::Identity;
 use super::request::User;
-use super::response::Body;
+use super::response::{self, Body};
 use super::server::ApiServer;
 use crate::clock::Clock;
+use crate::object::Status;
 use http::header::{HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use kube::client::Body as KubeBody;
 use std::convert::Infallible;
 use std::future::Future;
@@ -62,6 +67,9 @@ impl Service<Request<KubeBody>> for Caller {
             .entry(USER_AGENT)
             .or_insert_with(|| self.user_agent.clone());
         let (mut server, clock) = (self.server.clone(), self.clock.clone());
+        if wants_upgrade(request.headers()) {
+            return Box::pin(upgraded(server, self.identity.clone(), request));
+        }
         Box::pin(async move {
             let mut request = request;
             for attempt in 0..ATTEMPTS {
@@ -76,6 +84,35 @@ impl Service<Request<KubeBody>> for Caller {
             server.call(request).await
         })
     }
+}
+
+/// Asks over a connection, though one without a socket: an upgrade needs one, and only hyper can make its halves.
+async fn upgraded(
+    server: ApiServer,
+    identity: Identity,
+    request: Request<KubeBody>,
+) -> Result<Response<Body>, Infallible> {
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(identity.clone());
+        server.clone().call(request)
+    });
+    let serving = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(far), service)
+        .with_upgrades();
+    // Both end with the exchange, or with the upgrade.
+    tokio::spawn(async move { drop(serving.await) });
+    let failed = |error: hyper::Error| response::failure(&Status::internal(&error.to_string()));
+    let connected = hyper::client::conn::http1::handshake(TokioIo::new(near)).await;
+    let (mut sender, connection) = match connected {
+        Ok(connected) => connected,
+        Err(error) => return Ok(failed(error)),
+    };
+    tokio::spawn(async move { drop(connection.with_upgrades().await) });
+    Ok(match sender.send_request(request).await {
+        Ok(answer) => answer.map(connect::body),
+        Err(error) => failed(error),
+    })
 }
 
 /// The same request once more; `None` when its body can be read only once.

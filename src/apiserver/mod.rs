@@ -31,6 +31,7 @@ pub(crate) mod registry;
 pub(crate) mod alloc;
 pub(crate) mod audit;
 pub(crate) mod bootstrap;
+pub(crate) mod connect;
 pub(crate) mod continue_token;
 pub(crate) mod discovery;
 pub(crate) mod health;
@@ -48,6 +49,7 @@ pub(crate) mod transform;
 pub use self::audit::{Write, WriteObserver};
 pub use self::auth::AuthorizationMode;
 pub use self::auth::token::{KeyError, ServiceAccountTokens};
+pub use self::connect::{Connection, Dialer, Target};
 pub use self::filter::identity::{ClientCertificate, Remote};
 pub use self::filter::static_token::{StaticTokens, TokenFileError};
 pub use self::registry::strategy::{

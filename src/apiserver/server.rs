@@ -4,6 +4,7 @@ use super::alloc::{Allocators, Cidr};
 use super::audit::WriteObserver;
 use super::auth::token::ServiceAccountTokens;
 use super::auth::{AuthorizationMode, Authorizer};
+use super::connect::Dialer;
 use super::filter::identity::{authenticated, in_process};
 use super::filter::limit::InFlight;
 use super::filter::static_token::StaticTokens;
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub service_account_tokens: ServiceAccountTokens,
     /// Decides who may do what.
     pub authorizer: Authorizer,
+    /// Opens connections to nodes, pods and services.
+    pub dialer: Option<Arc<dyn Dialer>>,
     /// Requests in flight.
     pub in_flight: InFlight,
     /// What is counted.
@@ -110,6 +113,7 @@ pub struct ApiServerBuilder {
     authorization: Vec<AuthorizationMode>,
     definitions: Vec<Value>,
     service_account_tokens: ServiceAccountTokens,
+    dialer: Option<Arc<dyn Dialer>>,
 }
 
 impl ApiServerBuilder {
@@ -151,6 +155,16 @@ impl ApiServerBuilder {
     pub fn webhook_transport(self, transport: Arc<dyn webhook::Transport>) -> Self {
         self.admission.transports().set(transport);
         self
+    }
+    /// How nodes, pods and services are reached, for logs, commands, ports and proxies: `serve::TcpDialer` over the network.
+    /// Default = they are not, and such requests are answered with 501. A cluster leads to its own nodes.
+    pub fn dialer(mut self, dialer: Arc<dyn Dialer>) -> Self {
+        self.dialer = Some(dialer);
+        self
+    }
+    /// Whether somebody was given who reaches nodes.
+    pub(crate) fn has_dialer(&self) -> bool {
+        self.dialer.is_some()
     }
     /// Where cluster IPs come from. Default = `10.96.0.0/12`.
     pub fn cluster_ip_range(mut self, cidr: impl Into<String>) -> Self {
@@ -290,6 +304,7 @@ impl ApiServerBuilder {
             service_account_tokens: self.service_account_tokens,
             authorizer: Authorizer::new(self.authorization),
             metrics: Metrics::default(),
+            dialer: self.dialer,
             in_flight: InFlight::new(self.most_reading, self.most_writing),
             body_limit: self.body_limit,
             stopping: watch::Sender::new(false),
@@ -353,6 +368,7 @@ impl ApiServer {
             authorization: vec![AuthorizationMode::AlwaysAllow],
             definitions: Vec::new(),
             service_account_tokens: ServiceAccountTokens::default(),
+            dialer: None,
         }
     }
 

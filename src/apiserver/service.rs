@@ -10,7 +10,7 @@ use super::request::{Query, ResourceRequest, User, Verb};
 use super::response::{self, Body, Response, Warnings};
 use super::schema::decode;
 use super::server::{ApiServer, Shared};
-use super::{handler, health, openapi, openid, protobuf, render};
+use super::{connect, handler, health, openapi, openid, protobuf, render};
 use crate::object::{Reason, Status};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, USER_AGENT};
@@ -77,7 +77,10 @@ where
     if parts.method != Method::GET {
         drain(body).await;
     }
-    if parts.method == Method::HEAD {
+    if answer.extensions_mut().remove::<connect::Verbatim>().is_some() {
+        // It stays in the form in which it came from elsewhere, and is marked so for those who would compress it.
+        answer.extensions_mut().insert(connect::Verbatim);
+    } else if parts.method == Method::HEAD {
         *answer.body_mut() = response::full(Bytes::new());
     } else {
         let watch = answer.extensions_mut().remove::<Streaming>();
@@ -129,6 +132,7 @@ where
         Route::Path => return plain(shared, parts, &path, &query),
         Route::Unknown => return Ok(not_found()),
     };
+    let connects = routed.verb == Verb::Connect;
     let watch = routed.verb == Verb::Watch;
     let began = tokio::time::Instant::now();
     let counted = Counted::new(
@@ -138,7 +142,7 @@ where
         &routed.name,
         routed.subresource.as_deref(),
     );
-    let permit = if watch {
+    let permit = if watch || connects {
         None
     } else {
         Some(shared.in_flight.enter(routed.verb.is_write())?)
@@ -148,7 +152,13 @@ where
     request
         .warnings
         .extend(request.resource.strategy.deprecation().map(str::to_owned));
-    let answer = if watch {
+    let answer = if connects {
+        let body = match body.take() {
+            Some(body) => body.map_err(Into::into).boxed_unsync(),
+            None => http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync(),
+        };
+        connect::handle(shared, &request, parts, body).await
+    } else if watch {
         handler::handle(shared, &request).await
     } else {
         let answer = timeout::limit(&limits, async {

@@ -154,8 +154,10 @@ fn resource(
         if (beyond && sub != "proxy") || legacy_watch {
             return Err(Status::no_such_path());
         }
-        let verb =
-            item_verb(method).filter(|verb| found.verbs.iter().any(|known| known == verb.as_str()));
+        let proxied = sub == "proxy" && matches!(*method, Method::HEAD | Method::OPTIONS);
+        let verb = item_verb(method)
+            .filter(|verb| found.verbs.iter().any(|known| known == verb.as_str()))
+            .or(proxied.then_some(Verb::Connect));
         let verb = verb.ok_or_else(|| {
             let action = item_verb(method).map_or("", Verb::as_str);
             match resource.custom {

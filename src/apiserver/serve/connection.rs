@@ -26,6 +26,7 @@ use super::compress::{self, Compressed};
 use super::pace::Paced;
 use super::stall::Stall;
 use super::tls;
+use crate::apiserver::connect::Verbatim;
 use crate::apiserver::{ApiServer, Body, Remote};
 
 /// Serves one connection until it ends, is idle for too long, or the server closes.
@@ -128,7 +129,7 @@ async fn answer(
     request.extensions_mut().insert(remote);
     let response = server.call(request).await?;
     let response: Response<Body> = response;
-    let response = if gzip {
+    let response = if gzip && response.extensions().get::<Verbatim>().is_none() {
         compress::compress(response)
     } else {
         response.map(Compressed::Plain)

@@ -22,6 +22,7 @@
 mod certificates;
 mod compress;
 mod connection;
+mod dial;
 mod pace;
 mod stall;
 mod tls;
@@ -36,6 +37,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+pub use self::dial::TcpDialer;
 pub use self::certificates::{CertificateError, Certificates};
 pub use self::tls::{TlsConfig, TlsError};
 use super::ApiServer;

@@ -8,13 +8,13 @@ use super::handler::{get, patch, update};
 use super::request::{ResourceRequest, Verb};
 use super::response::Response;
 use super::server::Shared;
-use crate::object::{Reason, Status};
+use crate::object::Status;
 use std::sync::Arc;
 
 /// Answers a request for a subresource other than `status`.
 ///
 /// # Errors
-/// 405 for what is not served yet, 501 for connections to what is not in this process.
+/// 405 for what is not served.
 pub(crate) async fn handle(
     shared: &Arc<Shared>,
     request: &ResourceRequest,
@@ -41,14 +41,6 @@ pub(crate) async fn handle(
         ("approval", Verb::Get) => get::handle(shared, request).await,
         ("approval", Verb::Update) => update::update(shared, request).await,
         ("approval", Verb::Patch) => patch::patch(shared, request).await,
-        (_, Verb::Connect) => Err(Status::new(
-            501,
-            Reason::Unknown,
-            format!(
-                "{}/{subresource} is not served: this server has no connection to what it leads to",
-                request.resource.plural
-            ),
-        )),
         _ => Err(Status::method_not_allowed()),
     }
 }
