@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::dialer::InProcess;
 use super::{Cluster, Node};
-use crate::apiserver::{ApiServer, ApiServerBuilder, WriteObserver};
+use crate::apiserver::{ApiServer, ApiServerBuilder, Dialer, WriteObserver};
 use crate::clock::Clock;
 use crate::controllers;
 use crate::controllers::nodelifecycle::NodeLifecycleConfig;
 use crate::cri::FakeRuntime;
-use crate::node::{Hollow, Kubelet, NodeAgent, NodeSpec};
+use crate::node::{Hollow, Kubelet, NodeAgent, NodeServer, NodeSpec};
 use crate::reconcile::{Error, Manager};
 use crate::scheduler::{self, SchedulerConfig};
 use crate::store::{MemoryStore, Store};
@@ -49,6 +50,7 @@ pub struct ClusterBuilder {
     scheduler: SchedulerConfig,
     lifecycle: NodeLifecycleConfig,
     only_api: bool,
+    dialer: Option<Arc<dyn Dialer>>,
     definitions: Vec<serde_json::Value>,
 }
 
@@ -130,6 +132,14 @@ impl ClusterBuilder {
         self
     }
 
+    /// How nodes and pods are reached that are not of this cluster's own nodes, for logs, commands, ports and proxies.
+    /// Default = they are not.
+    #[must_use]
+    pub fn dialer(mut self, dialer: Arc<dyn Dialer>) -> Self {
+        self.dialer = Some(dialer);
+        self
+    }
+
     /// Runs the API server alone, without controllers and scheduler, as envtest does.
     #[must_use]
     pub fn only_api(mut self) -> Self {
@@ -152,6 +162,10 @@ impl ClusterBuilder {
         if let Some(observer) = self.observer {
             server = server.observer(observer);
         }
+        let dialer = Arc::new(InProcess::new(self.dialer));
+        if !server.has_dialer() {
+            server = server.dialer(dialer.clone());
+        }
         for definition in self.definitions {
             server = server.definition(definition);
         }
@@ -164,7 +178,7 @@ impl ClusterBuilder {
         let mut nodes = BTreeMap::new();
         let mut agents: Vec<Arc<dyn NodeAgent>> = Vec::new();
         for (index, spec) in self.nodes.into_iter().enumerate() {
-            let node = kubelet(&manager, index, spec, &clock);
+            let node = kubelet(&manager, index, spec, &clock, &dialer);
             agents.push(node.kubelet.clone());
             if let Some(twin) = nodes.insert(node.name.clone(), node) {
                 return Err(StartError::DuplicateNode(twin.name));
@@ -206,14 +220,23 @@ fn install_controllers(manager: &Manager, lifecycle: NodeLifecycleConfig) {
 }
 
 /// The node number `index`, whose pods have addresses of a subnet of their own.
-fn kubelet(manager: &Manager, index: usize, spec: NodeSpec, clock: &Clock) -> Node {
+fn kubelet(
+    manager: &Manager,
+    index: usize,
+    spec: NodeSpec,
+    clock: &Clock,
+    dialer: &Arc<InProcess>,
+) -> Node {
     let name = spec.name().to_owned();
     let subnet = format!("10.{}.{}", 244 + index / 256 % 8, index % 256);
     let runtime = FakeRuntime::new(clock.fork(&name), subnet);
+    let server = NodeServer::new(manager, name.as_str(), Arc::new(runtime.clone()));
+    dialer.add(name.clone(), server, runtime.clone());
     let kubelet = Arc::new(Kubelet::new(manager, spec, Arc::new(runtime.clone())));
     Node {
         name,
         kubelet,
         runtime,
+        dialer: dialer.clone(),
     }
 }

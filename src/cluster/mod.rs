@@ -1,6 +1,7 @@
 //! THE composition root: wires store, API server, controllers, scheduler and nodes into one system.
 
 mod builder;
+mod dialer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub struct Node {
     name: String,
     kubelet: Arc<Kubelet>,
     runtime: FakeRuntime,
+    dialer: Arc<dialer::InProcess>,
 }
 
 impl Cluster {
@@ -123,6 +125,7 @@ impl Node {
     /// Ends the node's agent, as when its process is killed or the machine loses its network: nothing is heard of the
     /// node any more, and its containers go on.
     pub async fn stop(&self) {
+        self.dialer.set_up(&self.name, false);
         self.kubelet.stop().await;
     }
 
@@ -131,12 +134,13 @@ impl Node {
     /// # Errors
     /// When the node cannot be registered.
     pub async fn start(&self) -> Result<(), Error> {
+        self.dialer.set_up(&self.name, true);
         self.kubelet.start().await
     }
 
     /// Turns the machine off: the agent and everything it runs are gone.
     pub async fn crash(&self) {
-        self.kubelet.stop().await;
+        self.stop().await;
         self.runtime.power_off();
     }
 }

@@ -196,6 +196,13 @@ pub trait ContainerRuntime: ImageService + StatsService + StreamService {
     /// ends, and outlives the runtime's restarts.
     fn events(&self) -> BoxStream<'static, RuntimeEvent>;
 
+    /// The log of a container, in the format of log files (`TIME stdout F text`), of a runtime that writes no files; `None`:
+    /// read the file. Default = read the file.
+    async fn log(&self, id: &str) -> Result<Option<Vec<u8>>> {
+        let _ = id;
+        Ok(None)
+    }
+
     /// Answers a health check for a runtime whose containers have no real network and no real processes; `None`: they
     /// have, ask them. Default = ask them.
     async fn check(

@@ -13,6 +13,9 @@ use async_trait::async_trait;
 pub use self::driver::NodeSpec;
 pub use self::hollow::Hollow;
 pub use self::kubelet::Kubelet;
+pub use self::server::{LogRotation, NodeServer};
+#[cfg(feature = "serve")]
+pub use self::server::{NodeServerConfig, NodeServing, NodeServingError, ServingCertificate};
 use crate::reconcile::Error;
 
 /// Makes a node (or several) run the pods that are bound to it.

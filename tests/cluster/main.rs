@@ -11,6 +11,7 @@ mod determinism;
 mod faults;
 mod kubelet;
 mod lifecycle;
+mod looking;
 mod nodes;
 mod promises;
 mod roles;

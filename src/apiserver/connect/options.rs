@@ -136,7 +136,7 @@ pub(super) fn ports_query(query: &Query) -> Result<String, Status> {
 pub(super) fn container(pod: &Value, asked: &str) -> Result<String, Status> {
     let names = |field: &str| {
         let list = pod.list_at(&["spec", field]);
-        list.iter().map(|one| one.name().to_owned()).collect::<Vec<_>>()
+        list.iter().map(|one| one.str_at(&["name"]).to_owned()).collect::<Vec<_>>()
     };
     let containers = names("containers");
     let all: Vec<String> = [

@@ -148,7 +148,7 @@ async fn service(
         let found = found.ok_or_else(|| {
             Status::unavailable(format!("no service port {wanted} found for service {name:?}"))
         })?;
-        found.name().clone_into(&mut port);
+        found.str_at(&["name"]).clone_into(&mut port);
     }
     let none = || Status::unavailable(format!("no endpoints available for service {id:?}"));
     let slices = read
@@ -162,7 +162,7 @@ async fn service(
         let ports = slice.list_at(&["ports"]);
         let Some(number) = ports
             .iter()
-            .find(|one| one.name() == port)
+            .find(|one| one.str_at(&["name"]) == port)
             .and_then(|one| u16::try_from(one.i64_at(&["port"])?).ok())
         else {
             continue;
@@ -180,7 +180,7 @@ async fn service(
             let ports = subset.list_at(&["ports"]);
             let number = ports
                 .iter()
-                .find(|one| one.name() == port)
+                .find(|one| one.str_at(&["name"]) == port)
                 .and_then(|one| u16::try_from(one.i64_at(&["port"])?).ok());
             let addresses = subset.list_at(&["addresses"]).iter();
             found.extend(

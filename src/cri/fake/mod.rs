@@ -3,6 +3,7 @@
 
 mod events;
 mod images;
+mod log;
 mod runtime;
 mod script;
 mod stats;

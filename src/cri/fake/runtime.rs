@@ -403,6 +403,12 @@ impl ContainerRuntime for FakeRuntime {
         listen(&self.inner)
     }
 
+    async fn log(&self, id: &str) -> Result<Option<Vec<u8>>> {
+        let state = self.inner.up()?;
+        let (_, container) = state.find(id)?;
+        Ok(Some(self.inner.printed(&state, container)))
+    }
+
     async fn check(&self, id: &str, check: &Check, timeout: Duration) -> Result<Option<bool>> {
         if let Check::Exec(command) = check {
             return match self.exec_sync(id, command, timeout).await {

@@ -21,6 +21,8 @@ pub struct Script {
     pub(super) message: String,
     /// What commands do, by their first word.
     pub(super) commands: BTreeMap<String, (Duration, ExecOutput)>,
+    /// Lines of the log: how long after the start, on which stream, what.
+    pub(super) prints: Vec<(Duration, &'static str, String)>,
     pub(super) ports: Vec<u16>,
     pub(super) nanocores: u64,
     pub(super) memory: u64,
@@ -42,6 +44,7 @@ impl Default for Script {
             stop_delay: Duration::ZERO,
             message: String::new(),
             commands: BTreeMap::new(),
+            prints: Vec::new(),
             ports: Vec::new(),
             nanocores: 0,
             memory: 0,
@@ -163,6 +166,20 @@ impl Script {
     #[must_use]
     pub fn stop_takes(mut self, delay: Duration) -> Self {
         self.stop_delay = delay;
+        self
+    }
+
+    /// Containers print this line so long after their start. Default = nothing.
+    #[must_use]
+    pub fn prints(mut self, after: Duration, line: impl Into<String>) -> Self {
+        self.prints.push((after, "stdout", line.into()));
+        self
+    }
+
+    /// Containers complain with this line so long after their start. Default = nothing.
+    #[must_use]
+    pub fn complains(mut self, after: Duration, line: impl Into<String>) -> Self {
+        self.prints.push((after, "stderr", line.into()));
         self
     }
 

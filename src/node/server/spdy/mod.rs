@@ -234,7 +234,7 @@ impl<R: AsyncRead + Unpin> Reading<'_, R> {
         Ok(())
     }
 
-    async fn tell(&self, control: Control) -> io::Result<()> {
+    async fn tell(&mut self, control: Control) -> io::Result<()> {
         let sent = self.control.send(control).await;
         sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }

@@ -1,0 +1,171 @@
+//! Which streaming protocol a client gets, and the answer that switches to it.
+use http::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{Response, StatusCode};
+
+use super::{Answer, full, text, ws};
+
+const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
+const ACCEPTED: HeaderName = HeaderName::from_static("x-accepted-stream-protocol-versions");
+
+/// What a client wants to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    WebSocket,
+    Spdy,
+}
+
+/// What a client wants to speak.
+///
+/// # Errors
+/// 400 when it wants no upgrade, or one to something else.
+pub(super) fn transport(headers: &HeaderMap) -> Result<Transport, Answer> {
+    let has = |name: HeaderName, word: &str| {
+        headers.get_all(name).iter().any(|value| {
+            let value = value.to_str().unwrap_or_default();
+            value.to_ascii_lowercase().contains(word)
+        })
+    };
+    if !has(CONNECTION, "upgrade") {
+        return Err(text(StatusCode::BAD_REQUEST, "Upgrade request required"));
+    }
+    if has(UPGRADE, "websocket") {
+        return Ok(Transport::WebSocket);
+    }
+    if has(UPGRADE, "spdy/3.1") {
+        return Ok(Transport::Spdy);
+    }
+    let why = "unable to upgrade: missing upgrade headers in request";
+    Err(text(StatusCode::BAD_REQUEST, why))
+}
+
+/// The client's protocols, in its order.
+fn offered(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    let values = headers.get_all(name).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|one| one.trim().to_owned())
+        .filter(|one| !one.is_empty())
+        .collect()
+}
+
+/// Switches to WebSocket with one of the protocols `known`, the client's first.
+///
+/// # Errors
+/// 400 when there is none, or the request is not as it should be.
+pub(super) fn web_socket(
+    headers: &HeaderMap,
+    known: &[&'static str],
+) -> Result<(&'static str, Answer), Answer> {
+    let bad = |why: &'static str| text(StatusCode::BAD_REQUEST, why);
+    let key = headers.get(SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok());
+    let key = key.ok_or_else(|| bad("missing Sec-WebSocket-Key"))?;
+    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return Err(bad("unsupported WebSocket version"));
+    }
+    let offered = offered(headers, &SEC_WEBSOCKET_PROTOCOL);
+    let protocol = if offered.is_empty() {
+        // Old clients name none and speak the first.
+        known.contains(&"channel.k8s.io").then_some("channel.k8s.io")
+    } else {
+        let find = |one: &String| known.iter().find(|known| *known == one).copied();
+        offered.iter().find_map(find)
+    };
+    let protocol = protocol.ok_or_else(|| bad("none of the requested WebSocket protocols is supported"))?;
+    let mut answer = switching("websocket");
+    let into = answer.headers_mut();
+    if let Ok(accept) = HeaderValue::from_str(&ws::accept_key(key)) {
+        into.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    if !offered.is_empty() {
+        into.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+    }
+    Ok((protocol, answer))
+}
+
+/// Switches to SPDY with one of the protocols `known`, the client's first.
+///
+/// # Errors
+/// 403 when there is none.
+pub(super) fn spdy(
+    headers: &HeaderMap,
+    known: &[&'static str],
+) -> Result<(&'static str, Answer), Answer> {
+    let offered = offered(headers, &STREAM_PROTOCOL);
+    let protocol = if offered.is_empty() {
+        known.last().copied()
+    } else {
+        let find = |one: &String| known.iter().find(|known| *known == one).copied();
+        offered.iter().find_map(find)
+    };
+    let Some(protocol) = protocol else {
+        let why = format!("unable to upgrade: unable to negotiate protocol: client supports {offered:?}, server accepts {known:?}");
+        let mut refused = text(StatusCode::FORBIDDEN, why);
+        for known in known {
+            refused.headers_mut().append(ACCEPTED, HeaderValue::from_static(known));
+        }
+        return Err(refused);
+    };
+    let mut answer = switching("SPDY/3.1");
+    if !offered.is_empty() {
+        let protocol = HeaderValue::from_static(protocol);
+        answer.headers_mut().insert(STREAM_PROTOCOL, protocol);
+    }
+    Ok((protocol, answer))
+}
+
+fn switching(to: &'static str) -> Answer {
+    let mut answer = Response::new(full(""));
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static(to));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let lines = lines.iter().map(|(name, value)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        });
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(name, value);
+        }
+        map
+    }
+
+    #[test]
+    fn clients_get_what_they_ask_first() {
+        let asked = headers(&[
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "SPDY/3.1"),
+            ("x-stream-protocol-version", "v5.channel.k8s.io"),
+            ("x-stream-protocol-version", "v4.channel.k8s.io"),
+        ]);
+        assert_eq!(transport(&asked).ok(), Some(Transport::Spdy));
+        let (protocol, answer) = spdy(&asked, &["v4.channel.k8s.io", "channel.k8s.io"]).ok().unwrap();
+        assert_eq!(protocol, "v4.channel.k8s.io");
+        assert_eq!(answer.headers()[STREAM_PROTOCOL], "v4.channel.k8s.io");
+        assert_eq!(spdy(&asked, &["x"]).err().unwrap().status(), 403);
+
+        let asked = headers(&[
+            ("connection", "Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("sec-websocket-protocol", "v5.channel.k8s.io, v4.channel.k8s.io"),
+        ]);
+        assert_eq!(transport(&asked).ok(), Some(Transport::WebSocket));
+        let (protocol, _) = web_socket(&asked, &["v4.channel.k8s.io"]).ok().unwrap();
+        assert_eq!(protocol, "v4.channel.k8s.io");
+        assert_eq!(web_socket(&asked, &["x"]).err().unwrap().status(), 400);
+        assert!(transport(&headers(&[])).is_err());
+    }
+}
