@@ -77,7 +77,11 @@ where
     if parts.method != Method::GET {
         drain(body).await;
     }
-    if answer.extensions_mut().remove::<connect::Verbatim>().is_some() {
+    if answer
+        .extensions_mut()
+        .remove::<connect::Verbatim>()
+        .is_some()
+    {
         // It stays in the form in which it came from elsewhere, and is marked so for those who would compress it.
         answer.extensions_mut().insert(connect::Verbatim);
     } else if parts.method == Method::HEAD {
@@ -155,7 +159,9 @@ where
     let answer = if connects {
         let body = match body.take() {
             Some(body) => body.map_err(Into::into).boxed_unsync(),
-            None => http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync(),
+            None => http_body_util::Empty::new()
+                .map_err(|never| match never {})
+                .boxed_unsync(),
         };
         connect::handle(shared, &request, parts, body).await
     } else if watch {

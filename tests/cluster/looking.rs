@@ -206,7 +206,9 @@ async fn nodes_are_looked_into_through_their_proxy() {
     assert_eq!(summary["node"]["memory"]["workingSetBytes"], 64 << 20);
     let path = "/api/v1/nodes/node-1/proxy/metrics/resource";
     let text = client.request_text(get(path)).await.unwrap();
-    assert!(text.contains("pod_memory_working_set_bytes{namespace=\"default\",pod=\"web\"} 67108864"));
+    assert!(
+        text.contains("pod_memory_working_set_bytes{namespace=\"default\",pod=\"web\"} 67108864")
+    );
     let path = "/api/v1/nodes/node-1:10250/proxy/pods";
     let pods: serde_json::Value = client.request(get(path)).await.unwrap();
     assert_eq!(pods["items"][0]["metadata"]["name"], "web");

@@ -67,10 +67,17 @@ pub(super) async fn forward(
     target: &Target,
     forward: Forward,
 ) -> Result<Response, String> {
-    let response = send(dialer, target, forward.method, &forward.path, {
-        let upgrades = forward.upgrade.is_some();
-        outgoing(forward.headers, upgrades, target)
-    }, forward.body);
+    let response = send(
+        dialer,
+        target,
+        forward.method,
+        &forward.path,
+        {
+            let upgrades = forward.upgrade.is_some();
+            outgoing(forward.headers, upgrades, target)
+        },
+        forward.body,
+    );
     let mut response = response.await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some(client) = forward.upgrade
@@ -172,7 +179,8 @@ async fn pipe(shared: Arc<Shared>, client: OnUpgrade, backend: OnUpgrade) {
         let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
         let size = 64 << 10;
         // A side that is cut off, ends.
-        let _ = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut backend, size, size).await;
+        let _ =
+            tokio::io::copy_bidirectional_with_sizes(&mut client, &mut backend, size, size).await;
         Ok::<(), hyper::Error>(())
     };
     tokio::select! {

@@ -64,7 +64,9 @@ pub(crate) async fn handle(
             }
             let mut headers = parts.headers.clone();
             proxy::forwarded(&mut headers, parts);
-            let upgrade = wants_upgrade(&parts.headers).then(|| upgrade(parts)).flatten();
+            let upgrade = wants_upgrade(&parts.headers)
+                .then(|| upgrade(parts))
+                .flatten();
             let call = Forward {
                 method: parts.method.clone(),
                 path: proxy::path(parts),
@@ -73,9 +75,8 @@ pub(crate) async fn handle(
                 upgrade,
             };
             let answer = forward(shared, dialer(shared, request)?, &target, call).await;
-            answer.map_err(|why| {
-                Status::unavailable(format!("error trying to reach service: {why}"))
-            })
+            answer
+                .map_err(|why| Status::unavailable(format!("error trying to reach service: {why}")))
         }
         _ => Err(Status::method_not_allowed()),
     }
@@ -107,7 +108,11 @@ async fn may_create(
     }
     let mut asked = Attributes::of(&parts.method, parts.uri.path(), &request.query);
     "create".clone_into(&mut asked.verb);
-    match shared.authorizer.authorize(shared, &request.user, &asked).await? {
+    match shared
+        .authorizer
+        .authorize(shared, &request.user, &asked)
+        .await?
+    {
         Decision::Allow(_) => Ok(()),
         Decision::NoOpinion(reason) => Err(Status::forbidden(
             &request.resource.group_resource(),
@@ -167,7 +172,10 @@ async fn log(
 async fn failed(answer: Response, name: &str) -> Status {
     let code = answer.status().as_u16();
     let body = http_body_util::Limited::new(answer.into_body(), LONGEST_FAILURE);
-    let text = body.collect().await.map(http_body_util::Collected::to_bytes);
+    let text = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes);
     let text = text.unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     match code {
@@ -221,7 +229,13 @@ async fn stream(
         upgrade: Some(upgrade),
     };
     let answer = forward(shared, dialer(shared, request)?, &target, call).await;
-    answer.map_err(|why| Status::new(500, Reason::Unknown, format!("error dialing backend: {why}")))
+    answer.map_err(|why| {
+        Status::new(
+            500,
+            Reason::Unknown,
+            format!("error dialing backend: {why}"),
+        )
+    })
 }
 
 /// The agent of the node that a pod is on; `None` when it is on none.
@@ -246,7 +260,8 @@ fn node_address(node: &Value) -> Result<(String, u16), Status> {
         let mut of = addresses
             .iter()
             .filter(|address| address.str_at(&["type"]) == type_);
-        of.next().map(|address| address.str_at(&["address"]).to_owned())
+        of.next()
+            .map(|address| address.str_at(&["address"]).to_owned())
     };
     let host = ADDRESSES.iter().find_map(|type_| of(type_));
     let host = host.ok_or_else(|| {

@@ -101,7 +101,12 @@ fn time(query: &Query) -> Result<Option<String>, Status> {
 pub(super) fn stream_query(query: &Query, with_command: bool) -> String {
     let flag = |name: &str| query.flag(name).unwrap_or(false);
     let mut out = Vec::new();
-    for (given, sent) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")] {
+    for (given, sent) in [
+        ("stdin", "input"),
+        ("stdout", "output"),
+        ("stderr", "error"),
+        ("tty", "tty"),
+    ] {
         if flag(given) {
             out.push((sent, "1".to_owned()));
         }
@@ -118,9 +123,8 @@ pub(super) fn ports_query(query: &Query) -> Result<String, Status> {
     let mut ports = Vec::new();
     for text in query.all("ports").flat_map(|text| text.split(',')) {
         let port = text.trim().parse::<u16>().ok().filter(|port| *port > 0);
-        let port = port.ok_or_else(|| {
-            Status::bad_request(format!("unable to parse {text:?} as a port"))
-        })?;
+        let port =
+            port.ok_or_else(|| Status::bad_request(format!("unable to parse {text:?} as a port")))?;
         ports.push(port.to_string());
     }
     if ports.is_empty() {
@@ -136,7 +140,9 @@ pub(super) fn ports_query(query: &Query) -> Result<String, Status> {
 pub(super) fn container(pod: &Value, asked: &str) -> Result<String, Status> {
     let names = |field: &str| {
         let list = pod.list_at(&["spec", field]);
-        list.iter().map(|one| one.str_at(&["name"]).to_owned()).collect::<Vec<_>>()
+        list.iter()
+            .map(|one| one.str_at(&["name"]).to_owned())
+            .collect::<Vec<_>>()
     };
     let containers = names("containers");
     let all: Vec<String> = [
@@ -233,13 +239,18 @@ mod tests {
             ),
             (
                 "stream=x",
-                Err("stream: Unsupported value: \"x\": supported values: \"All\", \"Stderr\", \"Stdout\""),
+                Err(
+                    "stream: Unsupported value: \"x\": supported values: \"All\", \"Stderr\", \"Stdout\"",
+                ),
             ),
             (
                 "stream=Stdout&tailLines=1",
                 Err("`tailLines` and specific `stream` are mutually exclusive for now"),
             ),
-            ("tailLines=x", Err("strconv.ParseInt: parsing \"x\": invalid syntax")),
+            (
+                "tailLines=x",
+                Err("strconv.ParseInt: parsing \"x\": invalid syntax"),
+            ),
         ] {
             let found = log_query(&Query::parse(query), "p");
             match expected {
@@ -275,7 +286,8 @@ mod tests {
 
     #[test]
     fn commands_are_escaped() {
-        let query = Query::parse("command=sh&command=-c&command=echo+%22a%26b%22&stdout=1&tty=false");
+        let query =
+            Query::parse("command=sh&command=-c&command=echo+%22a%26b%22&stdout=1&tty=false");
         assert_eq!(
             stream_query(&query, true),
             "output=1&command=sh&command=-c&command=echo%20%22a%26b%22"

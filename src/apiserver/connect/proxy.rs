@@ -62,8 +62,9 @@ pub(super) async fn target(
 ) -> Result<Target, Status> {
     let plural = request.resource.plural.as_str();
     let id = request.name.as_str();
-    let named = Named::parse(id)
-        .ok_or_else(|| Status::bad_request(format!("invalid {} request {id:?}", singular(plural))))?;
+    let named = Named::parse(id).ok_or_else(|| {
+        Status::bad_request(format!("invalid {} request {id:?}", singular(plural)))
+    })?;
     let read = Reading(shared);
     match plural {
         "pods" => {
@@ -100,7 +101,9 @@ fn pod_target(pod: &Value, named: &Named<'_>) -> Result<Target, Status> {
         let mut ports = containers
             .iter()
             .filter_map(|container| container.list_at(&["ports"]).first());
-        let first = ports.next().and_then(|port| port.i64_at(&["containerPort"]));
+        let first = ports
+            .next()
+            .and_then(|port| port.i64_at(&["containerPort"]));
         first
             .and_then(|port| u16::try_from(port).ok())
             .unwrap_or_else(|| named.usual_port())
@@ -146,7 +149,9 @@ async fn service(
             .iter()
             .find(|port| port.i64_at(&["port"]) == Some(wanted));
         let found = found.ok_or_else(|| {
-            Status::unavailable(format!("no service port {wanted} found for service {name:?}"))
+            Status::unavailable(format!(
+                "no service port {wanted} found for service {name:?}"
+            ))
         })?;
         found.str_at(&["name"]).clone_into(&mut port);
     }
@@ -168,9 +173,13 @@ async fn service(
             continue;
         };
         let ready = slice.list_at(&["endpoints"]).iter().filter(|endpoint| {
-            endpoint.at(&["conditions", "ready"]).and_then(Value::as_bool) != Some(false)
+            endpoint
+                .at(&["conditions", "ready"])
+                .and_then(Value::as_bool)
+                != Some(false)
         });
-        let addresses = ready.filter_map(|endpoint| endpoint.list_at(&["addresses"]).first()?.as_str());
+        let addresses =
+            ready.filter_map(|endpoint| endpoint.list_at(&["addresses"]).first()?.as_str());
         found.extend(addresses.map(|address| (address.to_owned(), number)));
     }
     if found.is_empty()
@@ -226,10 +235,16 @@ fn above(path: &str) -> usize {
 pub(super) fn redirect(parts: &Parts) -> Option<Response> {
     let path = parts.uri.path();
     let looks = matches!(parts.method, Method::GET | Method::HEAD);
-    if !looks || path.matches('/').count() != above(path) || super::forward::wants_upgrade(&parts.headers) {
+    if !looks
+        || path.matches('/').count() != above(path)
+        || super::forward::wants_upgrade(&parts.headers)
+    {
         return None;
     }
-    let query = parts.uri.query().map_or_else(String::new, |query| format!("?{query}"));
+    let query = parts
+        .uri
+        .query()
+        .map_or_else(String::new, |query| format!("?{query}"));
     let mut answer = response::text(StatusCode::MOVED_PERMANENTLY, "");
     let location = HeaderValue::from_str(&format!("{path}/{query}")).ok()?;
     answer.headers_mut().insert(LOCATION, location);
@@ -241,7 +256,11 @@ pub(super) fn redirect(parts: &Parts) -> Option<Response> {
 pub(super) fn forwarded(headers: &mut HeaderMap, parts: &Parts) {
     let rest = path(parts);
     let rest = rest.split('?').next().unwrap_or_default();
-    let prefix = parts.uri.path().strip_suffix(rest).unwrap_or(parts.uri.path());
+    let prefix = parts
+        .uri
+        .path()
+        .strip_suffix(rest)
+        .unwrap_or_else(|| parts.uri.path());
     let host = parts.headers.get(http::header::HOST).cloned();
     let uri = HeaderValue::from_str(&format!("{}{rest}", prefix.trim_end_matches('/'))).ok();
     for (name, value) in [("x-forwarded-host", host), ("x-forwarded-uri", uri)] {
@@ -278,7 +297,10 @@ mod tests {
         for (uri, expected) in [
             ("/api/v1/namespaces/a/pods/b/proxy", "/"),
             ("/api/v1/namespaces/a/pods/b/proxy/", "/"),
-            ("/api/v1/namespaces/a/pods/b/proxy/x/%2Fy?a=b%20c", "/x/%2Fy?a=b%20c"),
+            (
+                "/api/v1/namespaces/a/pods/b/proxy/x/%2Fy?a=b%20c",
+                "/x/%2Fy?a=b%20c",
+            ),
             ("/api/v1/nodes/n/proxy/proxy/x", "/proxy/x"),
             ("/api/v1/namespaces/proxy/pods/proxy-1/proxy/x", "/x"),
         ] {

@@ -157,7 +157,7 @@ fn resource(
         let proxied = sub == "proxy" && matches!(*method, Method::HEAD | Method::OPTIONS);
         let verb = item_verb(method)
             .filter(|verb| found.verbs.iter().any(|known| known == verb.as_str()))
-            .or(proxied.then_some(Verb::Connect));
+            .or_else(|| proxied.then_some(Verb::Connect));
         let verb = verb.ok_or_else(|| {
             let action = item_verb(method).map_or("", Verb::as_str);
             match resource.custom {

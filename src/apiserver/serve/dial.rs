@@ -60,7 +60,11 @@ impl TcpDialer {
         let any = || {
             let any = AnyCertificate(provider.clone());
             let builder = builder()?;
-            Ok::<_, TlsError>(builder.dangerous().with_custom_certificate_verifier(Arc::new(any)))
+            Ok::<_, TlsError>(
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(any)),
+            )
         };
         let nodes = match node_authorities {
             None => any()?,
@@ -107,7 +111,8 @@ impl TcpDialer {
         };
         let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
         let stream = TlsConnector::from(tls.clone()).connect(name, stream).await;
-        let stream = stream.map_err(|error| io::Error::new(error.kind(), format!("tls: {error}")))?;
+        let stream =
+            stream.map_err(|error| io::Error::new(error.kind(), format!("tls: {error}")))?;
         Ok(Box::new(stream))
     }
 }

@@ -37,8 +37,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-pub use self::dial::TcpDialer;
 pub use self::certificates::{CertificateError, Certificates};
+pub use self::dial::TcpDialer;
 pub use self::tls::{TlsConfig, TlsError};
 use super::ApiServer;
 

@@ -77,7 +77,9 @@ impl TlsConfig {
     }
 }
 
-pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error> {
+pub(super) fn certificates(
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error> {
     let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
     if found.is_empty() {
         return Err(rustls::pki_types::pem::Error::NoItemsFound);

@@ -21,7 +21,10 @@ impl Inner {
         lines.sort_by_key(|(after, ..)| *after);
         let lines = lines.iter().map(|(after, stream, text)| {
             let time = self.clock.at(started + *after);
-            format!("{} {stream} F {text}\n", time.strftime("%Y-%m-%dT%H:%M:%S%.9fZ"))
+            format!(
+                "{} {stream} F {text}\n",
+                time.strftime("%Y-%m-%dT%H:%M:%S%.9fZ")
+            )
         });
         lines.collect::<String>().into_bytes()
     }

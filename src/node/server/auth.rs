@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use ring::digest;
 use tokio::time::Instant;
 
-use super::{Answer, text};
+use super::{Refusal, refuse};
 
 /// How long answers hold: who a token is, that somebody may, that somebody may not.
 const KNOWN: Duration = Duration::from_secs(120);
@@ -37,7 +37,10 @@ pub(in super::super) enum Caller {
     /// Somebody in this process.
     InProcess,
     /// Somebody from outside; who, if a certificate says so.
-    #[cfg_attr(not(feature = "serve"), expect(dead_code, reason = "without listening nobody is"))]
+    #[cfg_attr(
+        not(feature = "serve"),
+        expect(dead_code, reason = "without listening nobody is")
+    )]
     Outside(Option<User>),
 }
 
@@ -46,8 +49,8 @@ pub(in super::super) enum Caller {
 pub(super) struct Authority {
     client: ClientOf,
     node: String,
-    tokens: Mutex<BTreeMap<Vec<u8>, (Instant, Option<User>)>>,
-    decisions: Mutex<BTreeMap<(User, String, String), (Instant, bool)>>,
+    tokens: Kept<Vec<u8>, Option<User>>,
+    decisions: Kept<(User, String, String), bool>,
 }
 
 struct ClientOf(kube::Client);
@@ -77,20 +80,20 @@ impl Authority {
         request: &Request<B>,
         caller: &Caller,
         path: &str,
-    ) -> Result<(), Answer> {
+    ) -> Result<(), Refusal> {
         let Caller::Outside(known) = caller else {
             return Ok(());
         };
         let failed = |error: kube::Error| {
             tracing::warn!(%error, "the API server could not be asked who may look into the node");
-            text(StatusCode::INTERNAL_SERVER_ERROR, "Authorization error")
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, "Authorization error")
         };
         let user = match known {
             Some(user) => Some(user.clone()),
             None => self.of_token(request.headers()).await.map_err(failed)?,
         };
         let Some(user) = user else {
-            return Err(text(StatusCode::UNAUTHORIZED, "Unauthorized"));
+            return Err(refuse(StatusCode::UNAUTHORIZED, "Unauthorized"));
         };
         let verb = verb(request.method());
         for subresource in subresources(path) {
@@ -99,7 +102,7 @@ impl Authority {
                 return Ok(());
             }
         }
-        Err(text(
+        Err(refuse(
             StatusCode::FORBIDDEN,
             format!(
                 "Forbidden (user={}, verb={verb}, resource=nodes, subresource(s)={:?})\n",
@@ -111,16 +114,22 @@ impl Authority {
 
     /// Whose the bearer token is.
     async fn of_token(&self, headers: &HeaderMap) -> Result<Option<User>, kube::Error> {
-        let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let header = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
         let token = header.and_then(|header| {
             let (scheme, token) = header.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+            scheme
+                .eq_ignore_ascii_case("bearer")
+                .then_some(token.trim())
         });
         let Some(token) = token.filter(|token| !token.is_empty()) else {
             return Ok(None);
         };
         // The tokens themselves are kept nowhere.
-        let key = digest::digest(&digest::SHA256, token.as_bytes()).as_ref().to_vec();
+        let key = digest::digest(&digest::SHA256, token.as_bytes())
+            .as_ref()
+            .to_vec();
         if let Some(user) = fresh(&self.tokens, &key) {
             return Ok(user);
         }

@@ -149,7 +149,7 @@ impl Inner {
     async fn answer(self: &Arc<Self>, mut request: Request<Incoming>, caller: &Caller) -> Answer {
         let path = request.uri().path().to_owned();
         if let Err(refused) = self.authority.admit(&request, caller, &path).await {
-            return refused;
+            return *refused.0;
         }
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let parts: Vec<String> = path
@@ -161,9 +161,7 @@ impl Inner {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let streams = matches!(*request.method(), Method::GET | Method::POST);
         match parts[..] {
-            ["healthz"] | ["healthz", "ping" | "log" | "syncloop"] => {
-                text(StatusCode::OK, "ok")
-            }
+            ["healthz"] | ["healthz", "ping" | "log" | "syncloop"] => text(StatusCode::OK, "ok"),
             ["pods"] if reads => json(&self.pod_list()),
             ["runningpods"] if reads => match self.running_pods().await {
                 Ok(list) => json(&list),
@@ -199,9 +197,10 @@ impl Inner {
                 self.port_forward(&mut request, namespace, pod, &query)
                     .await
             }
-            ["healthz" | "pods" | "runningpods" | "stats" | "metrics" | "containerLogs", ..]
-                if !reads =>
-            {
+            [
+                "healthz" | "pods" | "runningpods" | "stats" | "metrics" | "containerLogs",
+                ..,
+            ] if !reads => {
                 let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
                 answer
                     .headers_mut()
@@ -235,6 +234,14 @@ fn of_type(code: StatusCode, type_: &'static str, bytes: impl Into<Bytes>) -> An
 
 fn text(code: StatusCode, text: impl Into<Bytes>) -> Answer {
     of_type(code, "text/plain; charset=utf-8", text)
+}
+
+/// An answer that says why something is not done.
+#[derive(Debug)]
+struct Refusal(Box<Answer>);
+
+fn refuse(code: StatusCode, why: impl Into<Bytes>) -> Refusal {
+    Refusal(Box::new(text(code, why)))
 }
 
 fn metrics_text(text: String) -> Answer {

@@ -5,7 +5,7 @@ use http::header::{
 };
 use http::{Response, StatusCode};
 
-use super::{Answer, full, text, ws};
+use super::{Answer, Refusal, full, refuse, ws};
 
 const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
 const ACCEPTED: HeaderName = HeaderName::from_static("x-accepted-stream-protocol-versions");
@@ -21,7 +21,7 @@ pub(super) enum Transport {
 ///
 /// # Errors
 /// 400 when it wants no upgrade, or one to something else.
-pub(super) fn transport(headers: &HeaderMap) -> Result<Transport, Answer> {
+pub(super) fn transport(headers: &HeaderMap) -> Result<Transport, Refusal> {
     let has = |name: HeaderName, word: &str| {
         headers.get_all(name).iter().any(|value| {
             let value = value.to_str().unwrap_or_default();
@@ -29,7 +29,7 @@ pub(super) fn transport(headers: &HeaderMap) -> Result<Transport, Answer> {
         })
     };
     if !has(CONNECTION, "upgrade") {
-        return Err(text(StatusCode::BAD_REQUEST, "Upgrade request required"));
+        return Err(refuse(StatusCode::BAD_REQUEST, "Upgrade request required"));
     }
     if has(UPGRADE, "websocket") {
         return Ok(Transport::WebSocket);
@@ -38,7 +38,7 @@ pub(super) fn transport(headers: &HeaderMap) -> Result<Transport, Answer> {
         return Ok(Transport::Spdy);
     }
     let why = "unable to upgrade: missing upgrade headers in request";
-    Err(text(StatusCode::BAD_REQUEST, why))
+    Err(refuse(StatusCode::BAD_REQUEST, why))
 }
 
 /// The client's protocols, in its order.
@@ -59,22 +59,30 @@ fn offered(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
 pub(super) fn web_socket(
     headers: &HeaderMap,
     known: &[&'static str],
-) -> Result<(&'static str, Answer), Answer> {
-    let bad = |why: &'static str| text(StatusCode::BAD_REQUEST, why);
-    let key = headers.get(SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok());
+) -> Result<(&'static str, Answer), Refusal> {
+    let bad = |why: &'static str| refuse(StatusCode::BAD_REQUEST, why);
+    let key = headers
+        .get(SEC_WEBSOCKET_KEY)
+        .and_then(|key| key.to_str().ok());
     let key = key.ok_or_else(|| bad("missing Sec-WebSocket-Key"))?;
-    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+    if headers
+        .get(SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version != "13")
+    {
         return Err(bad("unsupported WebSocket version"));
     }
     let offered = offered(headers, &SEC_WEBSOCKET_PROTOCOL);
     let protocol = if offered.is_empty() {
         // Old clients name none and speak the first.
-        known.contains(&"channel.k8s.io").then_some("channel.k8s.io")
+        known
+            .contains(&"channel.k8s.io")
+            .then_some("channel.k8s.io")
     } else {
         let find = |one: &String| known.iter().find(|known| *known == one).copied();
         offered.iter().find_map(find)
     };
-    let protocol = protocol.ok_or_else(|| bad("none of the requested WebSocket protocols is supported"))?;
+    let protocol =
+        protocol.ok_or_else(|| bad("none of the requested WebSocket protocols is supported"))?;
     let mut answer = switching("websocket");
     let into = answer.headers_mut();
     if let Ok(accept) = HeaderValue::from_str(&ws::accept_key(key)) {
@@ -93,7 +101,7 @@ pub(super) fn web_socket(
 pub(super) fn spdy(
     headers: &HeaderMap,
     known: &[&'static str],
-) -> Result<(&'static str, Answer), Answer> {
+) -> Result<(&'static str, Answer), Refusal> {
     let offered = offered(headers, &STREAM_PROTOCOL);
     let protocol = if offered.is_empty() {
         known.last().copied()
@@ -102,10 +110,15 @@ pub(super) fn spdy(
         offered.iter().find_map(find)
     };
     let Some(protocol) = protocol else {
-        let why = format!("unable to upgrade: unable to negotiate protocol: client supports {offered:?}, server accepts {known:?}");
-        let mut refused = text(StatusCode::FORBIDDEN, why);
+        let why = format!(
+            "unable to upgrade: unable to negotiate protocol: client supports {offered:?}, server accepts {known:?}"
+        );
+        let mut refused = refuse(StatusCode::FORBIDDEN, why);
         for known in known {
-            refused.headers_mut().append(ACCEPTED, HeaderValue::from_static(known));
+            refused
+                .0
+                .headers_mut()
+                .append(ACCEPTED, HeaderValue::from_static(known));
         }
         return Err(refused);
     };
@@ -132,7 +145,10 @@ mod tests {
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         let lines = lines.iter().map(|(name, value)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
         });
         let mut map = HeaderMap::new();
         for (name, value) in lines {
@@ -150,22 +166,27 @@ mod tests {
             ("x-stream-protocol-version", "v4.channel.k8s.io"),
         ]);
         assert_eq!(transport(&asked).ok(), Some(Transport::Spdy));
-        let (protocol, answer) = spdy(&asked, &["v4.channel.k8s.io", "channel.k8s.io"]).ok().unwrap();
+        let (protocol, answer) = spdy(&asked, &["v4.channel.k8s.io", "channel.k8s.io"])
+            .ok()
+            .unwrap();
         assert_eq!(protocol, "v4.channel.k8s.io");
         assert_eq!(answer.headers()[STREAM_PROTOCOL], "v4.channel.k8s.io");
-        assert_eq!(spdy(&asked, &["x"]).err().unwrap().status(), 403);
+        assert_eq!(spdy(&asked, &["x"]).err().unwrap().0.status(), 403);
 
         let asked = headers(&[
             ("connection", "Upgrade"),
             ("upgrade", "websocket"),
             ("sec-websocket-version", "13"),
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-            ("sec-websocket-protocol", "v5.channel.k8s.io, v4.channel.k8s.io"),
+            (
+                "sec-websocket-protocol",
+                "v5.channel.k8s.io, v4.channel.k8s.io",
+            ),
         ]);
         assert_eq!(transport(&asked).ok(), Some(Transport::WebSocket));
         let (protocol, _) = web_socket(&asked, &["v4.channel.k8s.io"]).ok().unwrap();
         assert_eq!(protocol, "v4.channel.k8s.io");
-        assert_eq!(web_socket(&asked, &["x"]).err().unwrap().status(), 400);
+        assert_eq!(web_socket(&asked, &["x"]).err().unwrap().0.status(), 400);
         assert!(transport(&headers(&[])).is_err());
     }
 }

@@ -4,9 +4,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 use super::Inner;
-use crate::cri::{
-    ContainerPhase, ContainerFilter, ContainerState, Result, SandboxFilter,
-};
+use crate::cri::{ContainerFilter, ContainerPhase, ContainerState, Result, SandboxFilter};
 use crate::reconcile::Key;
 
 impl Inner {
@@ -34,8 +32,14 @@ impl Inner {
 
     /// The pods that the runtime has, whatever the API says.
     pub(super) async fn running_pods(&self) -> Result<Value> {
-        let sandboxes = self.runtime.list_sandboxes(&SandboxFilter::default()).await?;
-        let containers = self.runtime.list_containers(&ContainerFilter::default()).await?;
+        let sandboxes = self
+            .runtime
+            .list_sandboxes(&SandboxFilter::default())
+            .await?;
+        let containers = self
+            .runtime
+            .list_containers(&ContainerFilter::default())
+            .await?;
         let items = sandboxes.iter().map(|sandbox| {
             let own = containers.iter().filter(|container| {
                 container.sandbox == sandbox.id && container.phase == ContainerPhase::Running
@@ -72,7 +76,9 @@ impl Inner {
         if previous {
             return last.ok_or_else(|| format!("previous terminated {about} not found"));
         }
-        let state = status.and_then(|status| status.state.clone()).unwrap_or_default();
+        let state = status
+            .and_then(|status| status.state.clone())
+            .unwrap_or_default();
         let id = status.and_then(|status| status.container_id.clone());
         let id = id.filter(|id| !id.is_empty());
         if state.running.is_some()

@@ -19,7 +19,7 @@ use super::channels::{Inlet, Outlet, PIECE, Piece, WAITING};
 use super::negotiate::{self, Transport};
 use super::query::Query;
 use super::ws::{self, Incoming, Reader};
-use super::{Answer, Inner, spdy, text};
+use super::{Answer, Inner, Refusal, refuse, spdy};
 use crate::cri::ContainerRuntime;
 
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
@@ -49,7 +49,8 @@ impl Inner {
         query: &Query,
     ) -> Answer {
         match self.switch_ports(request, namespace, name, query).await {
-            Ok(answer) | Err(answer) => answer,
+            Ok(answer) => answer,
+            Err(refusal) => *refusal.0,
         }
     }
 
@@ -59,24 +60,28 @@ impl Inner {
         namespace: &str,
         name: &str,
         query: &Query,
-    ) -> Result<Answer, Answer> {
+    ) -> Result<Answer, Refusal> {
         let pod = self.pod(namespace, name);
-        let pod = pod.ok_or_else(|| text(StatusCode::NOT_FOUND, "pod does not exist"))?;
+        let pod = pod.ok_or_else(|| refuse(StatusCode::NOT_FOUND, "pod does not exist"))?;
         let sandbox = self.sandbox_id(&pod).await;
         let sandbox = sandbox.ok_or_else(|| {
             let why = format!("failed to find sandbox for pod \"{name}_{namespace}\"");
-            text(StatusCode::INTERNAL_SERVER_ERROR, why)
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, why)
         })?;
         let place = Place {
             runtime: self.runtime.clone(),
-            pod: format!("{sandbox}, uid {}", pod.metadata.uid.as_deref().unwrap_or_default()),
+            pod: format!(
+                "{sandbox}, uid {}",
+                pod.metadata.uid.as_deref().unwrap_or_default()
+            ),
             sandbox,
         };
         let headers = request.headers();
         let (transport, (protocol, answer)) = match negotiate::transport(headers)? {
-            Transport::WebSocket => {
-                (Transport::WebSocket, negotiate::web_socket(headers, &WEB_SOCKET)?)
-            }
+            Transport::WebSocket => (
+                Transport::WebSocket,
+                negotiate::web_socket(headers, &WEB_SOCKET)?,
+            ),
             Transport::Spdy => (Transport::Spdy, negotiate::spdy(headers, &SPDY)?),
         };
         let ports = if transport == Transport::WebSocket && protocol != TUNNEL {
@@ -109,8 +114,8 @@ impl Inner {
 }
 
 /// The ports that a WebSocket is for.
-fn ports(query: &Query) -> Result<Vec<u16>, Answer> {
-    let bad = |why: String| text(StatusCode::BAD_REQUEST, why);
+fn ports(query: &Query) -> Result<Vec<u16>, Refusal> {
+    let bad = |why: String| refuse(StatusCode::BAD_REQUEST, why);
     let named = query.all("port").chain(query.all("ports"));
     let parsed = named.flat_map(|list| list.split(',')).map(|port| {
         let number = port.trim().parse().ok().filter(|port| *port > 0);
@@ -149,22 +154,20 @@ async fn pairs<S: AsyncRead + AsyncWrite + Send>(io: S, place: Place) -> io::Res
                 id => id.to_owned(),
             };
             let (error, data) = match stream.header("streamtype") {
-                "error" => match early.remove(&id) {
-                    Some(data) => (stream.outlet, data),
-                    None => {
+                "error" => {
+                    let Some(data) = early.remove(&id) else {
                         waiting.insert(id, (stream.outlet, now));
                         continue;
-                    }
-                },
+                    };
+                    (stream.outlet, data)
+                }
                 "data" => {
                     let data = (stream.inlet, stream.outlet, port);
-                    match waiting.remove(&id) {
-                        Some((error, _)) => (error, data),
-                        None => {
-                            early.insert(id, data);
-                            continue;
-                        }
-                    }
+                    let Some((error, _)) = waiting.remove(&id) else {
+                        early.insert(id, data);
+                        continue;
+                    };
+                    (error, data)
                 }
                 _ => continue,
             };
@@ -214,7 +217,10 @@ async fn carry(place: &Place, port: u16, mut inlet: Inlet, outlet: &Outlet) -> R
     let back = async {
         let mut buffer = vec![0; PIECE];
         loop {
-            let read = reader.read(&mut buffer).await.map_err(|error| error.to_string())?;
+            let read = reader
+                .read(&mut buffer)
+                .await
+                .map_err(|error| error.to_string())?;
             let bytes = buffer.get(..read).unwrap_or_default();
             if bytes.is_empty() || outlet.send(Bytes::copy_from_slice(bytes)).await.is_err() {
                 return Ok(());
@@ -289,7 +295,9 @@ where
                         channel = (!bytes.is_empty()).then(|| usize::from(bytes.get_u8()));
                     }
                     // Nobody writes to the channels of errors.
-                    let port = channel.filter(|channel| channel % 2 == 0).map(|channel| channel / 2);
+                    let port = channel
+                        .filter(|channel| channel % 2 == 0)
+                        .map(|channel| channel / 2);
                     let Some(to) = port.and_then(|port| inlets.get_mut(port)) else {
                         continue;
                     };

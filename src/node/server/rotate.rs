@@ -118,14 +118,17 @@ impl LogRotation {
 
 /// The files that were moved away, oldest first.
 fn rotated(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str)) else {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str))
+    else {
         return Ok(Vec::new());
     };
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let own = entry.file_name();
-        let stamp = own.to_str().and_then(|own| own.strip_prefix(name)?.strip_prefix('.'));
+        let stamp = own
+            .to_str()
+            .and_then(|own| own.strip_prefix(name)?.strip_prefix('.'));
         if stamp.is_some_and(|stamp| stamp.starts_with(|first: char| first.is_ascii_digit())) {
             found.push(entry.path());
         }

@@ -77,9 +77,16 @@ impl Inner {
                 "podRef": {"name": of.name, "namespace": of.namespace, "uid": of.uid},
                 "startTime": started, "containers": containers,
             });
-            self.put_usage(&mut pod, &sandbox.id, sandbox.cpu.as_ref(), sandbox.memory.as_ref());
+            self.put_usage(
+                &mut pod,
+                &sandbox.id,
+                sandbox.cpu.as_ref(),
+                sandbox.memory.as_ref(),
+            );
             put(&mut pod, "network", sandbox.network.as_ref().map(network));
-            let processes = sandbox.processes.map(|count| json!({"process_count": count}));
+            let processes = sandbox
+                .processes
+                .map(|count| json!({"process_count": count}));
             put(&mut pod, "process_stats", processes);
             shown.push(pod);
         }
@@ -91,9 +98,13 @@ impl Inner {
 
     /// What the sandboxes use; of containers whose sandboxes do not say, what they use themselves.
     pub(super) async fn sandboxes(&self) -> Result<Vec<SandboxStats>> {
-        let mut sandboxes = match self.runtime.list_sandbox_stats(&SandboxFilter::default()).await {
+        let mut sandboxes = match self
+            .runtime
+            .list_sandbox_stats(&SandboxFilter::default())
+            .await
+        {
             Ok(sandboxes) => sandboxes,
-            Err(crate::cri::Error::Unimplemented(_)) => self.from_containers().await?,
+            Err(crate::cri::Error::Unimplemented(_)) => self.by_container().await?,
             Err(error) => return Err(error),
         };
         for sandbox in &mut sandboxes {
@@ -108,7 +119,7 @@ impl Inner {
         Ok(sandboxes)
     }
 
-    async fn from_containers(&self) -> Result<Vec<SandboxStats>> {
+    async fn by_container(&self) -> Result<Vec<SandboxStats>> {
         let mut found: BTreeMap<String, SandboxStats> = BTreeMap::new();
         for container in self.runtime.list_container_stats().await? {
             let label = |name: &str| container.labels.get(name).cloned().unwrap_or_default();
@@ -123,7 +134,12 @@ impl Inner {
         Ok(found.into_values().collect())
     }
 
-    fn container(&self, container: &ContainerStats, pods: &BTreeMap<&str, &Pod>, uid: &str) -> Value {
+    fn container(
+        &self,
+        container: &ContainerStats,
+        pods: &BTreeMap<&str, &Pod>,
+        uid: &str,
+    ) -> Value {
         let status = pods.get(uid).and_then(|pod| pod.status.as_ref());
         let started = status
             .iter()
@@ -235,7 +251,12 @@ fn cpu_of_stat(stat: &str, at: Timestamp) -> Option<CpuUsage> {
 fn memory_of_meminfo(meminfo: &str, at: Timestamp) -> Option<MemoryUsage> {
     let of = |name: &str| {
         let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
-        let kib: u64 = line.trim_start_matches(':').split_whitespace().next()?.parse().ok()?;
+        let kib: u64 = line
+            .trim_start_matches(':')
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()?;
         Some(kib << 10)
     };
     let (total, available) = (of("MemTotal")?, of("MemAvailable")?);

@@ -98,7 +98,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     if length > 125 || !last {
                         return Err(invalid("a control frame that is too large"));
                     }
-                    let bytes = self.take(usize::try_from(length).unwrap_or_default()).await?;
+                    let bytes = self
+                        .take(usize::try_from(length).unwrap_or_default())
+                        .await?;
                     match opcode {
                         CLOSE => return Ok(Some(Incoming::Close(bytes))),
                         PING => return Ok(Some(Incoming::Ping(bytes))),
@@ -272,9 +274,7 @@ pub(super) mod testing {
     }
 
     /// The next frame of the server: its opcode and payload.
-    pub(in super::super) async fn next(
-        io: &mut (impl AsyncRead + Unpin),
-    ) -> Option<(u8, Vec<u8>)> {
+    pub(in super::super) async fn next(io: &mut (impl AsyncRead + Unpin)) -> Option<(u8, Vec<u8>)> {
         let opcode = io.read_u8().await.ok()? & 0x0f;
         let length = match io.read_u8().await.ok()? {
             126 => u64::from(io.read_u16().await.ok()?),

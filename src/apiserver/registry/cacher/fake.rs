@@ -260,6 +260,7 @@ pub(crate) fn server(store: &FakeStore, config: CacherConfig) -> Server {
         body_limit: 1024,
         stopping: watch::Sender::new(false),
         metrics: Metrics::default(),
+        dialer: None,
         requests: 1.into(),
         clock,
     }

@@ -15,10 +15,8 @@ use self::streams::Streams;
 use super::channels::{Inlet, Outlet, PIECE};
 use super::negotiate::{self, Transport};
 use super::query::Query;
-use super::{Answer, Inner, pods, text};
-use crate::cri::{
-    AttachRequest, ContainerRuntime, ExecRequest, Result, Session, TerminalSize,
-};
+use super::{Answer, Inner, Refusal, pods, refuse, text};
+use crate::cri::{AttachRequest, ContainerRuntime, ExecRequest, Result, Session, TerminalSize};
 
 /// Over WebSocket, newest first.
 const WEB_SOCKET: [&str; 3] = ["v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io"];
@@ -40,7 +38,10 @@ pub(super) struct Place<'a> {
 
 /// What a client wants.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the request")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the request"
+)]
 struct Wanted {
     container: String,
     /// `None`: the streams of the container's first process.
@@ -61,7 +62,8 @@ impl Inner {
         query: &Query,
     ) -> Answer {
         match self.switch(request, exec, place, query).await {
-            Ok(answer) | Err(answer) => answer,
+            Ok(answer) => answer,
+            Err(refusal) => *refusal.0,
         }
     }
 
@@ -71,7 +73,7 @@ impl Inner {
         exec: bool,
         place: Place<'_>,
         query: &Query,
-    ) -> Result<Answer, Answer> {
+    ) -> Result<Answer, Refusal> {
         let tty = query.flag("tty");
         let mut wanted = Wanted {
             container: String::new(),
@@ -84,14 +86,15 @@ impl Inner {
         };
         if !(wanted.stdin || wanted.stdout || wanted.stderr) {
             let why = "you must specify at least 1 of stdin, stdout, stderr";
-            return Err(text(StatusCode::BAD_REQUEST, why));
+            return Err(refuse(StatusCode::BAD_REQUEST, why));
         }
         wanted.container = self.runs(place).await?;
         let headers = request.headers();
         let (transport, (protocol, answer)) = match negotiate::transport(headers)? {
-            Transport::WebSocket => {
-                (Transport::WebSocket, negotiate::web_socket(headers, &WEB_SOCKET)?)
-            }
+            Transport::WebSocket => (
+                Transport::WebSocket,
+                negotiate::web_socket(headers, &WEB_SOCKET)?,
+            ),
             Transport::Spdy => (Transport::Spdy, negotiate::spdy(headers, &SPDY)?),
         };
         let upgrade = hyper::upgrade::on(request);
@@ -114,8 +117,8 @@ impl Inner {
     }
 
     /// The id of the container, which must run.
-    async fn runs(&self, place: Place<'_>) -> Result<String, Answer> {
-        let missing = |what: String| text(StatusCode::NOT_FOUND, what);
+    async fn runs(&self, place: Place<'_>) -> Result<String, Refusal> {
+        let missing = |what: String| refuse(StatusCode::NOT_FOUND, what);
         let pod = self.pod(place.namespace, place.pod);
         let pod = pod.ok_or_else(|| missing("pod does not exist".to_owned()))?;
         let container = place.container;
@@ -123,8 +126,11 @@ impl Inner {
             return Err(missing(format!("container not found ({container:?})")));
         }
         self.running_id(&pod, container).await.ok_or_else(|| {
-            let why = format!("container {container:?} in pod {:?} is not running", place.pod);
-            text(StatusCode::INTERNAL_SERVER_ERROR, why)
+            let why = format!(
+                "container {container:?} in pod {:?} is not running",
+                place.pod
+            );
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, why)
         })
     }
 
@@ -143,7 +149,7 @@ impl Inner {
         };
         let id = match self.runs(place).await {
             Ok(id) => id,
-            Err(answer) => return answer,
+            Err(refusal) => return *refusal.0,
         };
         let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
         match self.runtime.exec_sync(&id, &words, Duration::ZERO).await {
@@ -211,29 +217,25 @@ async fn open(runtime: &dyn ContainerRuntime, wanted: Wanted) -> Result<Session>
         stderr,
         tty,
     } = wanted;
-    match command {
-        Some(command) => {
-            let request = ExecRequest {
-                container,
-                command,
-                stdin,
-                stdout,
-                stderr,
-                tty,
-            };
-            runtime.exec(request).await
-        }
-        None => {
-            let request = AttachRequest {
-                container,
-                stdin,
-                stdout,
-                stderr,
-                tty,
-            };
-            runtime.attach(request).await
-        }
+    if let Some(command) = command {
+        let request = ExecRequest {
+            container,
+            command,
+            stdin,
+            stdout,
+            stderr,
+            tty,
+        };
+        return runtime.exec(request).await;
     }
+    let request = AttachRequest {
+        container,
+        stdin,
+        stdout,
+        stderr,
+        tty,
+    };
+    runtime.attach(request).await
 }
 
 /// Carries bytes until the command has ended and its output is sent; gives its exit code.
@@ -257,7 +259,7 @@ async fn join(
         std::future::pending::<()>().await;
     };
     let back = async {
-        let (_, _, ended) = futures::join!(drain(output, stdout), drain(complaints, stderr), end);
+        let ((), (), ended) = futures::join!(drain(output, stdout), drain(complaints, stderr), end);
         ended
     };
     tokio::select! {

@@ -59,9 +59,8 @@ where
     };
     let (stdin_to, stdin) = inlet(wanted.stdin);
     let (resize_to, resize) = inlet(wanted.tty);
-    let outlet = |wanted: bool, channel: u8| {
-        wanted.then(|| Outlet::new(u32::from(channel), pieces.clone()))
-    };
+    let outlet =
+        |wanted: bool, channel: u8| wanted.then(|| Outlet::new(u32::from(channel), pieces.clone()));
     let streams = Streams {
         stdin,
         stdout: outlet(wanted.stdout, STDOUT),
@@ -73,9 +72,15 @@ where
     if !closes {
         // Older clients wait for a first message.
         let first = if wanted.stdout { STDOUT } else { STDERR };
-        let first = if wanted.stdout || wanted.stderr { first } else { ERROR };
+        let first = if wanted.stdout || wanted.stderr {
+            first
+        } else {
+            ERROR
+        };
         // There is room for it.
-        let _ = Outlet::new(u32::from(first), pieces.clone()).send(Bytes::new()).await;
+        let _ = Outlet::new(u32::from(first), pieces.clone())
+            .send(Bytes::new())
+            .await;
     }
     drop(pieces);
     let (reader, writer) = tokio::io::split(io);

@@ -131,19 +131,20 @@ impl Inner {
             }
         };
         let filter = Filter::new(&options);
-        let pieces = futures::stream::unfold((follower, filter), |(mut follower, mut filter)| async {
-            loop {
-                if filter.is_full() {
-                    return None;
+        let pieces =
+            futures::stream::unfold((follower, filter), |(mut follower, mut filter)| async {
+                loop {
+                    if filter.is_full() {
+                        return None;
+                    }
+                    let raw = follower.next().await?;
+                    let piece = filter.pass(&raw);
+                    if !piece.is_empty() {
+                        let frame = Frame::data(Bytes::from(piece));
+                        return Some((Ok::<_, Infallible>(frame), (follower, filter)));
+                    }
                 }
-                let raw = follower.next().await?;
-                let piece = filter.pass(&raw);
-                if !piece.is_empty() {
-                    let frame = Frame::data(Bytes::from(piece));
-                    return Some((Ok::<_, Infallible>(frame), (follower, filter)));
-                }
-            }
-        });
+            });
         let mut answer = text(StatusCode::OK, "");
         *answer.body_mut() = StreamBody::new(pieces).boxed_unsync();
         answer
@@ -158,13 +159,20 @@ mod tests {
     fn options_are_read() {
         let now: Timestamp = "2024-01-01T00:01:00Z".parse().unwrap();
         let read = |text: &str| LogOptions::parse(&Query::parse(text), now);
-        let options = read("follow=true&tailLines=3&sinceSeconds=60&limitBytes=9&stream=Stderr").unwrap();
+        let options =
+            read("follow=true&tailLines=3&sinceSeconds=60&limitBytes=9&stream=Stderr").unwrap();
         assert_eq!(options.since, "2024-01-01T00:00:00Z".parse().ok());
         assert_eq!((options.tail, options.limit), (Some(3), Some(9)));
         assert_eq!(options.stream, Wanted::Stderr);
         assert_eq!(read("tail=all").unwrap().tail, None);
-        for bad in ["tailLines=-1", "limitBytes=0", "sinceSeconds=0", "stream=x", "sinceTime=x",
-            "sinceSeconds=1&sinceTime=2024-01-01T00:00:00Z"] {
+        for bad in [
+            "tailLines=-1",
+            "limitBytes=0",
+            "sinceSeconds=0",
+            "stream=x",
+            "sinceTime=x",
+            "sinceSeconds=1&sinceTime=2024-01-01T00:00:00Z",
+        ] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

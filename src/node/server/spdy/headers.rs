@@ -94,7 +94,9 @@ impl Encoder {
     /// When the dictionary is not taken, which does not happen.
     pub(super) fn new() -> io::Result<Self> {
         let mut compress = Compress::new(Compression::new(1), true);
-        compress.set_dictionary(&DICTIONARY).map_err(|_| invalid())?;
+        compress
+            .set_dictionary(&DICTIONARY)
+            .map_err(|_| invalid())?;
         Ok(Self(compress))
     }
 
@@ -176,7 +178,11 @@ mod tests {
         let (mut encoder, mut decoder) = (Encoder::new().unwrap(), Decoder::default());
         let long = "x".repeat(10_000);
         let blocks: [&[(&str, &str)]; 4] = [
-            &[("streamtype", "error"), ("port", "8080"), ("requestid", "0")],
+            &[
+                ("streamtype", "error"),
+                ("port", "8080"),
+                ("requestid", "0"),
+            ],
             &[("streamtype", "data"), ("port", "8080"), ("requestid", "0")],
             &[],
             &[("long", &long)],

@@ -139,9 +139,10 @@ impl<R: AsyncRead + Unpin> Reading<'_, R> {
             if let Some(rest) = head.get_mut(first..) {
                 self.reader.read_exact(rest).await?;
             }
-            let [a, b, c, d, flags, e, f, g] = head;
-            let word = u32::from_be_bytes([a, b, c, d]);
-            let length = usize::try_from(u32::from_be_bytes([0, e, f, g])).unwrap_or(usize::MAX);
+            let [word @ .., flags, high, middle, low] = head;
+            let word = u32::from_be_bytes(word);
+            let length = u32::from_be_bytes([0, high, middle, low]);
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
             if word >> 31 == 0 {
                 self.data(word, flags, length).await?;
                 continue;
@@ -197,9 +198,7 @@ impl<R: AsyncRead + Unpin> Reading<'_, R> {
                 self.streams.remove(&stream_id(body)?);
             }
             PING => {
-                let id = *body
-                    .first_chunk::<4>()
-                    .ok_or_else(|| invalid("no PING"))?;
+                let id = *body.first_chunk::<4>().ok_or_else(|| invalid("no PING"))?;
                 // A client's own pings are odd; what is even answers one of ours, of which there are none.
                 if id[3] & 1 == 1 {
                     self.tell(Control::Pong(id)).await?;
@@ -311,7 +310,11 @@ pub(super) mod testing {
     //! A client, for tests.
     use super::*;
 
-    pub(in super::super) fn syn(encoder: &mut Encoder, id: u32, headers: &[(&str, &str)]) -> Vec<u8> {
+    pub(in super::super) fn syn(
+        encoder: &mut Encoder,
+        id: u32,
+        headers: &[(&str, &str)],
+    ) -> Vec<u8> {
         let block = encoder.encode(headers).unwrap();
         frame(SYN_STREAM, 0, &[&id.to_be_bytes(), &[0; 6], &block])
     }
@@ -368,7 +371,10 @@ mod tests {
         let speak = async {
             let mut encoder = encoder();
             let big = vec![7; 200_000];
-            client.write_all(&syn(&mut encoder, 1, &[("StreamType", "data")])).await.unwrap();
+            client
+                .write_all(&syn(&mut encoder, 1, &[("StreamType", "data")]))
+                .await
+                .unwrap();
             let sent = async {
                 let (mut r, mut w) = tokio::io::split(client);
                 let writes = async {
