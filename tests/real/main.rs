@@ -15,6 +15,9 @@ mod create;
 mod cri;
 mod edit;
 mod explain;
+mod looking_exec;
+mod looking_logs;
+mod looking_ports;
 #[cfg(feature = "containerd")]
 mod machine;
 mod nodes;

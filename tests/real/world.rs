@@ -1,5 +1,6 @@
 //! A cluster that is served, and a shell whose kubectl talks to it.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -7,6 +8,7 @@ use std::process::{Command, Output};
 use homeostat::apiserver::serve::{Certificates, ServeConfig, Serving};
 use homeostat::clock::Clock;
 use homeostat::cluster::Cluster;
+use homeostat::cri::fake::Script;
 
 /// A Deployment with the label `app: web`.
 pub(crate) const WEB: &str = "
@@ -89,6 +91,26 @@ impl World {
         world
     }
 
+    /// What containers of `image` do, on all nodes.
+    pub(crate) fn script(&self, image: &str, script: &Script) {
+        for node in self.cluster.nodes() {
+            node.runtime().script(image, script.clone());
+        }
+    }
+
+    /// Starts a command that goes on beside the test, until the returned value is dropped.
+    pub(crate) fn start(&self, command: &str) -> Running {
+        let child = Command::new("sh")
+            .args(["-c", &format!("exec {command}")])
+            .current_dir(&self.dir)
+            .env("KUBECONFIG", self.dir.join("kubeconfig"))
+            .env("HOME", &self.dir)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        Running(child)
+    }
+
     /// Writes a file where commands run.
     pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.dir.join(name);
@@ -167,6 +189,30 @@ impl World {
     /// The directory in which commands run.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+}
+
+/// A command that goes on.
+pub(crate) struct Running(std::process::Child);
+
+impl Running {
+    /// The next line that it prints.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        let out = self.0.stdout.as_mut().unwrap();
+        let mut byte = [0];
+        while out.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has ended cannot be ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

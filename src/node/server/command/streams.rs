@@ -87,7 +87,7 @@ where
     let mut reader = Reader::new(reader);
     let (pongs, due) = mpsc::channel(4);
     let mut running = pin!(run(streams));
-    let mut writing = pin!(write(writer, outgoing, due, closes));
+    let mut writing = pin!(write(writer, outgoing, due));
     {
         let mut reading = pin!(read(&mut reader, stdin_to, resize_to, pongs, closes));
         let mut running_still = true;
@@ -161,20 +161,17 @@ async fn write<W: AsyncWrite + Unpin>(
     mut writer: W,
     mut pieces: mpsc::Receiver<Piece>,
     mut pongs: mpsc::Receiver<Bytes>,
-    closes: bool,
 ) -> io::Result<()> {
     loop {
         let frame = tokio::select! {
             biased;
             Some(bytes) = pongs.recv() => ws::pong(&bytes),
             piece = pieces.recv() => match piece {
-                Some(Piece { channel, bytes, last }) => {
+                // Clients know the end of a single channel only as something they say themselves.
+                Some(Piece { last: true, .. }) => continue,
+                Some(Piece { channel, bytes, .. }) => {
                     let channel = u8::try_from(channel).unwrap_or_default();
-                    match (last, closes) {
-                        (false, _) => ws::message(&[&[channel], &bytes]),
-                        (true, true) => ws::message(&[&[CLOSE, channel]]),
-                        (true, false) => continue,
-                    }
+                    ws::message(&[&[channel], &bytes])
                 }
                 None => break,
             },
