@@ -21,17 +21,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::time::timeout;
 
 use super::config::{ConfigError, KubeSchedulerConfiguration};
 use super::framework::Registry;
 use super::metrics::Metrics;
 use super::{Drain, SchedulerConfig, install};
 use crate::clock::Clock;
-use crate::reconcile::leader::LeaderConfig;
+use crate::reconcile::leader::{Elector, LeaderConfig};
 use crate::reconcile::{Error, Leadership, Manager};
 
 /// How long pods on their way to a node are waited for at the end.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long giving up the lease may take.
+const RELEASE: Duration = Duration::from_secs(5);
 
 /// A scheduler that runs by itself.
 #[derive(Debug)]
@@ -40,6 +44,7 @@ pub struct Standalone {
     config: SchedulerConfig,
     lease: Option<LeaderConfig>,
     listen: Option<SocketAddr>,
+    delay: bool,
     document: Option<KubeSchedulerConfiguration>,
 }
 
@@ -77,6 +82,7 @@ impl Standalone {
             config,
             lease: None,
             listen: None,
+            delay: false,
             document: None,
         }
     }
@@ -92,6 +98,7 @@ impl Standalone {
     ) -> Result<Self, ConfigError> {
         let mut made = Self::new(document.resolve(registry)?);
         made.lease = document.leader_election.candidate(identity);
+        made.delay = document.delay_cache_until_active;
         made.document = Some(document.clone());
         Ok(made)
     }
@@ -99,6 +106,13 @@ impl Standalone {
     /// Makes it one of several, of which one acts. Default = it acts at once.
     pub fn elect(mut self, lease: LeaderConfig) -> Self {
         self.lease = Some(lease);
+        self
+    }
+
+    /// Reads the cluster only when it leads: as long as it does not, it needs little memory, and it takes over later by as long as
+    /// reading takes. Default = it reads from the start.
+    pub fn delay_cache_until_active(mut self) -> Self {
+        self.delay = true;
         self
     }
 
@@ -150,21 +164,28 @@ impl Standalone {
             Some(document) => StandaloneError::Config(document.locate(&error)),
             None => StandaloneError::Setup(error),
         })?;
-        if let Some(lease) = self.lease {
-            manager.elect(lease);
+        let mut early = None;
+        match self.lease {
+            Some(lease) if self.delay => {
+                let clock = manager.clock().fork("leader election");
+                let client = manager.client_for("leader-election");
+                early = Some(Elector::new(client, clock, lease));
+            }
+            Some(lease) => manager.elect(lease),
+            None => {}
         }
-        let mut leadership = manager.leadership();
-        let lost = async {
-            let lost = leadership
-                .wait_for(|state| *state == Leadership::Lost)
-                .await;
-            // The manager is held here, so it does not end without a word.
-            drop(lost);
-        };
         let shown = shown(&manager, metrics, self.listen).await?;
         let run = async {
-            manager.start().await.map_err(StandaloneError::Cluster)?;
-            lost.await;
+            if let Some(elector) = &mut early {
+                lead(elector, &manager).await?;
+            } else {
+                manager.start().await.map_err(StandaloneError::Cluster)?;
+                let mut leadership = manager.leadership();
+                // The manager is held here: it does not end without a word.
+                let _ = leadership
+                    .wait_for(|state| *state == Leadership::Lost)
+                    .await;
+            }
             Err(StandaloneError::LeadershipLost)
         };
         let ended = tokio::select! {
@@ -177,7 +198,30 @@ impl Standalone {
             tracing::warn!("some pods were still on their way to a node");
         }
         manager.stop().await;
+        if let Some(mut elector) = early.filter(|_| ended.is_ok()) {
+            // Another one need not wait until the lease runs out.
+            if let Ok(Err(error)) = timeout(RELEASE, elector.release()).await {
+                tracing::warn!(%error, "the lease was not given up");
+            }
+        }
         ended
+    }
+}
+
+/// Starts the manager once it leads; returns when it does no longer.
+async fn lead(elector: &mut Elector, manager: &Manager) -> Result<(), StandaloneError> {
+    elector.acquire().await;
+    // The lease is renewed while the caches are filled, too.
+    let start = async {
+        match manager.start().await {
+            Ok(()) => std::future::pending().await,
+            Err(error) => StandaloneError::Cluster(error),
+        }
+    };
+    tokio::select! {
+        biased;
+        () = elector.hold() => Ok(()),
+        failed = start => Err(failed),
     }
 }
 

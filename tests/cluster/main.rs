@@ -17,4 +17,5 @@ mod promises;
 mod roles;
 mod rollout;
 mod scheduler_faults;
+mod scheduler_outside;
 mod scheduling;
