@@ -11,16 +11,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use self::classes::{Class, Classes};
 use super::framework::{
-    Code, CycleState, Decision, Explain, Filter, Framework, Judges, Mark, NodeInfo, PodInfo,
-    PreFiltered, Rescue, Scheduler, Scope, Score, Snapshot, Status, Trial, Unfit, Verdicts,
+    Candidates, Code, CycleState, Decision, Explain, Extender, Filter, Framework, Judges, Mark,
+    NodeInfo, PodInfo, PreFiltered, Rescue, Scheduler, Scope, Score, Snapshot, Status, Trial,
+    Unfit, Verdicts, Victims,
 };
+use super::metrics::Metrics;
 use crate::clock::Clock;
 
 /// At least this many fitting nodes are looked for.
 const LEAST_NODES: usize = 100;
+
+/// Extenders look at so many nodes at most on which room could be made.
+const MOST_ROOMS: usize = 100;
 
 /// The decision by plugins.
 #[derive(Debug)]
@@ -30,6 +36,7 @@ pub struct SchedulingCycle {
     /// Where the search for fitting nodes starts, so that all nodes get their turn.
     start: usize,
     explain: Option<Arc<dyn Explain>>,
+    metrics: Metrics,
     classes: Classes,
     scratch: Scratch,
 }
@@ -85,6 +92,13 @@ impl Scheduler for SchedulingCycle {
             Ok(extended) => extended,
             Err(error) => return Decision::Failed(error),
         };
+        let preempting = framework.extenders.iter();
+        let preempting: Vec<_> = preempting
+            .filter(|extender| extender.preempts() && extender.is_interested(pod))
+            .collect();
+        if search.fitting.is_empty() && !preempting.is_empty() {
+            return self.rescue(search, &extended, &preempting).await;
+        }
         caught(|| Ok::<_, Decision>(self.finish(search, extended))).unwrap_or_else(|failed| failed)
     }
 }
@@ -163,6 +177,7 @@ impl SchedulingCycle {
             percentage,
             start: 0,
             explain: None,
+            metrics: Metrics::default(),
             classes: Classes::default(),
             scratch: Scratch::default(),
         }
@@ -172,6 +187,13 @@ impl SchedulingCycle {
     #[must_use]
     pub fn explained_to(mut self, explain: Option<Arc<dyn Explain>>) -> Self {
         self.explain = explain;
+        self
+    }
+
+    /// Counts here.
+    #[must_use]
+    pub fn counting(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
         self
     }
 
@@ -209,9 +231,21 @@ impl SchedulingCycle {
     ) -> Result<Search<'a>, Decision> {
         let class = self.classes.take(framework, pod, snapshot.nodes().len());
         let mut search = Search::new(framework, pod, snapshot, class);
-        let looked = search
-            .prepare()
-            .and_then(|()| self.look(&mut search).map_err(Decision::Failed));
+        let since = Instant::now();
+        let prepared = search.prepare();
+        let status = match &prepared {
+            Ok(()) => "Success",
+            Err(Decision::Failed(_)) => "Error",
+            Err(_) => "Unschedulable",
+        };
+        took(&self.metrics, ("PreFilter", status), framework, since);
+        let looked = prepared.and_then(|()| {
+            let since = Instant::now();
+            let looked = self.look(&mut search);
+            let status = if looked.is_ok() { "Success" } else { "Error" };
+            took(&self.metrics, ("Filter", status), framework, since);
+            looked.map_err(Decision::Failed)
+        });
         match looked {
             Ok(()) => Ok(search),
             Err(decision) => {
@@ -271,7 +305,7 @@ impl SchedulingCycle {
     fn finish(&mut self, mut search: Search<'_>, by: ByExtenders) -> Decision {
         let decision = if search.fitting.is_empty() {
             match search.diagnose(&by.rejected) {
-                Ok(verdicts) => Decision::Unfit(self.unfit(&search, &verdicts)),
+                Ok(verdicts) => Decision::Unfit(self.unfit(&search, &verdicts).0),
                 Err(error) => Decision::Failed(error),
             }
         } else {
@@ -285,6 +319,76 @@ impl SchedulingCycle {
         };
         self.put(&mut search);
         decision
+    }
+
+    /// Says why no node fits, and has the extenders look at those on which room could be made.
+    async fn rescue(
+        &mut self,
+        mut search: Search<'_>,
+        by: &ByExtenders,
+        extenders: &[&Arc<dyn Extender>],
+    ) -> Decision {
+        let found = caught(|| {
+            let verdicts = search.diagnose(&by.rejected);
+            let verdicts = verdicts.map_err(Decision::Failed)?;
+            Ok(self.rooms(&search, verdicts))
+        });
+        self.put(&mut search);
+        let (mut unfit, rooms) = match found {
+            Ok(found) => found,
+            Err(decision) => return decision,
+        };
+        let order: Vec<Arc<str>> = rooms.iter().map(|(node, _)| node.clone()).collect();
+        let mut left: Candidates = rooms.into_iter().collect();
+        for extender in extenders {
+            if left.is_empty() {
+                break;
+            }
+            match extender.preempt(search.pod, &left, search.snapshot).await {
+                Ok(agreed) => left = agreed,
+                Err(error) if extender.is_ignorable() => {
+                    tracing::warn!(%error, extender = extender.name(), "an extender failed and is ignored");
+                }
+                Err(error) => {
+                    explain_more(&mut unfit, &format!("preemption: {error}"));
+                    return Decision::Unfit(unfit);
+                }
+            }
+        }
+        let mut best = order.into_iter();
+        unfit.room = best.find_map(|node| {
+            let victims = left.remove(&node)?;
+            Some((node, victims.pods))
+        });
+        Decision::Unfit(unfit)
+    }
+
+    /// Why no node fits, and the nodes on which room could be made, the best first.
+    fn rooms(
+        &mut self,
+        search: &Search<'_>,
+        mut verdicts: Verdicts,
+    ) -> (Unfit, Vec<(Arc<str>, Victims)>) {
+        let (first, mut violations) = self.unfit(search, &verdicts);
+        let (mut rooms, mut room) = (Vec::new(), first.room.clone());
+        while let Some((node, pods)) = room {
+            let taken = search.snapshot.position(&node);
+            rooms.push((node, Victims { pods, violations }));
+            // The next best is what there is without this one.
+            let Some(taken) = taken.filter(|_| rooms.len() < MOST_ROOMS) else {
+                break;
+            };
+            verdicts.set(taken, &Status::unresolvable("considered"));
+            let (next, of_next) = self.unfit(search, &verdicts);
+            (room, violations) = (next.room, of_next);
+        }
+        (
+            Unfit {
+                room: None,
+                ..first
+            },
+            rooms,
+        )
     }
 
     /// How many fitting nodes are enough.
@@ -313,6 +417,7 @@ impl SchedulingCycle {
         let framework = search.framework;
         let fitting = search.nodes();
         let mut skipped = 0_u64;
+        let since = Instant::now();
         for (index, plugin) in framework.pre_score.iter().enumerate() {
             let status = plugin.pre_score(&mut search.state, search.pod, &fitting, search.snapshot);
             match status.code {
@@ -321,6 +426,8 @@ impl SchedulingCycle {
                 _ => return Err(status.reasons.join(", ")),
             }
         }
+        took(&self.metrics, ("PreScore", "Success"), framework, since);
+        let since = Instant::now();
         let Scratch {
             totals,
             scores,
@@ -350,6 +457,7 @@ impl SchedulingCycle {
             plugin.normalize(&search.state, search.pod, scores);
             add(totals, scores, weight);
         }
+        took(&self.metrics, ("Score", "Success"), framework, since);
         add(totals, extended, 1);
         let best = totals.iter().max().copied().unwrap_or(0);
         winners.clear();
@@ -360,16 +468,17 @@ impl SchedulingCycle {
         Ok(name(winner.copied().unwrap_or_default()))
     }
 
-    /// Why no node fits, and what may be done about it.
-    fn unfit(&mut self, search: &Search<'_>, verdicts: &Verdicts) -> Unfit {
+    /// Why no node fits, and what may be done about it; and how many of those who would have to leave a budget protects.
+    fn unfit(&mut self, search: &Search<'_>, verdicts: &Verdicts) -> (Unfit, usize) {
         let total = search.snapshot.present();
         if total == 0 {
             // Whatever the filters wait for, a node is what is missing.
-            return Unfit {
+            let unfit = Unfit {
                 message: "no nodes available to schedule pods".to_owned(),
                 rejectors: ["NodeName".to_owned()].into(),
                 ..Unfit::default()
             };
+            return (unfit, 0);
         }
         let mut unfit = Unfit {
             message: format!("0/{total} nodes are available: {}.", verdicts.histogram()),
@@ -385,6 +494,8 @@ impl SchedulingCycle {
             judges: &search.judges,
             is_local: search.class.is_some() && search.other.is_empty(),
         };
+        let since = Instant::now();
+        let mut violations = 0;
         for plugin in &search.framework.post_filter {
             match plugin.post_filter(&trial) {
                 Rescue::None(why) => explain_more(&mut unfit, &why),
@@ -392,14 +503,43 @@ impl SchedulingCycle {
                     explain_more(&mut unfit, &why);
                     unfit.waits = true;
                 }
-                Rescue::Room { node, victims } => {
+                Rescue::Room {
+                    node,
+                    victims,
+                    violations: protected,
+                } => {
                     unfit.room = Some((node, victims));
+                    violations = protected;
                     break;
                 }
             }
         }
-        unfit
+        if !search.framework.post_filter.is_empty() {
+            let status = if unfit.room.is_some() {
+                "Success"
+            } else {
+                "Unschedulable"
+            };
+            took(
+                &self.metrics,
+                ("PostFilter", status),
+                search.framework,
+                since,
+            );
+        }
+        (unfit, violations)
     }
+}
+
+/// Counts how long the plugins of an extension point took.
+fn took(
+    metrics: &Metrics,
+    (point, status): (&'static str, &'static str),
+    framework: &Framework,
+    since: Instant,
+) {
+    let profile = framework.shared_name();
+    metrics.extension_point(point, status, &profile, since.elapsed());
 }
 
 fn framework_percentage(search: &Search<'_>) -> Option<u32> {

@@ -32,7 +32,9 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::config::{Extender as Config, ExtenderTlsConfig};
-use super::framework::{Extended, Extender, NodeInfo, PodInfo, Status};
+use super::framework::{
+    Candidates, Extended, Extender, NodeInfo, PodInfo, Snapshot, Status, Victims,
+};
 use crate::object::base64;
 use crate::reconcile::Error;
 
@@ -367,6 +369,71 @@ impl Extender for HttpExtender {
             .iter()
             .map(|node| of(node).saturating_mul(points))
             .collect())
+    }
+
+    fn preempts(&self) -> bool {
+        !self.config.preempt_verb.is_empty()
+    }
+
+    async fn preempt(
+        &self,
+        pod: &PodInfo,
+        candidates: &Candidates,
+        snapshot: &Snapshot,
+    ) -> Result<Candidates, Error> {
+        let whole = !self.config.node_cache_capable;
+        let shown = candidates.iter().map(|(node, victims)| {
+            let pods = victims.pods.iter();
+            let pods: Vec<Value> = if whole {
+                pods.map(|victim| json!(&*victim.pod)).collect()
+            } else {
+                pods.map(|victim| json!({"UID": victim.pod.metadata.uid}))
+                    .collect()
+            };
+            let victims = json!({"Pods": pods, "NumPDBViolations": victims.violations});
+            (node.to_string(), victims)
+        });
+        let shown: serde_json::Map<String, Value> = shown.collect();
+        let (of_pods, of_names) = if whole {
+            (json!(shown), Value::Null)
+        } else {
+            (Value::Null, json!(shown))
+        };
+        let message = json!({
+            "Pod": &*pod.pod, "NodeNameToVictims": of_pods, "NodeNameToMetaVictims": of_names,
+        });
+        let answer = self.send(&self.config.preempt_verb, &message).await?;
+        let left = field(&answer, "NodeNameToMetaVictims").as_object();
+        let mut agreed = Candidates::new();
+        for (name, victims) in left.into_iter().flatten() {
+            let node = snapshot
+                .get(name)
+                .ok_or_else(|| format!("nodeinfo not found for node name {name:?}"))?;
+            let mut pods = Vec::new();
+            for victim in field(victims, "Pods").as_array().into_iter().flatten() {
+                let uid = field(victim, "UID").as_str();
+                let mut there = node.pods.values();
+                let found = there.find(|pod| pod.pod.metadata.uid.as_deref() == uid);
+                let found = found.ok_or_else(|| {
+                    format!(
+                        "extender: {} claims to preempt pod (UID: {}) on node: {name}, but the pod is not found on that node",
+                        self.config.url_prefix,
+                        uid.unwrap_or_default()
+                    )
+                })?;
+                pods.push(found.clone());
+            }
+            if pods.is_empty() {
+                if self.config.ignorable {
+                    continue;
+                }
+                return Err(format!("expected at least one victim pod on node {name:?}").into());
+            }
+            let violations = field(victims, "NumPDBViolations").as_u64().unwrap_or(0);
+            let violations = usize::try_from(violations).unwrap_or(usize::MAX);
+            agreed.insert(node.name.clone(), Victims { pods, violations });
+        }
+        Ok(agreed)
     }
 
     async fn bind(&self, pod: &PodInfo, node: &str) -> Result<bool, Error> {

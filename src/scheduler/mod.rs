@@ -205,9 +205,11 @@ pub fn install(manager: &Manager, config: SchedulerConfig) -> Result<(), Error> 
     let handle = Handle::new(manager, run::NAME);
     let frameworks = config.frameworks(&handle)?;
     let (percentage, explain) = (config.percentage, config.explain);
+    let counts = config.metrics.clone();
     let cycle: run::MakeScheduler = Arc::new(move |handle: &Handle| {
         let cycle = SchedulingCycle::new(handle.clock().fork("decisions"), percentage);
-        Box::new(cycle.explained_to(explain.clone()))
+        let cycle = cycle.explained_to(explain.clone());
+        Box::new(cycle.counting(counts.clone()))
     });
     let settings = run::Settings {
         frameworks,

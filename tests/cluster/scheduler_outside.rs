@@ -89,6 +89,42 @@ async fn extenders_filter_score_and_bind() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn extenders_have_a_say_in_preemption() {
+    let mut careful = Extender::new("http://careful.example");
+    careful.preempt_verb = "preempt".to_owned();
+    careful.node_cache_capable = true;
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heard = asked.clone();
+    let transport = transport_fn(move |_, said: &Value| {
+        let candidates = said["NodeNameToMetaVictims"].as_object().unwrap();
+        heard.lock().push(candidates.len());
+        // Nobody is to leave but those on this node.
+        let left = json!({"node-3": candidates["node-3"]});
+        Ok(Reply::ok(&json!({"NodeNameToMetaVictims": left})))
+    });
+    let careful = HttpExtender::new(careful, Arc::new(transport));
+    let config = SchedulerConfig::default().extender(careful);
+    let cluster = Cluster::builder()
+        .nodes(3)
+        .seed(4)
+        .with(|cluster| cluster.scheduler(config));
+    let cluster = cluster.start().await.unwrap();
+    let lesser: String = ["a", "b", "c"]
+        .map(|name| pod(name, "default-scheduler", 3))
+        .concat();
+    cluster.apply(&lesser).await.unwrap();
+    cluster.settle().await.unwrap();
+    let class = "---\napiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {name: high}\nvalue: 100\n";
+    cluster.apply(class).await.unwrap();
+    let high = pod("high", "default-scheduler", 3)
+        .replace("schedulerName", "priorityClassName: high, schedulerName");
+    cluster.apply(&high).await.unwrap();
+    cluster.settle().await.unwrap();
+    assert_eq!(node_of(&cluster, "high").await.as_deref(), Some("node-3"));
+    assert_eq!(asked.lock()[0], 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn decisions_are_explained_to_who_asks() {
     let explainer = Explainer::new();
     let mut told = explainer.ask("default", "big");

@@ -221,3 +221,79 @@ async fn patience() {
     let expected = "Post \"http://x.example/scheduler/filter\": context deadline exceeded";
     assert_eq!(error.to_string(), expected);
 }
+
+#[tokio::test(start_paused = true)]
+async fn preempt() {
+    let victim = |name: &str| {
+        let pod = json!({"metadata": {"name": name, "namespace": "ns", "uid": format!("u-{name}")}, "spec": {"nodeName": "a", "containers": []}});
+        Arc::new(PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap())))
+    };
+    let (x, y) = (victim("x"), victim("y"));
+    let mut snapshot = Snapshot::default();
+    for name in ["a", "b"] {
+        snapshot.set_node(name, node(name).node);
+    }
+    snapshot.add_pod("a", &x);
+    snapshot.add_pod("a", &y);
+    let candidates = Candidates::from([(
+        Arc::from("a"),
+        Victims {
+            pods: vec![x.clone()],
+            violations: 1,
+        },
+    )]);
+    let mut config = config();
+    config.preempt_verb = "preempt".to_owned();
+    let answer = |pods: Value| json!({"NodeNameToMetaVictims": {"a": {"Pods": pods, "NumPDBViolations": 2}}});
+    for (ignorable, answer, expected) in [
+        (false, answer(json!([{"UID": "u-y"}])), Ok("a: y 2")),
+        (false, json!({"NodeNameToMetaVictims": {}}), Ok("")),
+        (
+            false,
+            answer(json!([])),
+            Err("expected at least one victim pod on node \"a\""),
+        ),
+        (true, answer(json!([])), Ok("")),
+        (
+            false,
+            answer(json!([{"UID": "u-z"}])),
+            Err(
+                "extender: http://x.example/scheduler/ claims to preempt pod (UID: u-z) on node: a, but the pod is not found on that node",
+            ),
+        ),
+    ] {
+        config.ignorable = ignorable;
+        let (extender, told) = saying(config.clone(), 200, answer);
+        assert!(extender.preempts());
+        let agreed = extender.preempt(&pod("cpu"), &candidates, &snapshot).await;
+        let agreed = agreed.map_err(|error| error.to_string()).map(|agreed| {
+            let agreed = agreed.iter().map(|(node, victims)| {
+                let pods: Vec<&str> = victims.pods.iter().map(|pod| &*pod.key.name).collect();
+                format!("{node}: {} {}", pods.join(" "), victims.violations)
+            });
+            agreed.collect::<String>()
+        });
+        assert_eq!(agreed.as_deref().map_err(String::as_str), expected);
+        let (url, said) = told.lock().remove(0);
+        assert_eq!(url, "http://x.example/scheduler/preempt");
+        let shown = &said["NodeNameToVictims"]["a"];
+        assert_eq!(
+            (
+                &shown["Pods"][0]["metadata"]["name"],
+                &shown["NumPDBViolations"]
+            ),
+            (&json!("x"), &json!(1))
+        );
+    }
+    config.node_cache_capable = true;
+    let (extender, told) = saying(config, 200, json!({}));
+    extender
+        .preempt(&pod("cpu"), &candidates, &snapshot)
+        .await
+        .unwrap();
+    let (_, said) = told.lock().remove(0);
+    assert_eq!(
+        said["NodeNameToMetaVictims"]["a"]["Pods"],
+        json!([{"UID": "u-x"}])
+    );
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{NodeInfo, PodInfo, Status};
+use super::{NodeInfo, PodInfo, Snapshot, Status};
 use crate::reconcile::Error;
 
 /// What an extender says of nodes that the filters let through.
@@ -17,6 +17,18 @@ pub struct Extended {
     /// What it says of the rest; nodes that are named in neither are dropped without a word.
     pub rejected: BTreeMap<Arc<str>, Status>,
 }
+
+/// Who would have to leave a node.
+#[derive(Clone, Debug, Default)]
+pub struct Victims {
+    /// The pods.
+    pub pods: Vec<Arc<PodInfo>>,
+    /// How many of them a disruption budget protects.
+    pub violations: usize,
+}
+
+/// The nodes on which room could be made, by name.
+pub type Candidates = BTreeMap<Arc<str>, Victims>;
 
 /// A decider outside the process. While it is asked, no other pod is decided about.
 #[async_trait]
@@ -49,6 +61,25 @@ pub trait Extender: Debug + Send + Sync + 'static {
     /// Scores are then missing; the decision goes on.
     async fn prioritize(&self, _pod: &PodInfo, _nodes: &[&NodeInfo]) -> Result<Vec<i64>, Error> {
         Ok(Vec::new())
+    }
+
+    /// Whether it has a say about who has to leave for a pod that fits nowhere. Default: no.
+    fn preempts(&self) -> bool {
+        false
+    }
+
+    /// Looks at the nodes on which room could be made, and who would have to leave each. What it gives back is what is left of
+    /// them; it may name other victims. Asked only when [`Extender::preempts`]. Default: it agrees.
+    ///
+    /// # Errors
+    /// No room is made, unless the extender is ignorable.
+    async fn preempt(
+        &self,
+        _pod: &PodInfo,
+        candidates: &Candidates,
+        _snapshot: &Snapshot,
+    ) -> Result<Candidates, Error> {
+        Ok(candidates.clone())
     }
 
     /// Binds the pod, in the place of the bind plugins; `Ok(false)`: it leaves that to them. Default.

@@ -29,7 +29,7 @@ pub use self::affinity::{PodAffinity, PodTerm};
 pub use self::built::Framework;
 pub use self::event::{Actions, ClusterEvent, EventPattern, Hint, Resource};
 pub use self::explain::{Explain, Explanation, NodeExplanation, PluginScore};
-pub use self::extender::{Extended, Extender};
+pub use self::extender::{Candidates, Extended, Extender, Victims};
 pub use self::handle::Handle;
 pub use self::hooks::{ArgsError, Factory, Hooks, Point, Registry};
 pub use self::node::NodeInfo;
@@ -179,6 +179,8 @@ pub enum Rescue {
         node: Arc<str>,
         /// Who has to go.
         victims: Vec<Arc<PodInfo>>,
+        /// How many of them a disruption budget protects.
+        violations: usize,
     },
 }
 

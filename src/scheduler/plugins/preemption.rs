@@ -91,6 +91,7 @@ impl PostFilter for DefaultPreemption {
             return Rescue::Room {
                 node: best.node.clone(),
                 victims: best.victims.clone(),
+                violations: best.violations,
             };
         }
         let helpless = total.saturating_sub(reasons.values().sum());
