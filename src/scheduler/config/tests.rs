@@ -76,6 +76,7 @@ fn an_empty_document_has_the_defaults() {
             "PodTopologySpread",
             json!({"defaultConstraints": [], "defaultingType": "System"}),
         ),
+        ("VolumeBinding", json!({"bindTimeoutSeconds": 600})),
     ] {
         assert_eq!(*args(&config, name), expected, "{name}");
     }
@@ -544,4 +545,20 @@ async fn wrong_plugins() {
         error.unwrap_err(),
         "profiles[0].pluginConfig[0].args.level: initializing plugin \"Own\": \"x\" is no level"
     );
+}
+
+#[tokio::test]
+async fn plugins_understand_their_arguments() {
+    for args in [
+        "NodeAffinity, args: {addedAffinity: {requiredDuringSchedulingIgnoredDuringExecution: \
+         {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: In, values: [b]}]}]}}}",
+        "NodeResourcesBalancedAllocation, args: {resources: [{name: cpu}, {name: example.com/gpu}]}",
+        "NodeResourcesFit, args: {ignoredResources: [example.com/gpu], scoringStrategy: {type: MostAllocated}}",
+        "NodeResourcesFit, args: {scoringStrategy: {type: RequestedToCapacityRatio, requestedToCapacityRatio: \
+         {shape: [{utilization: 0, score: 0}, {utilization: 100, score: 10}]}}}",
+        "VolumeBinding, args: {bindTimeoutSeconds: 300}",
+    ] {
+        let made = built(&format!("profiles: [{{pluginConfig: [{{name: {args}}}]}}]"));
+        assert!(made.is_ok(), "{args}: {made:?}");
+    }
 }
