@@ -1,5 +1,7 @@
 //! The decision: which plugins are asked, how many nodes are looked at, what is said when none fits.
 
+mod property;
+
 use serde_json::json;
 
 use super::*;

@@ -49,13 +49,18 @@ fn about(term: &PodAffinityTerm, owner: &PodInfo, other: &PodInfo, snapshot: &Sn
                 selector.matches_optional(snapshot.namespace_labels(namespace))
             })
     };
-    let label = |pod: &PodInfo, key: &String| pod.labels().and_then(|labels| labels.get(key)).cloned();
-    let alike = term.match_label_keys.iter().flatten().all(|key| {
-        label(owner, key).is_none() || label(owner, key) == label(other, key)
-    });
-    let unlike = term.mismatch_label_keys.iter().flatten().all(|key| {
-        label(owner, key).is_none() || label(owner, key) != label(other, key)
-    });
+    let label =
+        |pod: &PodInfo, key: &String| pod.labels().and_then(|labels| labels.get(key)).cloned();
+    let alike = term
+        .match_label_keys
+        .iter()
+        .flatten()
+        .all(|key| label(owner, key).is_none() || label(owner, key) == label(other, key));
+    let unlike = term
+        .mismatch_label_keys
+        .iter()
+        .flatten()
+        .all(|key| label(owner, key).is_none() || label(owner, key) != label(other, key));
     let selected = term.label_selector.as_ref().is_some_and(|selector| {
         let selector = LabelSelector::from_typed(selector).unwrap();
         selector.matches_optional(other.labels())
@@ -82,15 +87,24 @@ pub(crate) fn fits(pod: &PodInfo, node: &NodeInfo, snapshot: &Snapshot) -> bool 
     // Only pods that all of its terms are about count.
     let wanted: Vec<_> = all
         .iter()
-        .filter(|(_, other)| own.near.iter().all(|term| about(term, pod, other, snapshot)))
+        .filter(|(_, other)| {
+            own.near
+                .iter()
+                .all(|term| about(term, pod, other, snapshot))
+        })
         .collect();
-    let has_labels = own.near.iter().all(|term| node.label(&term.topology_key).is_some());
+    let has_labels = own
+        .near
+        .iter()
+        .all(|term| node.label(&term.topology_key).is_some());
     let near = own.near.iter().all(|term| {
         let mut wanted = wanted.iter();
         wanted.any(|(there, _)| same_place(&term.topology_key, there, node))
     });
     let anyone = wanted.iter().any(|(there, _)| {
-        own.near.iter().any(|term| there.label(&term.topology_key).is_some())
+        own.near
+            .iter()
+            .any(|term| there.label(&term.topology_key).is_some())
     });
     let own_kind = own.near.iter().all(|term| about(term, pod, pod, snapshot));
     let near = own.near.is_empty() || has_labels && (near || !anyone && own_kind);
@@ -108,7 +122,11 @@ pub(crate) fn fits(pod: &PodInfo, node: &NodeInfo, snapshot: &Snapshot) -> bool 
 }
 
 /// The normalized scores of the nodes that fit; `None`: nothing weighs anything anywhere.
-pub(crate) fn scores(pod: &PodInfo, fitting: &[&NodeInfo], snapshot: &Snapshot) -> Option<Vec<i64>> {
+pub(crate) fn scores(
+    pod: &PodInfo,
+    fitting: &[&NodeInfo],
+    snapshot: &Snapshot,
+) -> Option<Vec<i64>> {
     let own = terms(pod);
     let all = pods(snapshot);
     let weigh = |node: &NodeInfo| {

@@ -30,8 +30,9 @@ pub(crate) fn choose(
     let mut candidates = Vec::new();
     for node in snapshot.nodes().iter().filter(|node| node.node.is_some()) {
         let all: Vec<Arc<PodInfo>> = node.pods.values().cloned().collect();
-        let (mut lower, mut staying): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|other| other.priority < pod.priority);
+        let (mut lower, mut staying): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|other| other.priority < pod.priority);
         if lower.is_empty() || !fits(&node.name, &staying) {
             continue;
         }

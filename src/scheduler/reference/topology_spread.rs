@@ -8,10 +8,7 @@ use crate::object::LabelSelector;
 use crate::object::taint::tolerates;
 use crate::scheduler::framework::{NodeInfo, PodInfo, Snapshot};
 
-fn constraints<'a>(
-    pod: &'a PodInfo,
-    action: &str,
-) -> Vec<&'a TopologySpreadConstraint> {
+fn constraints<'a>(pod: &'a PodInfo, action: &str) -> Vec<&'a TopologySpreadConstraint> {
     let spec = pod.spec().unwrap();
     let all = spec.topology_spread_constraints.iter().flatten();
     all.filter(|constraint| constraint.when_unsatisfiable == action)
@@ -64,7 +61,9 @@ fn domains(
 ) -> BTreeMap<String, i64> {
     let mut domains = BTreeMap::new();
     for node in snapshot.nodes().iter().filter(|node| node.node.is_some()) {
-        let has_all = all.iter().all(|other| node.label(&other.topology_key).is_some());
+        let has_all = all
+            .iter()
+            .all(|other| node.label(&other.topology_key).is_some());
         if !has_all || !includes(constraint, pod, node) {
             continue;
         }
@@ -104,7 +103,11 @@ pub(crate) fn fits(pod: &PodInfo, node: &NodeInfo, snapshot: &Snapshot) -> bool 
 }
 
 /// The normalized scores of the nodes that fit; `None`: the pod has no soft constraints.
-pub(crate) fn scores(pod: &PodInfo, fitting: &[&NodeInfo], snapshot: &Snapshot) -> Option<Vec<i64>> {
+pub(crate) fn scores(
+    pod: &PodInfo,
+    fitting: &[&NodeInfo],
+    snapshot: &Snapshot,
+) -> Option<Vec<i64>> {
     let all = constraints(pod, "ScheduleAnyway");
     if all.is_empty() {
         return None;
