@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::assume::Assumed;
 use super::bind::Reserved;
-use super::listers::{CachedVolumes, Volumes};
+use super::listers::CachedVolumes;
 use super::matching::{PodClaims, Sorted, limit};
 use super::migrated::MIGRATED;
 use super::{annotation, claim_not_found, claims_of, foreign, volume_name, volumes_of};
