@@ -1,20 +1,31 @@
 //! A user's scheduler as a program of its own, against a server over TLS that runs no scheduler.
 
+use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use homeostat::apiserver::serve::Certificates;
+use homeostat::clock::Clock;
+use homeostat::scheduler::config::KubeSchedulerConfiguration;
+use homeostat::scheduler::extender::HttpExtender;
+use homeostat::scheduler::framework::{Extender as _, NodeInfo, PodInfo};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::envtest::{free_port, program};
+use super::webhooks::https;
 
 /// Ends with the test, however that ends.
 struct Running(Child);
@@ -159,4 +170,77 @@ async fn a_custom_scheduler_binds_pods() {
     let lease = leases.get("custom-scheduler").await.unwrap().spec.unwrap();
     assert_eq!(lease.holder_identity.as_deref(), Some(""));
     let _ = std::fs::remove_file(kubeconfig);
+}
+
+/// An extender that knows best.
+async fn extend(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let path = request.uri().path().to_owned();
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let said: Value = serde_json::from_slice(&body).unwrap();
+    let (code, answer) = match path.as_str() {
+        "/best/filter" => (200, json!({"NodeNames": [said["NodeNames"][0]]})),
+        _ => (404, json!({})),
+    };
+    let response = Response::builder()
+        .status(code)
+        .body(Full::from(answer.to_string()));
+    Ok(response.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extender_over_tls() {
+    let (address, authority) = https(extend).await;
+    let document = |tls: &str| {
+        let text = format!(
+            "
+apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+extenders:
+- urlPrefix: https://{address}/best/
+  filterVerb: filter
+  prioritizeVerb: prioritize
+  weight: 1
+  enableHTTPS: true
+  nodeCacheCapable: true
+  httpTimeout: 20s
+  tlsConfig: {tls}
+"
+        );
+        KubeSchedulerConfiguration::parse(&text).unwrap()
+    };
+    let pod = json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": {"containers": []}});
+    let pod = PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap()));
+    let nodes = ["a", "b"].map(|name| {
+        let node = json!({"metadata": {"name": name}});
+        NodeInfo::of(Arc::new(serde_json::from_value(node).unwrap()))
+    });
+    let nodes: Vec<&NodeInfo> = nodes.iter().collect();
+    let trusted = homeostat::object::base64::encode(authority.as_bytes());
+    let other = Certificates::generate(&Clock::system(), &["localhost"]).unwrap();
+    let other = homeostat::object::base64::encode(other.authority_pem().as_bytes());
+    for (tls, trusts) in [
+        (format!("{{caData: {trusted}}}"), true),
+        (format!("{{caData: {other}}}"), false),
+        ("{insecure: true}".to_owned(), true),
+        // As upstream: without an authority nothing is verified.
+        ("{}".to_owned(), true),
+    ] {
+        let config = document(&tls).extenders.remove(0);
+        let extender = HttpExtender::connect(config).unwrap();
+        let filtered = extender.filter(&pod, &nodes).await;
+        assert_eq!(filtered.is_ok(), trusts, "{tls}: {filtered:?}");
+        if let Ok(filtered) = filtered {
+            let fitting: Vec<&str> = filtered.fitting.iter().map(|name| &**name).collect();
+            assert_eq!(fitting, ["a"]);
+            let refused = extender
+                .prioritize(&pod, &nodes)
+                .await
+                .unwrap_err()
+                .to_string();
+            let expected = format!(
+                "failed prioritize with extender at URL https://{address}/best/prioritize, code 404"
+            );
+            assert_eq!(refused, expected);
+        }
+    }
 }

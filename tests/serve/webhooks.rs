@@ -67,6 +67,15 @@ async fn serve(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infa
 
 /// A webhook on a port of its own; its address, and who signed its certificate.
 async fn webhook() -> (SocketAddr, String) {
+    https(serve).await
+}
+
+/// Whatever answers, over TLS on a port of its own; its address, and who signed its certificate.
+pub(crate) async fn https<S, F>(serve: S) -> (SocketAddr, String)
+where
+    S: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send + 'static,
+{
     let names = ["127.0.0.1", "hook.ns.svc"];
     let certificates = Certificates::generate(&Clock::system(), &names).unwrap();
     let (certificate, key) = certificates.server_pem();
@@ -88,7 +97,7 @@ async fn webhook() -> (SocketAddr, String) {
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let acceptor = acceptor.clone();
+            let (acceptor, serve) = (acceptor.clone(), serve.clone());
             tokio::spawn(async move {
                 // Whoever does not trust us hangs up.
                 let Ok(stream) = acceptor.accept(stream).await else {

@@ -53,6 +53,14 @@ impl NodeInfo {
         }
     }
 
+    /// A node without pods, for tests of plugins.
+    #[must_use]
+    pub fn of(node: Arc<Node>) -> Self {
+        let mut info = Self::new(node.metadata.name.as_deref().unwrap_or_default());
+        info.set_node(Some(node));
+        info
+    }
+
     pub(crate) fn set_node(&mut self, node: Option<Arc<Node>>) {
         let allocatable = node
             .as_ref()
