@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     fn placed(cpu: Option<&str>, status: Value) -> Resources {
-        let requests = cpu.map_or(json!({}), |cpu| json!({"cpu": cpu}));
+        let requests = cpu.map_or_else(|| json!({}), |cpu| json!({"cpu": cpu}));
         let pod = json!({
             "spec": {"containers": [{"name": "c", "resources": {"requests": requests}}]}, "status": status,
         });

@@ -79,6 +79,10 @@ impl<'a> Args<'a> {
         self.read(field, "an integer", Value::as_i64)
     }
 
+    pub(super) fn boolean(&self, field: &str) -> Result<Option<bool>, ArgsError> {
+        self.read(field, "a boolean", Value::as_bool)
+    }
+
     pub(super) fn text(&self, field: &str) -> Result<Option<&'a str>, ArgsError> {
         self.read(field, "a string", Value::as_str)
     }

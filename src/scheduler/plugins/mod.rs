@@ -11,6 +11,7 @@ mod node_ports;
 mod pod_affinity;
 mod preemption;
 mod scoring;
+mod spread_defaults;
 mod taints;
 mod topology_spread;
 mod volumes;
@@ -84,21 +85,9 @@ pub(super) fn registry() -> Registry {
         .with("NodeVolumeLimits", NodeVolumeLimits::make)
         .with("VolumeBinding", VolumeBinding::make)
         .with("VolumeZone", VolumeZone::make)
-        .with("PodTopologySpread", |args, _| {
-            plain(args, PodTopologySpread::default(), |hooks, plugin| {
-                let hooks = hooks.pre_filter(plugin).filter(plugin);
-                hooks.pre_score(plugin).score(plugin)
-            })
-        })
-        .with("InterPodAffinity", |args, _| {
-            plain(args, InterPodAffinity::default(), |hooks, plugin| {
-                let hooks = hooks.pre_filter(plugin).filter(plugin);
-                hooks.pre_score(plugin).score(plugin)
-            })
-        })
-        .with("DefaultPreemption", |args, _| {
-            plain(args, DefaultPreemption::default(), Hooks::post_filter)
-        })
+        .with("PodTopologySpread", PodTopologySpread::make)
+        .with("InterPodAffinity", InterPodAffinity::make)
+        .with("DefaultPreemption", DefaultPreemption::make)
         .with("NodeResourcesBalancedAllocation", BalancedAllocation::make)
         .with("ImageLocality", |args, _| {
             plain(args, ImageLocality, |hooks, plugin| {

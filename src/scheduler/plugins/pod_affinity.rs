@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Node;
 use parking_lot::Mutex;
+use serde_json::Value;
 
+use super::args::Args;
 use crate::scheduler::framework::{
-    Actions, ClassId, CycleState, EventPattern, Filter, MAX_SCORE, NodeInfo, Plugin, PodInfo,
-    PodTerm, PreFilter, PreFiltered, PreScore, Resource, Score, Snapshot, Status,
+    Actions, ArgsError, ClassId, ClusterEvent, CycleState, EventPattern, Filter, Handle, Hint,
+    Hooks, MAX_SCORE, NodeInfo, Plugin, PodInfo, PodTerm, PreFilter, PreFiltered, PreScore,
+    Resource, Score, Snapshot, Status,
 };
 
-/// How much a required term of a pod that is there weighs when nodes are scored.
-const REQUIRED_WEIGHT: i64 = 1;
 /// So many classes of pods are counted for.
 const CLASSES: usize = 32;
 
@@ -22,6 +24,54 @@ const CLASSES: usize = 32;
 #[derive(Debug, Default)]
 pub struct InterPodAffinity {
     counted: Mutex<BTreeMap<ClassId, Arc<Near>>>,
+    weighing: Weighing,
+}
+
+/// What of the pods that are there counts when nodes are scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Weighing {
+    /// How much a term of theirs that is required weighs.
+    required: i64,
+    /// What they prefer counts only if the pod prefers something, too.
+    ignores_preferred: bool,
+}
+
+impl Default for Weighing {
+    fn default() -> Self {
+        Self {
+            required: 1,
+            ignores_preferred: false,
+        }
+    }
+}
+
+impl InterPodAffinity {
+    pub(super) fn make(args: &Value, _handle: &Handle) -> Result<Hooks, ArgsError> {
+        let plugin = Arc::new(Self::of(args)?);
+        let hooks = Hooks::new(&plugin).pre_filter(&plugin).filter(&plugin);
+        Ok(hooks.pre_score(&plugin).score(&plugin))
+    }
+
+    pub(super) fn of(args: &Value) -> Result<Self, ArgsError> {
+        let (weight, ignore) = (
+            "hardPodAffinityWeight",
+            "ignorePreferredTermsOfExistingPods",
+        );
+        let args = Args::of(args, "InterPodAffinityArgs", &[weight, ignore])?;
+        let required = args.integer(weight)?.unwrap_or(1);
+        if !(0..=100).contains(&required) {
+            let message = format_args!("Invalid value: {required}: not in valid range [0-100]");
+            return Err(args.invalid(weight, message));
+        }
+        let ignores_preferred = args.boolean(ignore)?.unwrap_or(false);
+        Ok(Self {
+            counted: Mutex::default(),
+            weighing: Weighing {
+                required,
+                ignores_preferred,
+            },
+        })
+    }
 }
 
 /// What is counted.
@@ -42,6 +92,7 @@ const KINDS: usize = 4;
 /// What is counted for one class of pods, by the labels of nodes and their values.
 #[derive(Clone, Debug, Default)]
 struct Near {
+    weighing: Weighing,
     /// Whether the pod itself is of the kind that it has to be near.
     wants_its_kind: bool,
     /// Up to which generations of the snapshot and its namespaces this is.
@@ -86,20 +137,61 @@ impl Plugin for InterPodAffinity {
 
     fn events(&self) -> Vec<EventPattern> {
         vec![
-            EventPattern::new(Resource::Node, Actions::ADD),
-            EventPattern::new(Resource::Node, Actions::UPDATE_NODE_LABEL),
             EventPattern::new(
                 Resource::AssignedPod,
-                Actions::ADD | Actions::UPDATE_POD_LABEL,
+                Actions::ADD | Actions::UPDATE_POD_LABEL | Actions::DELETE,
             ),
-            EventPattern::new(Resource::AssignedPod, Actions::DELETE),
-            EventPattern::new(Resource::TargetPod, Actions::UPDATE),
+            EventPattern::new(Resource::TargetPod, Actions::UPDATE_POD_LABEL),
+            EventPattern::new(Resource::Node, Actions::ADD | Actions::UPDATE_NODE_LABEL),
         ]
+    }
+
+    fn hint(&self, event: &ClusterEvent<'_>, pod: &PodInfo, snapshot: &Snapshot) -> Hint {
+        let own = &pod.affinity;
+        let helps = match event.resource {
+            Resource::Node => {
+                // A label that is given another value takes the node out of a place where others are.
+                let labels = |node: &Node| node.metadata.labels.clone().unwrap_or_default();
+                let old = event.old::<Node>().map(labels).unwrap_or_default();
+                let new = event.new_object::<Node>().map(labels).unwrap_or_default();
+                let mut terms = own.required.iter().chain(&own.required_anti);
+                let has_own = !own.required.is_empty() || !own.required_anti.is_empty();
+                !has_own
+                    || terms.any(|term| {
+                        new.contains_key(&*term.topology_key)
+                            || old.contains_key(&*term.topology_key)
+                    })
+            }
+            Resource::AssignedPod => {
+                let wanted = |other: &PodInfo| {
+                    !own.required.is_empty()
+                        && own
+                            .required
+                            .iter()
+                            .all(|term| term.matches(other, snapshot))
+                };
+                let kept_away = |other: &PodInfo| {
+                    let unwanted = own
+                        .required_anti
+                        .iter()
+                        .any(|term| term.matches(other, snapshot));
+                    let theirs = &other.affinity.required_anti;
+                    unwanted || theirs.iter().any(|term| term.matches(pod, snapshot))
+                };
+                let (old, new) = (event.old::<PodInfo>(), event.new_object::<PodInfo>());
+                let came = new.is_some_and(wanted) && !old.is_some_and(wanted);
+                let went = old.is_some_and(kept_away) && !new.is_some_and(kept_away);
+                came || went || (old.is_none() && new.is_none())
+            }
+            _ => true,
+        };
+        if helps { Hint::Queue } else { Hint::Skip }
     }
 }
 
 /// Everything that `other` means to `pod`.
 fn meaning<'a>(
+    weighing: Weighing,
     pod: &'a PodInfo,
     other: &'a PodInfo,
     snapshot: &Snapshot,
@@ -132,9 +224,13 @@ fn meaning<'a>(
             add(What::Weight, term, -weight);
         }
     }
+    let prefers = !own.preferred.is_empty() || !own.preferred_anti.is_empty();
+    if weighing.ignores_preferred && !prefers {
+        return;
+    }
     for term in &theirs.required {
-        if term.matches(pod, snapshot) {
-            add(What::Weight, term, REQUIRED_WEIGHT);
+        if weighing.required > 0 && term.matches(pod, snapshot) {
+            add(What::Weight, term, weighing.required);
         }
     }
     for (weight, term) in &theirs.preferred {
@@ -191,6 +287,7 @@ impl Near {
         if self.seen == 0 || self.namespaces != snapshot.namespaces_generation() {
             let required = &pod.affinity.required;
             *self = Self {
+                weighing: self.weighing,
                 wants_its_kind: required.iter().all(|term| term.matches(pod, snapshot)),
                 namespaces: snapshot.namespaces_generation(),
                 ..Self::default()
@@ -247,7 +344,7 @@ impl Near {
                 if !pod.affinity.any() && !other.affinity.any() {
                     continue;
                 }
-                meaning(pod, other, snapshot, |what, term, by| {
+                meaning(self.weighing, pod, other, snapshot, |what, term, by| {
                     let key = self.key(&term.topology_key, snapshot);
                     let value = self.keys.get(key).map_or(NOWHERE, |places| places.of(node));
                     if value != NOWHERE {
@@ -316,8 +413,12 @@ impl Near {
 
 impl InterPodAffinity {
     fn near(&self, class: Option<ClassId>, pod: &PodInfo, snapshot: &Snapshot) -> Arc<Near> {
+        let new = || Near {
+            weighing: self.weighing,
+            ..Near::default()
+        };
         let Some(class) = class else {
-            let mut near = Near::default();
+            let mut near = new();
             near.catch_up(pod, snapshot);
             return Arc::new(near);
         };
@@ -326,7 +427,7 @@ impl InterPodAffinity {
             // The oldest: ids grow.
             counted.pop_first();
         }
-        let near = counted.entry(class).or_default();
+        let near = counted.entry(class).or_insert_with(|| Arc::new(new()));
         // Nobody else has it between decisions.
         Arc::make_mut(near).catch_up(pod, snapshot);
         near.clone()
@@ -351,15 +452,21 @@ impl Counts {
         snapshot: &Snapshot,
     ) {
         let thought = &mut self.thought;
-        meaning(pod, other, snapshot, |what, term, number| {
-            let value = node.label(&term.topology_key);
-            if let Some(value) = value.filter(|_| what != What::Weight) {
-                let values = thought
-                    .entry((what, term.topology_key.clone()))
-                    .or_default();
-                *values.entry(value.to_owned()).or_default() += number * by;
-            }
-        });
+        meaning(
+            self.near.weighing,
+            pod,
+            other,
+            snapshot,
+            |what, term, number| {
+                let value = node.label(&term.topology_key);
+                if let Some(value) = value.filter(|_| what != What::Weight) {
+                    let values = thought
+                        .entry((what, term.topology_key.clone()))
+                        .or_default();
+                    *values.entry(value.to_owned()).or_default() += number * by;
+                }
+            },
+        );
     }
 
     fn thought(&self, what: What, key: &Arc<str>, node: &NodeInfo) -> i64 {

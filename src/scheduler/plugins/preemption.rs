@@ -7,25 +7,69 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use parking_lot::Mutex;
+use serde_json::Value;
 
+use super::args::Args;
 use crate::compat::Opt as _;
 use crate::object::LabelSelector;
 use crate::scheduler::framework::{
-    ClassId, Code, Plugin, PodInfo, PostFilter, Rescue, Snapshot, Trial, histogram,
+    ArgsError, ClassId, Code, Handle, Hooks, Plugin, PodInfo, PostFilter, Rescue, Snapshot, Trial,
+    histogram,
 };
-
-/// At least this many nodes are tried out …
-const LEAST_CANDIDATES: usize = 100;
-/// … or this share of them, in percent.
-const CANDIDATES_PERCENT: usize = 10;
 
 /// So many classes of pods are remembered.
 const CLASSES: usize = 16;
 
 /// Finds the node where the least harm is done.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct DefaultPreemption {
     remembered: Mutex<BTreeMap<ClassId, Class>>,
+    /// At least this many nodes are tried out …
+    least_candidates: usize,
+    /// … or this share of them, in percent.
+    candidates_percent: usize,
+}
+
+impl Default for DefaultPreemption {
+    fn default() -> Self {
+        Self {
+            remembered: Mutex::default(),
+            least_candidates: 100,
+            candidates_percent: 10,
+        }
+    }
+}
+
+impl DefaultPreemption {
+    pub(super) fn make(args: &Value, _handle: &Handle) -> Result<Hooks, ArgsError> {
+        let plugin = Arc::new(Self::of(args)?);
+        Ok(Hooks::new(&plugin).post_filter(&plugin))
+    }
+
+    pub(super) fn of(args: &Value) -> Result<Self, ArgsError> {
+        let (percent, least) = ("minCandidateNodesPercentage", "minCandidateNodesAbsolute");
+        let args = Args::of(args, "DefaultPreemptionArgs", &[percent, least])?;
+        let number = |field: &str, default: i64, range: std::ops::RangeInclusive<i64>| {
+            let number = args.integer(field)?.unwrap_or(default);
+            if !range.contains(&number) {
+                let message = format_args!("Invalid value: {number}: not in valid range");
+                return Err(args.invalid(field, message));
+            }
+            Ok(usize::try_from(number).unwrap_or(usize::MAX))
+        };
+        let candidates_percent = number(percent, 10, 0..=100)?;
+        let least_candidates = number(least, 100, 0..=i64::MAX)?;
+        if candidates_percent == 0 && least_candidates == 0 {
+            let message =
+                format_args!("Invalid value: 0: cannot be zero at the same time as {least}");
+            return Err(args.invalid(percent, message));
+        }
+        Ok(Self {
+            remembered: Mutex::default(),
+            least_candidates,
+            candidates_percent,
+        })
+    }
 }
 
 impl Plugin for DefaultPreemption {
@@ -61,7 +105,8 @@ impl PostFilter for DefaultPreemption {
         }
         let total = trial.snapshot.present();
         let hopeful: Vec<usize> = trial.verdicts.hopeful().collect();
-        let enough = (hopeful.len() * CANDIDATES_PERCENT / 100).max(LEAST_CANDIDATES);
+        let enough = hopeful.len() * self.candidates_percent / 100;
+        let enough = enough.max(self.least_candidates);
         // All are looked at, or some from somewhere on.
         let start = usize::try_from(trial.chance).unwrap_or(0) % hopeful.len().max(1);
         let start = if hopeful.len() > enough { start } else { 0 };
@@ -166,8 +211,21 @@ fn not_eligible(trial: &Trial<'_>) -> Option<&'static str> {
     }
     let node = trial.snapshot.nodes().get(position)?;
     let mut pods = node.pods.values();
-    pods.any(|other| other.priority < pod.priority && other.is_terminating())
+    pods.any(|other| other.priority < pod.priority && is_preempted(other))
         .then_some("not eligible due to a terminating pod on the nominated node.")
+}
+
+/// Whether a pod is leaving because a scheduler asked it to.
+fn is_preempted(pod: &PodInfo) -> bool {
+    let status = pod.pod.status.as_ref();
+    let mut conditions = status
+        .into_iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let told = conditions.find(|condition| condition.type_ == "DisruptionTarget");
+    pod.is_terminating()
+        && told.is_some_and(|told| {
+            told.status == "True" && told.reason.as_deref() == Some("PreemptionByScheduler")
+        })
 }
 
 /// Who would have to leave a node: of the pods of lower priority, as few and as unimportant ones as will do.

@@ -1,7 +1,10 @@
 //! The rules of the plugins, one table each.
 
+mod arguments;
+mod hints;
 mod near;
 mod preempt;
+mod property;
 mod spread;
 
 use std::sync::Arc;

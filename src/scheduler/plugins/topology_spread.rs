@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::TopologySpreadConstraint;
+use k8s_openapi::api::core::v1::{Node, TopologySpreadConstraint};
 use parking_lot::Mutex;
+use serde_json::Value;
 
 use super::node_affinity;
+use super::spread_defaults::Defaults;
 use super::taints::untolerated;
 use crate::object::LabelSelector;
 use crate::object::selector::{Operator, Requirement};
 use crate::scheduler::framework::{
-    Actions, ClassId, CycleState, EventPattern, Filter, MAX_SCORE, NodeInfo, Plugin, PodInfo,
-    PreFilter, PreFiltered, PreScore, Resource, Score, Snapshot, Status,
+    Actions, ArgsError, ClassId, ClusterEvent, CycleState, EventPattern, Filter, Handle, Hint,
+    Hooks, MAX_SCORE, NodeInfo, Plugin, PodInfo, PreFilter, PreFiltered, PreScore, Resource, Score,
+    Snapshot, Status,
 };
 
 const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -28,6 +31,7 @@ const CLASSES: usize = 32;
 #[derive(Debug, Default)]
 pub struct PodTopologySpread {
     counted: Mutex<BTreeMap<ClassId, Counted>>,
+    defaults: Defaults,
 }
 
 /// The counts for one class.
@@ -49,13 +53,11 @@ struct Constraint {
 }
 
 impl Constraint {
-    fn of(pod: &PodInfo, action: &str) -> Vec<Self> {
-        let all = pod
-            .spec()
-            .and_then(|spec| spec.topology_spread_constraints.as_ref());
-        all.into_iter()
-            .flatten()
-            .filter(|constraint| constraint.when_unsatisfiable == action)
+    fn of(pod: &PodInfo, constraints: &[TopologySpreadConstraint], action: &str) -> Vec<Self> {
+        let wanted = constraints
+            .iter()
+            .filter(|constraint| constraint.when_unsatisfiable == action);
+        wanted
             .map(|constraint| Self::new(pod, constraint))
             .collect()
     }
@@ -329,7 +331,44 @@ fn has_all<'a>(node: &NodeInfo, mut constraints: impl Iterator<Item = &'a Constr
     constraints.all(|constraint| node.label(&constraint.key).is_some())
 }
 
+/// Whether a pod says itself how it is to be spread.
+fn has_own(pod: &PodInfo) -> bool {
+    !own(pod).is_empty()
+}
+
+fn own(pod: &PodInfo) -> &[TopologySpreadConstraint] {
+    let spec = pod.spec();
+    spec.and_then(|spec| spec.topology_spread_constraints.as_deref())
+        .unwrap_or_default()
+}
+
 impl PodTopologySpread {
+    pub(super) fn make(args: &Value, handle: &Handle) -> Result<Hooks, ArgsError> {
+        let plugin = Arc::new(Self {
+            counted: Mutex::default(),
+            defaults: Defaults::of(args, handle)?,
+        });
+        let hooks = Hooks::new(&plugin).pre_filter(&plugin).filter(&plugin);
+        Ok(hooks.pre_score(&plugin).score(&plugin))
+    }
+
+    /// The constraints of one kind for a pod: its own, or the default ones; and whether only nodes count that have all labels.
+    fn constraints(&self, pod: &PodInfo, action: &str) -> Option<(Vec<Constraint>, bool)> {
+        if has_own(pod) {
+            let own = Constraint::of(pod, own(pod), action);
+            return (!own.is_empty()).then_some((own, true));
+        }
+        let mut constraints = Constraint::of(pod, &self.defaults.constraints, action);
+        if constraints.is_empty() {
+            return None;
+        }
+        let selector = self.defaults.selector(pod)?;
+        for constraint in &mut constraints {
+            constraint.selector = Some(selector.clone());
+        }
+        Some((constraints, !self.defaults.system))
+    }
+
     /// The counts for a pod's constraints of one kind; `None`: it has none.
     fn spread(
         &self,
@@ -338,16 +377,13 @@ impl PodTopologySpread {
         snapshot: &Snapshot,
         action: &str,
     ) -> Option<Arc<Spread>> {
-        let constraints = pod
-            .spec()
-            .and_then(|spec| spec.topology_spread_constraints.as_ref())?;
-        if !constraints
-            .iter()
-            .any(|constraint| constraint.when_unsatisfiable == action)
-        {
-            return None;
-        }
-        let new = || Spread::new(pod, Constraint::of(pod, action), true);
+        let (constraints, requires_all) = self.constraints(pod, action)?;
+        let is_current = |spread: &Spread| {
+            // Services and owners may come to select other pods.
+            let mut all = spread.constraints.iter().zip(&constraints);
+            has_own(pod) || all.all(|(known, now)| known.selector == now.selector)
+        };
+        let new = || Spread::new(pod, constraints.clone(), requires_all);
         let Some(class) = class else {
             let mut spread = new();
             spread.catch_up(pod, snapshot);
@@ -364,6 +400,9 @@ impl PodTopologySpread {
         } else {
             &mut counted.soft
         };
+        if slot.as_deref().is_some_and(|spread| !is_current(spread)) {
+            *slot = None;
+        }
         let spread = slot.get_or_insert_with(|| Arc::new(new()));
         // Nobody else has it between decisions.
         Arc::make_mut(spread).catch_up(pod, snapshot);
@@ -377,18 +416,88 @@ impl Plugin for PodTopologySpread {
     }
 
     fn events(&self) -> Vec<EventPattern> {
+        let moved = Actions::ADD | Actions::UPDATE_POD_LABEL | Actions::DELETE;
+        let changed = Actions::UPDATE_POD_LABEL | Actions::UPDATE_POD_TOLERATION;
         vec![
-            EventPattern::new(Resource::Node, Actions::ADD),
-            EventPattern::new(Resource::Node, Actions::UPDATE_NODE_LABEL),
-            EventPattern::new(Resource::Node, Actions::UPDATE_NODE_TAINT),
+            EventPattern::new(Resource::AssignedPod, moved),
+            EventPattern::new(Resource::TargetPod, changed),
             EventPattern::new(
-                Resource::AssignedPod,
-                Actions::ADD | Actions::UPDATE_POD_LABEL,
+                Resource::Node,
+                Actions::ADD
+                    | Actions::DELETE
+                    | Actions::UPDATE_NODE_LABEL
+                    | Actions::UPDATE_NODE_TAINT,
             ),
-            EventPattern::new(Resource::AssignedPod, Actions::DELETE),
-            EventPattern::new(Resource::TargetPod, Actions::UPDATE),
         ]
     }
+
+    fn hint(&self, event: &ClusterEvent<'_>, pod: &PodInfo, _snapshot: &Snapshot) -> Hint {
+        let constraints = self.constraints(pod, "DoNotSchedule");
+        let constraints = constraints.map_or_else(Vec::new, |(constraints, _)| constraints);
+        let helps = match event.resource {
+            Resource::Node => node_helps(
+                &constraints,
+                event.old::<Node>(),
+                event.new_object::<Node>(),
+            ),
+            _ => pod_helps(&constraints, event, pod),
+        };
+        if helps { Hint::Queue } else { Hint::Skip }
+    }
+}
+
+/// Whether a pod that came, went or changed may make room in its domain.
+fn pod_helps(constraints: &[Constraint], event: &ClusterEvent<'_>, pod: &PodInfo) -> bool {
+    let (old, new) = (event.old::<PodInfo>(), event.new_object::<PodInfo>());
+    let is_target = event.resource == Resource::TargetPod;
+    let near = |other: &PodInfo| is_target || other.key.namespace == pod.key.namespace;
+    if old.is_some_and(|old| !near(old)) || new.is_some_and(|new| !near(new)) {
+        return false;
+    }
+    let selects = |constraint: &Constraint, pod: Option<&PodInfo>| {
+        pod.is_some_and(|pod| constraint.selects(pod))
+    };
+    match (old, new) {
+        (Some(before), Some(now)) => {
+            let tolerates = is_target
+                && before.tolerations() != now.tolerations()
+                && constraints.iter().any(|constraint| constraint.heeds_taints);
+            let mut all = constraints.iter();
+            tolerates || all.any(|constraint| selects(constraint, old) != selects(constraint, new))
+        }
+        // One that came, or went, counts if any selects it.
+        (old, new) => {
+            let moved = old.or(new);
+            moved.is_none()
+                || constraints
+                    .iter()
+                    .any(|constraint| selects(constraint, moved))
+        }
+    }
+}
+
+/// Whether a node that came, went or changed may make or move a domain.
+fn node_helps(constraints: &[Constraint], old: Option<&Node>, new: Option<&Node>) -> bool {
+    let label = |node: &Node, constraint: &Constraint| {
+        let labels = node.metadata.labels.as_ref();
+        labels
+            .and_then(|labels| labels.get(&constraint.key))
+            .cloned()
+    };
+    let has_all = |node: Option<&Node>| {
+        let mut all = constraints.iter();
+        node.is_some_and(|node| all.all(|constraint| label(node, constraint).is_some()))
+    };
+    let (Some(before), Some(now)) = (old, new) else {
+        return has_all(old) || has_all(new) || (old.is_none() && new.is_none());
+    };
+    if has_all(old) != has_all(new) {
+        return true;
+    }
+    let mut all = constraints.iter();
+    let moved = all.any(|constraint| label(before, constraint) != label(now, constraint));
+    let taints = |node: &Node| node.spec.as_ref().and_then(|spec| spec.taints.clone());
+    has_all(new) && (moved || taints(before) != taints(now))
 }
 
 impl PreFilter for PodTopologySpread {
@@ -524,23 +633,32 @@ impl PreScore for PodTopologySpread {
         let all = 0..spread.constraints.len();
         let is_somewhere = |node: &NodeInfo, index| spread.place(node, index).domain != NOWHERE;
         let mut among: Vec<BTreeSet<u32>> = vec![BTreeSet::new(); all.len()];
-        let mut last = vec![NOWHERE; all.len()];
+        let mut last = vec![None; all.len()];
+        let mut eligible = 0;
         for node in nodes {
-            if !all.clone().all(|index| is_somewhere(node, index)) {
+            if spread.requires_all && !all.clone().all(|index| is_somewhere(node, index)) {
                 continue;
             }
+            eligible += 1;
             for ((index, among), last) in all.clone().zip(&mut among).zip(&mut last) {
+                // Where labels may be lacking, those without are a domain of their own.
                 let domain = spread.place(node, index).domain;
-                if *last != domain {
+                if *last != Some(domain) {
                     among.insert(domain);
-                    *last = domain;
+                    *last = Some(domain);
                 }
             }
         }
         // The more domains, the more a difference between two of them weighs.
-        let weights = among
-            .iter()
-            .map(|domains| (domains.len() as f64 + 2.0).ln());
+        let sizes = spread.constraints.iter().zip(&among);
+        let weights = sizes.map(|(constraint, domains)| {
+            let size = if constraint.key == HOSTNAME {
+                eligible
+            } else {
+                domains.len()
+            };
+            (size as f64 + 2.0).ln()
+        });
         let weights = weights.collect();
         state.write_for_decision(Soft { spread, weights });
         Status::success()
@@ -562,7 +680,10 @@ impl Score for PodTopologySpread {
         for (index, ((constraint, domains), weight)) in all.enumerate() {
             let place = spread.place(node, index);
             if place.domain == NOWHERE {
-                return IGNORED;
+                if spread.requires_all {
+                    return IGNORED;
+                }
+                continue;
             }
             let count = if constraint.key == HOSTNAME {
                 place.pods

@@ -198,8 +198,15 @@ fn nominated_pods_count_as_there() {
 fn a_pod_whose_victims_are_leaving_waits() {
     let mut leaving = pod("a", "4", 5);
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
-    let mut snapshot = cluster(&nodes(2), &[("n1", leaving), ("n2", pod("b", "4", 5))]);
     let new = Arc::new(whole(pod("new", "4", 100)));
+    // One that leaves for another reason is not waited for.
+    let mut snapshot = cluster(&nodes(1), &[("n1", leaving.clone())]);
+    snapshot.nominate(&new, "n1");
+    assert_eq!(outcome(&new, &snapshot), "n1: a");
+    let asked =
+        json!({"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"});
+    leaving["status"] = json!({"conditions": [asked]});
+    let mut snapshot = cluster(&nodes(2), &[("n1", leaving), ("n2", pod("b", "4", 5))]);
     snapshot.nominate(&new, "n1");
     assert_eq!(
         outcome(&new, &snapshot),
