@@ -13,6 +13,9 @@
 mod access;
 #[path = "common/flags.rs"]
 mod flags;
+#[cfg(feature = "containerd")]
+#[path = "common/machine.rs"]
+mod machine;
 #[path = "common/program.rs"]
 mod program;
 #[path = "common/store.rs"]
@@ -21,11 +24,12 @@ mod store;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use flags::{Flag, Flags, flag};
 use homeostat::apiserver::ApiServer;
-use homeostat::apiserver::serve::{Certificates, ServeConfig};
+use homeostat::apiserver::serve::{Certificates, ServeConfig, TcpDialer};
 use homeostat::clock::Clock;
 use homeostat::cluster::Cluster;
 use store::Place;
@@ -52,6 +56,11 @@ const FLAGS: &[Flag] = &[
         "keep the state in this etcd (needs feature etcd)",
     ),
     flag("nodes", "N", "nodes with a kubelet over a fake runtime (3)"),
+    flag(
+        "containerd",
+        "SOCKET",
+        "this machine is the one node, over this CRI socket (needs feature containerd and root)",
+    ),
     flag(
         "only-api",
         "",
@@ -132,15 +141,25 @@ async fn run() -> Result<()> {
     .await?;
     let server = ApiServer::builder(opened.store.clone()).cluster_ip_range(range);
     let server = access::set_up(server, &flags, "RBAC")?;
-    let mut cluster = Cluster::builder().server(server);
+    let certificates = Certificates::generate(&Clock::system(), &program::names(listen.ip()))?;
+    // As whom the API server looks into nodes.
+    let (certificate, key) =
+        certificates.client_pem("kube-apiserver-kubelet-client", &["system:masters"])?;
+    let dialer = TcpDialer::new(certificate.as_bytes(), key.as_bytes(), None)?;
+    let mut cluster = Cluster::builder().server(server).dialer(Arc::new(dialer));
     cluster = if only_api {
         cluster.only_api()
+    } else if flags.get("containerd").is_some() {
+        cluster
     } else {
         cluster.nodes(nodes)
     };
     let cluster = cluster.start().await?;
+    let node = match flags.get("containerd") {
+        Some(socket) => Some(Machine::start(&cluster, socket, &certificates).await?),
+        None => None,
+    };
 
-    let certificates = Certificates::generate(&Clock::system(), &program::names(listen.ip()))?;
     let serving = ServeConfig::new(listen)
         .tls(certificates.server_tls())
         .start(cluster.server().clone())
@@ -159,10 +178,52 @@ async fn run() -> Result<()> {
     stopped.await;
     println!("stopping");
     remove(&kubeconfig);
+    if let Some(node) = node {
+        node.stop().await;
+    }
     cluster.stop_parts().await;
     serving.stop().await;
     opened.close().await;
     Ok(())
+}
+
+/// This machine as the node of a cluster in the same process.
+#[cfg(feature = "containerd")]
+struct Machine(machine::Machine);
+
+#[cfg(feature = "containerd")]
+impl Machine {
+    async fn start(cluster: &Cluster, socket: &str, certificates: &Certificates) -> Result<Self> {
+        let name = machine::hostname();
+        let settings = machine::Settings {
+            name: &name,
+            socket: Path::new(socket),
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            client_authorities: Some(certificates.authority_pem().into()),
+        };
+        let client = cluster
+            .server()
+            .client_as("kubelet", &format!("system:node:{name}"));
+        Ok(Self(machine::Machine::start(client, settings).await?))
+    }
+
+    async fn stop(&self) {
+        self.0.stop().await;
+    }
+}
+
+#[cfg(not(feature = "containerd"))]
+struct Machine;
+
+#[cfg(not(feature = "containerd"))]
+#[expect(clippy::unused_async, reason = "as with the feature")]
+impl Machine {
+    async fn start(_: &Cluster, _: &str, _: &Certificates) -> Result<Self> {
+        bail!("--containerd needs a build with --features containerd")
+    }
+
+    async fn stop(&self) {}
 }
 
 /// The certificates in it die with this process.

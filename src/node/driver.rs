@@ -30,6 +30,7 @@ pub struct NodeSpec {
     labels: BTreeMap<String, String>,
     taints: Vec<Taint>,
     pub(super) address: String,
+    agent_port: u16,
 }
 
 impl NodeSpec {
@@ -49,6 +50,7 @@ impl NodeSpec {
             labels: BTreeMap::new(),
             taints: Vec::new(),
             address: "192.168.0.1".to_owned(),
+            agent_port: 10_250,
         }
     }
 
@@ -97,6 +99,32 @@ impl NodeSpec {
         self
     }
 
+    /// Where its agent's server listens. Default = 10250.
+    #[must_use]
+    pub fn agent_port(mut self, port: u16) -> Self {
+        self.agent_port = port;
+        self
+    }
+
+    /// Has the processors and the memory of this machine. What cannot be found out stays as it was.
+    #[must_use]
+    pub fn of_this_machine(self) -> Self {
+        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let memory = meminfo
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next());
+        let memory = memory.map(|kib| format!("{kib}Ki"));
+        let cpus = std::thread::available_parallelism().map(|cpus| cpus.to_string());
+        let mut spec = self;
+        if let Ok(cpus) = cpus {
+            spec = spec.capacity("cpu", cpus);
+        }
+        match memory {
+            Some(memory) => spec.capacity("memory", memory),
+            None => spec,
+        }
+    }
+
     fn node(&self, now: Timestamp) -> Value {
         let mut labels = self.labels.clone();
         for (key, value) in [
@@ -120,7 +148,7 @@ impl NodeSpec {
         json!({
             "capacity": self.capacity, "allocatable": self.capacity, "conditions": conditions(now),
             "addresses": [{"type": "InternalIP", "address": self.address}, {"type": "Hostname", "address": self.name}],
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": self.agent_port}},
             "nodeInfo": {
                 "architecture": "amd64", "operatingSystem": "linux", "kubeletVersion": "v1.36.0", "kubeProxyVersion": "",
                 "containerRuntimeVersion": "fake://1.0.0", "osImage": "homeostat", "kernelVersion": "6.0.0",

@@ -3,6 +3,8 @@
 //! A [`Kubelet`] runs pods on a [`ContainerRuntime`](crate::cri::ContainerRuntime); [`Hollow`] pretends to, for thousands of
 //! nodes in one task. Both register their nodes and keep their leases through `driver`.
 
+#[cfg(feature = "serve")]
+mod bootstrap;
 mod driver;
 mod hollow;
 mod kubelet;
@@ -10,6 +12,8 @@ mod server;
 
 use async_trait::async_trait;
 
+#[cfg(feature = "serve")]
+pub use self::bootstrap::{BootstrapError, request_certificate};
 pub use self::driver::NodeSpec;
 pub use self::hollow::Hollow;
 pub use self::kubelet::Kubelet;

@@ -104,7 +104,8 @@ impl Inner {
             .await
         {
             Ok(sandboxes) => sandboxes,
-            Err(crate::cri::Error::Unimplemented(_)) => self.by_container().await?,
+            // Sandboxes without a control group of their own cannot be measured, and containerd fails for all then.
+            Err(error) if !error.is_temporary() => self.by_container().await?,
             Err(error) => return Err(error),
         };
         for sandbox in &mut sandboxes {

@@ -1,0 +1,110 @@
+//! How a node comes to its first certificate: it asks the cluster, and somebody there approves and signs.
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::certificates::v1::{
+    CertificateSigningRequest, CertificateSigningRequestSpec,
+};
+use kube::Api;
+use kube::api::{ObjectMeta, PostParams};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use tokio::time::{sleep, timeout};
+
+/// Who signs the client certificates of nodes.
+const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+/// How often it is looked whether there is an answer.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Why a node gets no certificate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BootstrapError {
+    /// The request cannot be made.
+    #[error("the request for a certificate cannot be made")]
+    Make(#[from] rcgen::Error),
+    /// The cluster cannot be asked.
+    #[error("the cluster cannot be asked for a certificate")]
+    Ask(#[from] kube::Error),
+    /// The request was denied, or could not be fulfilled.
+    #[error(
+        "certificate signing request {name} is not approved, reason: {reason}, message: {message}"
+    )]
+    Refused {
+        /// The request's name.
+        name: String,
+        /// Why, in a word.
+        reason: String,
+        /// Why.
+        message: String,
+    },
+    /// Nobody answered in time.
+    #[error("nobody has signed certificate signing request {0}")]
+    Late(String),
+}
+
+/// Asks for a client certificate of the node `node` (user `system:node:<node>` of group `system:nodes`) with `client`, mostly
+/// one with a bootstrap token. Gives the certificate and its new private key, both in PEM, once the request was approved and
+/// signed, which must be within `patience`.
+///
+/// # Errors
+/// See [`BootstrapError`].
+pub async fn request_certificate(
+    client: &kube::Client,
+    node: &str,
+    patience: Duration,
+) -> Result<(String, String), BootstrapError> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::OrganizationName, "system:nodes");
+    subject.push(DnType::CommonName, format!("system:node:{node}"));
+    params.distinguished_name = subject;
+    let key = KeyPair::generate()?;
+    let request = params.serialize_request(&key)?.pem()?;
+    let request = CertificateSigningRequest {
+        metadata: ObjectMeta {
+            generate_name: Some("csr-".to_owned()),
+            ..ObjectMeta::default()
+        },
+        spec: CertificateSigningRequestSpec {
+            request: ByteString(request.into_bytes()),
+            signer_name: SIGNER.to_owned(),
+            usages: Some(vec![
+                "digital signature".to_owned(),
+                "client auth".to_owned(),
+            ]),
+            ..CertificateSigningRequestSpec::default()
+        },
+        status: None,
+    };
+    let requests: Api<CertificateSigningRequest> = Api::all(client.clone());
+    let made = requests.create(&PostParams::default(), &request).await?;
+    let name = made.metadata.name.unwrap_or_default();
+    let signed = timeout(patience, signed(&requests, &name)).await;
+    let certificate = signed.unwrap_or(Err(BootstrapError::Late(name)))?;
+    Ok((certificate, key.serialize_pem()))
+}
+
+async fn signed(
+    requests: &Api<CertificateSigningRequest>,
+    name: &str,
+) -> Result<String, BootstrapError> {
+    loop {
+        let found = requests.get(name).await?;
+        let status = found.status.unwrap_or_default();
+        let mut conditions = status.conditions.iter().flatten();
+        if let Some(refused) = conditions.find(|one| matches!(&*one.type_, "Denied" | "Failed")) {
+            return Err(BootstrapError::Refused {
+                name: name.to_owned(),
+                reason: refused.reason.clone().unwrap_or_default(),
+                message: refused.message.clone().unwrap_or_default(),
+            });
+        }
+        if let Some(ByteString(certificate)) = status.certificate
+            && let Ok(certificate) = String::from_utf8(certificate)
+            && !certificate.is_empty()
+        {
+            return Ok(certificate);
+        }
+        sleep(LOOK).await;
+    }
+}
