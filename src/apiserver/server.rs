@@ -114,6 +114,7 @@ pub struct ApiServerBuilder {
     definitions: Vec<Value>,
     service_account_tokens: ServiceAccountTokens,
     dialer: Option<Arc<dyn Dialer>>,
+    metrics_api: bool,
 }
 
 impl ApiServerBuilder {
@@ -160,6 +161,12 @@ impl ApiServerBuilder {
     /// Default = they are not, and such requests are answered with 501. A cluster leads to its own nodes.
     pub fn dialer(mut self, dialer: Arc<dyn Dialer>) -> Self {
         self.dialer = Some(dialer);
+        self
+    }
+    /// Serves what nodes and pods use (`metrics.k8s.io/v1beta1`, which `kubectl top` asks) by asking the nodes, as
+    /// metrics-server does beside a real server. Default = not; a cluster does.
+    pub fn metrics_api(mut self) -> Self {
+        self.metrics_api = true;
         self
     }
     /// Whether somebody was given who reaches nodes.
@@ -284,6 +291,11 @@ impl ApiServerBuilder {
         for resource in kinds::builtin() {
             registry.insert(resource);
         }
+        if self.metrics_api {
+            for resource in kinds::metrics() {
+                registry.insert(resource);
+            }
+        }
         for definition in &self.definitions {
             let resources = crd::native::resources(definition).map_err(StartError::Resource)?;
             for resource in resources {
@@ -369,6 +381,7 @@ impl ApiServer {
             definitions: Vec::new(),
             service_account_tokens: ServiceAccountTokens::default(),
             dialer: None,
+            metrics_api: false,
         }
     }
 

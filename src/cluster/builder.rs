@@ -162,6 +162,9 @@ impl ClusterBuilder {
         if let Some(observer) = self.observer {
             server = server.observer(observer);
         }
+        if !self.only_api {
+            server = server.metrics_api();
+        }
         let dialer = Arc::new(InProcess::new(self.dialer));
         if !server.has_dialer() {
             server = server.dialer(dialer.clone());

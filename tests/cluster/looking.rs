@@ -6,7 +6,7 @@ use futures::{AsyncBufReadExt, TryStreamExt};
 use homeostat::cri::ExecOutput;
 use homeostat::cri::fake::Script;
 use homeostat::testing::Cluster;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{AttachParams, LogParams};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -212,6 +212,19 @@ async fn nodes_are_looked_into_through_their_proxy() {
     let path = "/api/v1/nodes/node-1:10250/proxy/pods";
     let pods: serde_json::Value = client.request(get(path)).await.unwrap();
     assert_eq!(pods["items"][0]["metadata"]["name"], "web");
-    let nodes: Api<Node> = Api::all(client);
-    assert!(nodes.get("node-1").await.is_ok());
+    let path = "/apis/metrics.k8s.io/v1beta1/nodes/node-1";
+    let node: serde_json::Value = client.request(get(path)).await.unwrap();
+    assert_eq!(
+        node["usage"],
+        serde_json::json!({"cpu": "250000000n", "memory": "65536Ki"})
+    );
+    let path = "/apis/metrics.k8s.io/v1beta1/namespaces/default/pods";
+    let pods: serde_json::Value = client.request(get(path)).await.unwrap();
+    assert_eq!(
+        pods["items"][0]["containers"][0]["usage"]["cpu"],
+        "250000000n"
+    );
+    let path = "/apis/metrics.k8s.io/v1beta1/pods?labelSelector=app%3Dnone";
+    let none: serde_json::Value = client.request(get(path)).await.unwrap();
+    assert_eq!(none["items"], serde_json::json!([]));
 }

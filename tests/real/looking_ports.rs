@@ -70,6 +70,25 @@ fn nodes_have_a_proxy() {
         "kubectl get --raw /api/v1/nodes/node-1/proxy/healthz",
         &["ok"],
     );
+    world.script("busy", &Script::default().uses(1_500_000_000, 128 << 20, 0));
+    world.ok(
+        "kubectl run web --image=busy && kubectl wait pod/web --for=condition=Ready --timeout=30s",
+    );
+    world.prints(
+        "kubectl top pods",
+        &["NAME CPU(cores) MEMORY(bytes)", "web 1500m 128Mi"],
+    );
+    world.prints(
+        "kubectl top pod web --containers",
+        &["POD NAME CPU(cores) MEMORY(bytes)", "web web 1500m 128Mi"],
+    );
+    world.shows(
+        "kubectl top nodes --sort-by=cpu",
+        &[
+            "NAME CPU(cores) CPU(%) MEMORY(bytes) MEMORY(%)",
+            "node-* 1500m 37% 128Mi 0%",
+        ],
+    );
     let summary = world.ok("kubectl get --raw /api/v1/nodes/node-1/proxy/stats/summary");
     assert!(summary.contains("\"nodeName\":\"node-1\""), "{summary}");
 }

@@ -5,6 +5,7 @@ mod dial;
 pub(crate) mod forward;
 mod options;
 mod proxy;
+pub(crate) mod usage;
 
 use std::sync::Arc;
 

@@ -16,6 +16,7 @@ pub(crate) mod watch;
 pub(crate) mod write;
 
 use super::auth::review;
+use super::connect::usage;
 use super::request::{ResourceRequest, Verb};
 use super::response::Response;
 use super::server::Shared;
@@ -37,6 +38,9 @@ pub(crate) async fn handle(
         .filter(|subresource| *subresource != "status")
     {
         return subresource::handle(shared, request, subresource).await;
+    }
+    if request.resource.gvk.group == usage::GROUP {
+        return usage::handle(shared, request).await;
     }
     match request.verb {
         Verb::Get => get::handle(shared, request).await,

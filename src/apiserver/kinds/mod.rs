@@ -49,6 +49,11 @@ pub(crate) fn builtin() -> Vec<Resource> {
     table::resources()
 }
 
+/// What nodes and pods use, as resources.
+pub(crate) fn metrics() -> Vec<Resource> {
+    table::metrics()
+}
+
 /// The behaviour of a kind.
 fn strategy(group: &str, plural: &str) -> Arc<dyn Strategy> {
     match (group, plural) {

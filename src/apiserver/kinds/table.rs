@@ -33,6 +33,15 @@ pub(super) fn resources() -> Vec<Resource> {
     TABLE.lines().filter_map(resource).collect()
 }
 
+/// The resources of the metrics API, which other servers serve for the real one.
+pub(super) fn metrics() -> Vec<Resource> {
+    const METRICS: [&str; 2] = [
+        "metrics.k8s.io\tv1beta1\tnodes\t\tNodeMetrics\tC\tget,list\t\t\t",
+        "metrics.k8s.io\tv1beta1\tpods\t\tPodMetrics\tN\tget,list\t\t\t",
+    ];
+    METRICS.into_iter().filter_map(resource).collect()
+}
+
 fn resource(line: &str) -> Option<Resource> {
     let columns: Vec<&str> = line.split('\t').collect();
     let &[

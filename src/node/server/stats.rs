@@ -91,6 +91,13 @@ impl Inner {
             shown.push(pod);
         }
         let mut node = json!({"nodeName": self.node});
+        if self.machine {
+            put(
+                &mut node,
+                "startTime",
+                boot().map(|boot| boot.to_string().into()),
+            );
+        }
         let (cpu, memory) = self.node_usage(&sandboxes);
         self.put_usage(&mut node, "/", cpu.as_ref(), memory.as_ref());
         Ok(json!({"node": node, "pods": shown}))
@@ -227,6 +234,13 @@ fn machine(at: Timestamp) -> Option<(CpuUsage, MemoryUsage)> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     Some((cpu_of_stat(&stat, at)?, memory_of_meminfo(&meminfo, at)?))
+}
+
+/// When this machine was started.
+fn boot() -> Option<Timestamp> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+    Timestamp::from_second(seconds.trim().parse().ok()?).ok()
 }
 
 /// Reads `/proc/stat`, which counts in hundredths of a second.
