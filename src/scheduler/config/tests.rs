@@ -550,12 +550,16 @@ async fn wrong_plugins() {
 #[tokio::test]
 async fn plugins_understand_their_arguments() {
     for args in [
+        "DefaultPreemption, args: {minCandidateNodesPercentage: 50}",
+        "InterPodAffinity, args: {hardPodAffinityWeight: 5, ignorePreferredTermsOfExistingPods: true}",
         "NodeAffinity, args: {addedAffinity: {requiredDuringSchedulingIgnoredDuringExecution: \
          {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: In, values: [b]}]}]}}}",
         "NodeResourcesBalancedAllocation, args: {resources: [{name: cpu}, {name: example.com/gpu}]}",
         "NodeResourcesFit, args: {ignoredResources: [example.com/gpu], scoringStrategy: {type: MostAllocated}}",
         "NodeResourcesFit, args: {scoringStrategy: {type: RequestedToCapacityRatio, requestedToCapacityRatio: \
          {shape: [{utilization: 0, score: 0}, {utilization: 100, score: 10}]}}}",
+        "PodTopologySpread, args: {defaultingType: List, defaultConstraints: \
+         [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]}",
         "VolumeBinding, args: {bindTimeoutSeconds: 300}",
     ] {
         let made = built(&format!("profiles: [{{pluginConfig: [{{name: {args}}}]}}]"));
