@@ -11,10 +11,12 @@
     reason = "a program that tells what it does"
 )]
 
+#[allow(dead_code, reason = "shared with other programs")]
 #[path = "common/flags.rs"]
 mod flags;
 #[path = "common/machine.rs"]
 mod machine;
+#[allow(dead_code, reason = "shared with other programs")]
 #[path = "common/program.rs"]
 mod program;
 

@@ -125,6 +125,25 @@ impl NodeSpec {
         }
     }
 
+    /// Registers the node, or tells that it is back: what every agent begins with.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn register(&self, client: &kube::Client, clock: &Clock) -> Result<Node, Error> {
+        register(client, clock, self).await
+    }
+
+    /// Keeps the node's lease until it is dropped, so that the control plane takes the node for alive: what every agent does
+    /// beside its pods.
+    pub async fn keep_alive(&self, client: &kube::Client, clock: &Clock, node: &Node) {
+        loop {
+            tokio::time::sleep(RENEW).await;
+            if let Err(error) = renew(client, clock, node).await {
+                tracing::warn!(%error, node = %self.name, "the lease could not be renewed");
+            }
+        }
+    }
+
     fn node(&self, now: Timestamp) -> Value {
         let mut labels = self.labels.clone();
         for (key, value) in [

@@ -23,6 +23,12 @@ pub use self::server::{NodeServerConfig, NodeServing, NodeServingError, ServingC
 use crate::reconcile::Error;
 
 /// Makes a node (or several) run the pods that are bound to it.
+///
+/// An agent sees the API alone: it registers its node ([`NodeSpec::register`]), keeps the lease ([`NodeSpec::keep_alive`]),
+/// watches the pods whose `spec.nodeName` is its own, makes them run, and writes their status. A pod with a deletion time it
+/// ends within its grace period and then deletes with a grace of zero. `examples/process_node.rs` is one whose containers are
+/// plain processes. Where there is a container runtime, implement [`ContainerRuntime`](crate::cri::ContainerRuntime) instead
+/// and leave the rest to [`Kubelet`].
 #[async_trait]
 pub trait NodeAgent: std::fmt::Debug + Send + Sync + 'static {
     /// Registers the node and begins to run its pods. May be called again after [`NodeAgent::stop`].
