@@ -355,6 +355,15 @@ async fn a_runtime_without_the_interface_is_told() {
 async fn what_a_pod_says_of_itself_holds() {
     let machine = Machine::start();
     let runtime = connect(&machine).await;
+    // The runtime calls this one docker.io/library/local:1.
+    let mut short = shell("exit 0");
+    short.image = "local:1".to_owned();
+    let (pod, id) = start(&runtime, "short", &short).await;
+    assert_eq!(
+        runtime.container_status(&id).await.unwrap().image,
+        "local:1"
+    );
+    runtime.remove_sandbox(&pod).await.unwrap();
     let given = machine.scratch("given");
     std::fs::write(given.join("file"), "from the node").unwrap();
     let mut config = shell("trap 'exit 0' TERM; while :; do sleep 0.1; done");

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 use k8s_cri::v1;
 
+use super::IMAGE;
 use crate::cri::{
     Container, ContainerEntry, ContainerPhase, ContainerState, ContainerStats, ContainerUser,
     CpuUsage, FilesystemUsage, IdMapping, Image, ImageSpec, InterfaceUsage, LinuxResources,
@@ -101,14 +102,15 @@ fn phase(state: i32) -> ContainerPhase {
     }
 }
 
-pub(super) fn container_entry(scheme: &str, container: v1::Container) -> ContainerEntry {
+pub(super) fn container_entry(scheme: &str, mut container: v1::Container) -> ContainerEntry {
+    let image = image_name(&mut container.annotations, container.image);
     let metadata = container.metadata.unwrap_or_default();
     ContainerEntry {
         id: id(scheme, &container.id),
         sandbox: container.pod_sandbox_id,
         name: metadata.name,
         attempt: metadata.attempt,
-        image: image_name(container.image),
+        image,
         image_id: container.image_ref,
         phase: phase(container.state),
         created: time(container.created_at),
@@ -117,8 +119,11 @@ pub(super) fn container_entry(scheme: &str, container: v1::Container) -> Contain
     }
 }
 
-/// The name that the pod used, where the runtime kept it.
-fn image_name(image: Option<v1::ImageSpec>) -> String {
+/// The name that the pod used, else the one that the runtime uses.
+fn image_name(annotations: &mut HashMap<String, String>, image: Option<v1::ImageSpec>) -> String {
+    if let Some(kept) = annotations.remove(IMAGE) {
+        return kept;
+    }
     let image = image.unwrap_or_default();
     if image.user_specified_image.is_empty() {
         image.image
@@ -127,7 +132,8 @@ fn image_name(image: Option<v1::ImageSpec>) -> String {
     }
 }
 
-pub(super) fn container(scheme: &str, status: v1::ContainerStatus) -> Container {
+pub(super) fn container(scheme: &str, mut status: v1::ContainerStatus) -> Container {
+    let image = image_name(&mut status.annotations, status.image);
     let started = time(status.started_at);
     let state = match phase(status.state) {
         ContainerPhase::Created => ContainerState::Created,
@@ -146,7 +152,7 @@ pub(super) fn container(scheme: &str, status: v1::ContainerStatus) -> Container 
         id: id(scheme, &status.id),
         name: metadata.name,
         attempt: metadata.attempt,
-        image: image_name(status.image),
+        image,
         image_id: status.image_ref,
         state,
         created: time(status.created_at),

@@ -28,6 +28,8 @@ use tonic::{Code, Response, Status};
 
 use super::{Error, Result, Version};
 
+/// The annotation of a container that keeps the image as the pod names it: runtimes give their own name for it.
+const IMAGE: &str = "io.homeostat.container.image";
 /// Lists of many containers are long.
 const LONGEST_ANSWER: usize = 16 << 20;
 

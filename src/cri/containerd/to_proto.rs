@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use k8s_cri::v1;
 
+use super::IMAGE;
 use crate::cri::{
     ContainerConfig, ContainerFilter, ContainerPhase, ContainerSecurity, Device, DnsConfig,
     IdMapping, ImageAuth, ImageSpec, LinuxResources, Mount, NamespaceMode, NamespaceOptions,
@@ -236,6 +237,8 @@ pub(super) fn container(
         &config.image_ref
     };
     let env = config.env.iter();
+    let mut annotations = map(&config.annotations);
+    annotations.insert(IMAGE.to_owned(), config.image.clone());
     v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata {
             name: config.name.clone(),
@@ -258,7 +261,7 @@ pub(super) fn container(
         mounts: config.mounts.iter().map(mount).collect(),
         devices: config.devices.iter().map(device).collect(),
         labels: map(&own),
-        annotations: map(&config.annotations),
+        annotations,
         log_path: config.log_path.clone(),
         stdin: config.stdin,
         stdin_once: config.stdin_once,
