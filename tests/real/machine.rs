@@ -64,6 +64,12 @@ impl Machine {
         self.script("up");
     }
 
+    /// The processes that stand between containerd and each pod.
+    pub(crate) fn shims(&self) -> Vec<u32> {
+        let pids = self.script("shims");
+        pids.lines().map(|pid| pid.parse().unwrap()).collect()
+    }
+
     /// Starts the registry; gives its address. The user is `homeostat`, the password `secret`; it holds `busybox:1`.
     pub(crate) fn registry(&self) -> String {
         self.script("registry")

@@ -10,6 +10,8 @@
 )]
 
 mod apply;
+#[cfg(feature = "containerd")]
+mod crashes;
 mod create;
 #[cfg(feature = "containerd")]
 mod cri;

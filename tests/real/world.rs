@@ -59,6 +59,11 @@ pub(crate) struct World {
 impl World {
     /// Three nodes, all controllers, and a scheduler. `name` is the test's.
     pub(crate) fn new(name: &str) -> Self {
+        Self::with_nodes(name, 3)
+    }
+
+    /// The same with so many nodes.
+    pub(crate) fn with_nodes(name: &str, nodes: usize) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -68,7 +73,7 @@ impl World {
             std::env::temp_dir().join(format!("homeostat-real-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let (cluster, serving) = runtime.block_on(async {
-            let cluster = Cluster::builder().nodes(3).start().await.unwrap();
+            let cluster = Cluster::builder().nodes(nodes).start().await.unwrap();
             let names = ["localhost", "127.0.0.1"];
             let certificates = Certificates::generate(&Clock::system(), &names).unwrap();
             let serving = ServeConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)))

@@ -99,6 +99,11 @@ pub(super) fn is_running(container: &Container) -> bool {
     matches!(container.state, ContainerState::Running { .. })
 }
 
+/// Whether a container was made and then left: its agent died before it was started.
+fn is_left(container: &Container) -> bool {
+    container.state == ContainerState::Created
+}
+
 /// All containers that a pod's spec names, in the order in which they start.
 pub(super) fn all(spec: &PodSpec) -> impl Iterator<Item = &Spec> {
     spec.init_containers
@@ -213,7 +218,8 @@ pub(super) fn plan(
         if !is_sidecar(container) && (code == Some(0) || initialized) {
             continue;
         }
-        if latest.is_none() || code.is_some_and(|code| init_restarts(spec, container, code)) {
+        let again = code.is_some_and(|code| init_restarts(spec, container, code));
+        if latest.is_none_or(is_left) || again {
             plan.start(&container.name, memory, now);
         }
         if is_sidecar(container) {
@@ -233,8 +239,10 @@ pub(super) fn plan(
     for container in &spec.containers {
         let latest = newest(sandbox, &container.name);
         let wanted = latest.is_none_or(|latest| {
-            exit_code(latest)
-                .is_some_and(|code| restarts(spec, container, code) || changed(container, latest))
+            is_left(latest)
+                || exit_code(latest).is_some_and(|code| {
+                    restarts(spec, container, code) || changed(container, latest)
+                })
         });
         if wanted {
             plan.start(&container.name, memory, now);
@@ -267,7 +275,8 @@ impl Plan {
         memory: &BTreeMap<String, Memory>,
         what: &str,
     ) {
-        let Some(latest) = latest.filter(|latest| is_running(latest)) else {
+        let is_lost = |latest: &Container| latest.state == ContainerState::Unknown;
+        let Some(latest) = latest.filter(|latest| is_running(latest) || is_lost(latest)) else {
             return;
         };
         let health = memory.get(&container.name).map(|memory| &memory.health);
@@ -276,6 +285,8 @@ impl Plan {
             .and_then(|health| health.failed);
         let changed = changed(container, latest);
         let problem = match failed {
+            // It may run all the same: another one must not.
+            _ if is_lost(latest) => "is in an unknown state",
             _ if changed => "definition changed",
             Some(Fatal::Startup) => "failed startup probe",
             Some(Fatal::Liveness) => "failed liveness probe",
@@ -354,6 +365,10 @@ mod tests {
             },
         )]);
         let plan = plan(pod, Some(&sandbox(containers)), &memory, Instant::now());
+        shown(&plan)
+    }
+
+    fn shown(plan: &Plan) -> String {
         let shown = plan.steps.iter().map(|step| match step {
             Step::Start { name } => format!("+{name}"),
             Step::Stop { name, .. } => format!("-{name}"),
@@ -475,6 +490,20 @@ mod tests {
                 matches!(&plan.steps[..], [Step::Stop { why: said, .. }] if said == why),
                 "{plan:?}"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_dead_agent_or_runtime_left_is_taken_up() {
+        let pod = pod(json!({"restartPolicy": "Never", "containers": [{"name": "a"}]}));
+        for (state, expected) in [
+            (ContainerState::Created, "+a"),
+            (ContainerState::Unknown, "-a"),
+        ] {
+            let mut left = sandbox(&[("a", None)]);
+            left.containers[0].state = state;
+            let plan = plan(&pod, Some(&left), &BTreeMap::new(), Instant::now());
+            assert_eq!(shown(&plan), expected);
         }
     }
 

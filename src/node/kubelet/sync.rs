@@ -229,6 +229,12 @@ impl Inner {
             if let Some(state) = self.state.lock().get_mut(key) {
                 plan::account(spec, sandbox.as_ref(), &mut state.containers, now);
             }
+            if let Some(lost) = sandbox.as_ref().filter(|sandbox| !sandbox.ready)
+                && plan::outcome(spec, sandbox.as_ref()).is_none()
+            {
+                self.give_up(key, pod, lost).await?;
+                continue;
+            }
             next = Next::default();
             self.probe(key, pod, sandbox.as_ref(), &mut next).await;
             let Plan {
@@ -257,6 +263,16 @@ impl Inner {
             }
         }
         Ok(next)
+    }
+
+    /// Removes a sandbox whose namespaces are gone: the pod needs another one. What became of its containers is reported
+    /// first, for nobody knows it afterwards.
+    async fn give_up(&self, key: &Key, pod: &Pod, lost: &Sandbox) -> Result<(), Error> {
+        self.report(key, pod, Some(lost)).await?;
+        let message = "Pod sandbox changed, it will be killed and re-created.".to_owned();
+        self.event(pod, EventType::Normal, "SandboxChanged", message);
+        self.runtime.stop_sandbox(&lost.id).await?;
+        self.remove(lost).await
     }
 
     /// The pod's sandbox.

@@ -125,7 +125,7 @@ async fn what_comes_before_the_replies_is_kept() {
 #[tokio::test]
 async fn dropping_all_ends_the_connection_after_what_was_written() {
     let (mut peer, down, mut up) = pair(&[]).await;
-    up.write_all(&[7; 100_000]).await.ok();
+    up.write_all(&vec![7; 100_000]).await.ok();
     drop((down, up));
     let mut received = 0;
     loop {
