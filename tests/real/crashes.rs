@@ -207,11 +207,12 @@ fn settle(world: &World, machine: &Machine, replicas: usize) {
             {
                 return;
             }
-            let late = begun.elapsed() > Duration::from_secs(180);
-            assert!(
-                !late,
-                "still not settled; the machine runs, the API wants: {pair:#?}"
-            );
+            let late = begun.elapsed() > Duration::from_secs(120);
+            if late {
+                let shown =
+                    world.ok("kubectl get deploy,rs,pods -o wide; kubectl get events | tail -n 20");
+                panic!("still not settled; the machine runs, the API wants: {pair:#?}\n{shown}");
+            }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     });
