@@ -284,7 +284,9 @@ impl Deployments {
         let api = self.api::<ReplicaSet>(deployment);
         match api.create(&PostParams::default(), &set).await {
             Ok(created) => {
-                self.scaled(deployment, view::name(&set), 0, view::wanted(&set));
+                if view::wanted(&set) > 0 {
+                    self.scaled(deployment, view::name(&set), 0, view::wanted(&set));
+                }
                 self.sets.caught_up(&created).await;
                 Ok(true)
             }

@@ -162,10 +162,10 @@ fn resized(
 
 fn resize(view: View<'_>, resizes: Vec<rolling::Resize>) -> Vec<Action> {
     let update = |(set, replicas): rolling::Resize| Action::Update {
-        set,
-        replicas: Some(replicas),
+        replicas: (view::wanted(&set) != replicas).then_some(replicas),
         annotations: revision::size_annotations(view),
         min_ready_seconds: None,
+        set,
     };
     resizes.into_iter().map(update).collect()
 }

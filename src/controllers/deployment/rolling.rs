@@ -153,7 +153,16 @@ fn proportionally(view: View<'_>, mut active: Vec<Arc<ReplicaSet>>) -> Vec<Resiz
     if let Some((_, size)) = sizes.first_mut().filter(|_| to_add != 0) {
         *size = (*size + to_add - added).max(0);
     }
-    changed(sizes)
+    // A set that keeps its size learns what that was computed from: else the deployment would look as if it were being
+    // scaled for ever, and the rollout would not go on.
+    sizes.retain(|(set, size)| view::wanted(set) != *size || !knows_size(view, set));
+    sizes
+}
+
+/// Whether the size of a set was computed from the deployment as it is.
+fn knows_size(view: View<'_>, set: &ReplicaSet) -> bool {
+    let max = view.replicas().saturating_add(view.max_surge());
+    view::annotated(set, DESIRED) == Some(view.replicas()) && view::annotated(set, MAX) == Some(max)
 }
 
 /// How much a set grows (or shrinks) if it keeps its share of the whole.

@@ -287,6 +287,24 @@ fn scaling_in_mid_rollout_keeps_proportions() {
     assert_eq!(model.sizes(), [11, 7]);
 }
 
+#[test]
+fn a_rollout_goes_on_after_scaling_that_leaves_a_set_as_it_is() {
+    let mut model = Model::new(10, rolling("3", "2"));
+    model.settle();
+    model.image("v2");
+    while model.step() {}
+    model.pods(0, 100);
+    model.pods(1, 0);
+    while model.step() {}
+    assert_eq!(model.sizes(), [8, 5]);
+    // One pod more: the larger set takes it.
+    model.edit(|spec| spec["replicas"] = 11.into());
+    model.step();
+    assert_eq!(model.sizes(), [9, 5]);
+    model.settle();
+    assert_eq!(model.sizes(), [0, 11]);
+}
+
 proptest! {
     /// From a healthy state, no step of a rollout breaks the promises of maxSurge and maxUnavailable, and it ends.
     #[test]
