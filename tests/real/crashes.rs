@@ -279,7 +279,6 @@ fn whatever_crashes_nothing_is_lost_and_nothing_runs_twice() {
     world.ok("kubectl scale deploy/web --replicas=5");
     settle(&world, &machine, 5);
     let doubled = observer.finish();
-    eprintln!("{done:?}");
     assert!(doubled.is_empty(), "{done:?}: ran twice: {doubled:?}");
     agent.kill();
 }
