@@ -185,6 +185,10 @@ fn start_of_tail(log: &mut (impl io::Read + io::Seek), lines: u64) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
+    use crate::cri::FakeRuntime;
+    use crate::node::NodeServer;
+    use crate::reconcile::Manager;
 
     #[test]
     fn the_tail_begins_after_a_line() {
@@ -202,5 +206,45 @@ mod tests {
             let start = start_of_tail(&mut io::Cursor::new(log), lines).unwrap();
             assert_eq!(&log[usize::try_from(start).unwrap()..], expected);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_follows_goes_on_in_the_new_file() {
+        use std::io::Write as _;
+        let folder = std::env::temp_dir().join(format!("homeostat-follow-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (path, away) = (folder.join("0.log"), folder.join("0.log.1"));
+        let append = |path: &PathBuf, text: &str| {
+            let file = File::options().create(true).append(true).open(path);
+            file.unwrap().write_all(text.as_bytes()).unwrap();
+        };
+        let nobody = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::empty()))
+        });
+        let clock = Clock::seeded(1);
+        let manager = Manager::new(kube::Client::new(nobody, "default"), clock.clone());
+        let runtime = Arc::new(FakeRuntime::new(clock, "10.0.0"));
+        let node = NodeServer::new(&manager, "n", runtime).inner;
+        let options = LogOptions {
+            follow: true,
+            tail: Some(1),
+            ..LogOptions::default()
+        };
+        append(&path, "old\na\n");
+        let source = Source::File(path.clone());
+        let mut follower = Follower::open(node, "gone".into(), source, &options)
+            .await
+            .unwrap();
+        assert_eq!(follower.next().await.unwrap(), b"a\n");
+        append(&path, "b\n");
+        assert_eq!(follower.next().await.unwrap(), b"b\n");
+        std::fs::rename(&path, &away).unwrap();
+        append(&away, "c\n");
+        append(&path, "d\n");
+        assert_eq!(follower.next().await.unwrap(), b"c\n");
+        assert_eq!(follower.next().await.unwrap(), b"d\n");
+        // The container is gone, so nothing more will come.
+        assert_eq!(follower.next().await, None);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }
