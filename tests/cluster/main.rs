@@ -19,3 +19,4 @@ mod rollout;
 mod scheduler_faults;
 mod scheduler_outside;
 mod scheduling;
+mod scheduling_volumes;
