@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use homeostat::apiserver::ApiServer;
 use homeostat::cluster::Cluster;
-use homeostat::reconcile::{Key, Manager};
+use homeostat::reconcile::{Cache, Key, Manager};
 use homeostat::scheduler::framework::{Decision, Framework, PodInfo, Scheduler, Snapshot};
 use homeostat::scheduler::{SchedulerConfig, SchedulingCycle};
 use homeostat::store::MemoryStore;
 use http::Request;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
 use kube::client::Body;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -371,9 +371,9 @@ impl Run {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
             Op::BindClaims {} => {
-                let claims = self.manager.cache::<PersistentVolumeClaim>();
+                let volumes = self.manager.cache::<PersistentVolume>();
                 self.background
-                    .spawn(bind_claims(self.client.clone(), claims));
+                    .spawn(bind_claims(self.client.clone(), volumes));
             }
         }
     }
@@ -448,63 +448,52 @@ async fn delete(client: kube::Client, pods: Vec<Key>, every: Duration) {
     }
 }
 
-/// What the controller of volumes does for claims to which the scheduler gave a volume, or a node.
-async fn bind_claims(
-    client: kube::Client,
-    claims: homeostat::reconcile::Cache<PersistentVolumeClaim>,
-) {
-    let mut changes = claims.subscribe();
-    let volumes = kube::Api::<k8s_openapi::api::core::v1::PersistentVolume>::all(client.clone());
-    let mut waits = BTreeMap::new();
-    loop {
-        let deltas = tokio::time::timeout(Duration::from_millis(20), changes.next()).await;
-        for delta in deltas.ok().flatten().into_iter().flatten() {
-            waits.insert(delta.key, delta.new);
-        }
-        let listed = volumes
-            .list(&kube::api::ListParams::default())
-            .await
-            .unwrap();
-        for volume in listed {
-            let claim = volume
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.claim_ref.as_ref());
-            let Some(claim) = claim else { continue };
-            let key = Key::new(
-                claim.namespace.clone().unwrap_or_default(),
-                claim.name.clone().unwrap_or_default(),
-            );
-            if waits.remove(&key).is_none() {
+/// What the controller of volumes does for claims to which the scheduler gave a volume.
+async fn bind_claims(client: kube::Client, volumes: Cache<PersistentVolume>) {
+    let mut changes = volumes.subscribe();
+    let claim_of = |volume: &Option<Arc<PersistentVolume>>| {
+        let spec = volume.as_ref().and_then(|volume| volume.spec.as_ref());
+        spec.and_then(|spec| spec.claim_ref.clone())
+    };
+    while let Some(deltas) = changes.next().await {
+        for delta in deltas {
+            let Some(claim) = claim_of(&delta.new).filter(|_| claim_of(&delta.old).is_none())
+            else {
                 continue;
-            }
-            let name = volume.metadata.name.as_deref().unwrap_or_default();
-            let base = format!(
-                "/api/v1/namespaces/{}/persistentvolumeclaims/{}",
-                key.namespace, key.name
-            );
-            let merge = |path: String, patch: Value| {
-                let client = client.clone();
-                async move {
-                    let request = Request::builder().method("PATCH").uri(path);
-                    let request = request.header("content-type", "application/merge-patch+json");
-                    let body = Body::from(patch.to_string().into_bytes());
-                    client.send(request.body(body).unwrap()).await.unwrap();
-                }
             };
-            let annotated = json!({"pv.kubernetes.io/bind-completed": "yes"});
-            merge(
-                base.clone(),
-                json!({"metadata": {"annotations": annotated}, "spec": {"volumeName": name}}),
-            )
-            .await;
-            merge(
-                format!("{base}/status"),
-                json!({"status": {"phase": "Bound"}}),
-            )
-            .await;
+            let path = format!(
+                "/api/v1/namespaces/{}/persistentvolumeclaims/{}",
+                claim.namespace.unwrap_or_default(),
+                claim.name.unwrap_or_default(),
+            );
+            let annotations = json!({"pv.kubernetes.io/bind-completed": "yes"});
+            let spec = json!({"volumeName": &*delta.key.name});
+            for (path, patch) in [
+                (
+                    path.clone(),
+                    json!({"metadata": {"annotations": annotations}, "spec": spec}),
+                ),
+                (
+                    format!("{path}/status"),
+                    json!({"status": {"phase": "Bound"}}),
+                ),
+            ] {
+                let request = Request::builder().method("PATCH").uri(path);
+                let request = request.header("content-type", "application/merge-patch+json");
+                let body = Body::from(patch.to_string().into_bytes());
+                let done = client.send(request.body(body).unwrap()).await.unwrap();
+                assert!(done.status().is_success(), "a claim was not bound");
+            }
         }
     }
+}
+
+/// What the process has in memory, in MB.
+fn memory() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
+    kilobytes.unwrap_or(0.0) / 1024.0
 }
 
 fn percentile(times: &mut [Duration], percent: usize) -> Duration {
@@ -543,6 +532,9 @@ async fn run(workload: &Workload) {
     };
     for (number, op) in workload.ops.iter().enumerate() {
         run.op(number, op, &workload.params).await;
+        if std::env::var_os("MEMORY").is_some() {
+            println!("after operation {number}: {:.0} MB", memory());
+        }
     }
     let (count, took) = run.measured;
     let rate = count as f64 / took.as_secs_f64();

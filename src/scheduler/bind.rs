@@ -71,7 +71,7 @@ impl<E: Into<Error>> From<E> for Failure {
 pub(super) async fn bind(limits: Limits, binding: Binding) -> (Binding, Result<(), Failure>) {
     let attempt = AssertUnwindSafe(attempt(&limits, &binding)).catch_unwind();
     let result = attempt.await.unwrap_or_else(|panic| {
-        let text = super::cycle::panic_text(&*panic);
+        let text = super::framework::panic_text(&*panic);
         Err(Failure::Failed(format!("a plugin panicked: {text}")))
     });
     (binding, result)

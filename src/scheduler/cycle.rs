@@ -6,9 +6,7 @@
 mod classes;
 mod extended;
 
-use std::any::Any;
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,6 +17,7 @@ use self::extended::{ByExtenders, extend};
 use super::framework::{
     Code, CycleState, Decision, Explain, Filter, Framework, Judges, Mark, NodeInfo, PodInfo,
     PreFiltered, Rescue, Scheduler, Scope, Score, Snapshot, Status, Trial, Unfit, Verdicts,
+    guarded,
 };
 use super::metrics::Metrics;
 use crate::clock::Clock;
@@ -103,10 +102,7 @@ impl Scheduler for SchedulingCycle {
 
 /// Runs plugins; one that panics fails its pod, nothing else.
 fn caught<T>(run: impl FnOnce() -> Result<T, Decision>) -> Result<T, Decision> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let text = panic_text(&*panic);
-        Err(Decision::Failed(format!("a plugin panicked: {text}")))
-    })
+    guarded(run).unwrap_or_else(|panic| Err(Decision::Failed(panic)))
 }
 
 impl SchedulingCycle {
@@ -427,13 +423,6 @@ fn explain_more(unfit: &mut Unfit, why: &str) {
     if !why.is_empty() {
         unfit.message = format!("{} {why}", unfit.message);
     }
-}
-
-/// What a panic said.
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("(no message)")
 }
 
 impl<'a> Search<'a> {

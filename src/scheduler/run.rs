@@ -20,7 +20,7 @@ use super::bind::{Attempt, Binding, Failure, Limits, bind};
 use super::drain::Drain;
 use super::framework::{
     Actions, ClusterEvent, Code, CycleState, Decision, Framework, Handle, Permission, PodInfo,
-    Resource, Scheduler, Snapshot, Status, Unfit, WaitingPod,
+    Resource, Scheduler, Snapshot, Status, Unfit, WaitingPod, guarded,
 };
 use super::metrics::{CacheSize, Metrics, Outcome};
 use super::queue::{Queue, Queued};
@@ -519,7 +519,8 @@ impl Loop {
         attempt: Attempt,
     ) {
         for plugin in &framework.reserve {
-            let status = plugin.reserve(&mut state, &info, &node);
+            let reserved = guarded(|| plugin.reserve(&mut state, &info, &node));
+            let status = reserved.unwrap_or_else(Status::error);
             if !status.is_success() {
                 unreserve(&framework, &mut state, &info, &node);
                 self.ended(outcome(status.code), &framework, attempt);
@@ -530,7 +531,8 @@ impl Loop {
         self.occupy(&info, node.clone(), true);
         let mut waits = Vec::new();
         for plugin in &framework.permit {
-            match plugin.permit(&mut state, &info, &node) {
+            let said = guarded(|| plugin.permit(&mut state, &info, &node));
+            match said.unwrap_or_else(|panic| Permission::Deny(Status::error(panic))) {
                 Permission::Allow => {}
                 Permission::Wait(patience) => waits.push((plugin.name().to_owned(), patience)),
                 Permission::Deny(status) => {
@@ -688,7 +690,12 @@ fn outcome(code: Code) -> Outcome {
 /// Undoes all reservations, the last one first.
 fn unreserve(framework: &Framework, state: &mut CycleState, pod: &PodInfo, node: &str) {
     let plugins = framework.reserve.iter().rev();
-    plugins.for_each(|plugin| plugin.unreserve(state, pod, node));
+    for plugin in plugins {
+        // The others have something to undo, too.
+        if let Err(panic) = guarded(|| plugin.unreserve(state, pod, node)) {
+            tracing::error!(plugin = plugin.name(), pod = %pod.key, panic, "unreserve");
+        }
+    }
 }
 
 fn is_finished(pod: &Pod) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{
     Bind, ClusterEvent, EventPattern, Extender, Filter, Handle, Hint, Hooks, Permit, Plugin,
     PodInfo, Point, PostBind, PostFilter, PreBind, PreEnqueue, PreFilter, PreScore, ProfileError,
-    QueueSort, Reserve, Score, Snapshot, Status,
+    QueueSort, Reserve, Score, Snapshot, Status, guarded,
 };
 
 /// The plugins of each extension point, in the order in which they are called.
@@ -168,7 +168,10 @@ impl Framework {
         pod: &PodInfo,
         snapshot: &Snapshot,
     ) -> bool {
-        let hint = |registered: &Registered| registered.plugin.hint(event, pod, snapshot);
+        let hint = |registered: &Registered| {
+            // One that panics cannot say no.
+            guarded(|| registered.plugin.hint(event, pod, snapshot)).unwrap_or(Hint::Queue)
+        };
         self.awaits(plugin, event)
             && self
                 .plugins
@@ -180,7 +183,7 @@ impl Framework {
     #[must_use]
     pub fn gate(&self, pod: &PodInfo) -> Option<Status> {
         self.pre_enqueue.iter().find_map(|plugin| {
-            let status = plugin.pre_enqueue(pod);
+            let status = guarded(|| plugin.pre_enqueue(pod)).unwrap_or_else(Status::error);
             (!status.is_success()).then(|| status.by(plugin.name()))
         })
     }
