@@ -577,7 +577,6 @@ fn main() {
         include_str!("scheduler/affinity.yaml"),
         include_str!("scheduler/spread.yaml"),
         include_str!("scheduler/preemption.yaml"),
-        include_str!("scheduler/volumes.yaml"),
     ];
     for file in files {
         let workloads: Vec<Workload> = serde_saphyr::from_str(file).unwrap();
