@@ -16,7 +16,7 @@ use async_trait::async_trait;
 pub use self::bootstrap::{BootstrapError, request_certificate};
 pub use self::driver::NodeSpec;
 pub use self::hollow::Hollow;
-pub use self::kubelet::Kubelet;
+pub use self::kubelet::{Kubelet, KubeletConfig};
 pub use self::server::{LogRotation, NodeServer};
 #[cfg(feature = "serve")]
 pub use self::server::{NodeServerConfig, NodeServing, NodeServingError, ServingCertificate};

@@ -148,7 +148,7 @@ async fn secret(
 }
 
 /// A field of the pod, as the downward API names it.
-fn field_of(pod: &Pod, path: &str, node: &NodeSpec, ip: &str) -> String {
+pub(super) fn field_of(pod: &Pod, path: &str, node: &NodeSpec, ip: &str) -> String {
     let meta = &pod.metadata;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let entry = |map: &Option<BTreeMap<String, String>>, path: &str| {
@@ -176,7 +176,7 @@ fn field_of(pod: &Pod, path: &str, node: &NodeSpec, ip: &str) -> String {
 }
 
 /// A resource of a container, in whole units of the divisor, rounded up. A limit that is not set is all that the node has.
-fn resource_of(
+pub(super) fn resource_of(
     pod: &Pod,
     container: &Container,
     wanted: &ResourceFieldSelector,

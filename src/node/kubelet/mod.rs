@@ -5,17 +5,25 @@
 
 mod admit;
 mod conditions;
+mod config;
 mod containers;
 mod environment;
 mod hook;
+mod host;
+mod limits;
+#[cfg(feature = "containerd")]
+mod machine;
 mod plan;
 mod probe;
 mod report;
 mod restart;
+mod rights;
+mod sandbox;
 mod start;
 mod status;
 mod stop;
 mod sync;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,6 +35,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+pub use self::config::KubeletConfig;
 use self::plan::Memory;
 use self::probe::Probes;
 use super::NodeAgent;
@@ -51,6 +60,7 @@ pub struct Kubelet {
 
 struct Inner {
     spec: NodeSpec,
+    config: KubeletConfig,
     client: kube::Client,
     clock: Clock,
     recorder: Recorder,
@@ -61,6 +71,8 @@ struct Inner {
     state: Mutex<BTreeMap<Key, PodState>>,
     /// Containers whose preStop hook has run or runs.
     hooked: Mutex<BTreeSet<String>>,
+    /// Tokens in volumes, by pod, audience and life, and when each is to be renewed.
+    tokens: Mutex<volumes::Tokens>,
 }
 
 /// What is remembered of a pod.
@@ -89,7 +101,19 @@ impl Kubelet {
     /// The agent of the node `spec`, which runs its pods on `runtime` and sees the API through the caches of `manager`.
     #[must_use]
     pub fn new(manager: &Manager, spec: NodeSpec, runtime: Arc<dyn ContainerRuntime>) -> Self {
+        Self::with_config(manager, spec, runtime, KubeletConfig::default())
+    }
+
+    /// The same with options.
+    #[must_use]
+    pub fn with_config(
+        manager: &Manager,
+        spec: NodeSpec,
+        runtime: Arc<dyn ContainerRuntime>,
+        config: KubeletConfig,
+    ) -> Self {
         let inner = Inner {
+            config,
             client: manager.client_for("kubelet"),
             clock: manager.clock().clone(),
             recorder: manager.recorder("kubelet"),
@@ -99,6 +123,7 @@ impl Kubelet {
             runtime,
             state: Mutex::default(),
             hooked: Mutex::default(),
+            tokens: Mutex::default(),
             spec,
         };
         Self {

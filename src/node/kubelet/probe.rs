@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Container as Spec, ContainerStatus, HTTPGetActi
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::time::Instant;
 
+use super::host::Host;
 use super::plan::{Fatal, Health};
 use crate::cri::{Check, ContainerRuntime};
 
@@ -55,12 +56,7 @@ impl Probes {
     }
 
     /// Runs the probes that are due.
-    pub(super) async fn round(
-        &mut self,
-        runtime: &dyn ContainerRuntime,
-        spec: &Spec,
-        id: &str,
-    ) -> Round {
+    pub(super) async fn round(&mut self, ask: &Ask<'_>, spec: &Spec, id: &str) -> Round {
         if self.id != id {
             *self = Self {
                 id: id.to_owned(),
@@ -76,7 +72,7 @@ impl Probes {
             Some(_) if self.startup.verdict == Some(true) => true,
             Some(probe) => {
                 self.startup
-                    .run(runtime, spec, id, probe, begun, ("Startup", &mut failures))
+                    .run(ask, spec, id, probe, begun, ("Startup", &mut failures))
                     .await;
                 self.startup.verdict == Some(true)
             }
@@ -85,7 +81,7 @@ impl Probes {
         if started {
             if let Some(probe) = &spec.liveness_probe {
                 self.liveness
-                    .run(runtime, spec, id, probe, begun, ("Liveness", &mut failures))
+                    .run(ask, spec, id, probe, begun, ("Liveness", &mut failures))
                     .await;
                 alive = self.liveness.verdict != Some(false);
             }
@@ -93,14 +89,7 @@ impl Probes {
                 None => true,
                 Some(probe) => {
                     self.readiness
-                        .run(
-                            runtime,
-                            spec,
-                            id,
-                            probe,
-                            begun,
-                            ("Readiness", &mut failures),
-                        )
+                        .run(ask, spec, id, probe, begun, ("Readiness", &mut failures))
                         .await;
                     self.readiness.verdict == Some(true)
                 }
@@ -135,7 +124,7 @@ impl Probes {
 impl State {
     async fn run(
         &mut self,
-        runtime: &dyn ContainerRuntime,
+        ask: &Ask<'_>,
         spec: &Spec,
         id: &str,
         probe: &Probe,
@@ -164,24 +153,67 @@ impl State {
         let Some(check) = check(spec, probe) else {
             return;
         };
-        let healthy = runtime
-            .check(id, &check, seconds(probe.timeout_seconds, 1))
-            .await
-            .is_ok_and(|answer| answer == Some(true));
-        if healthy {
+        let wait = seconds(probe.timeout_seconds, 1);
+        let answer = ask.check(id, &check, wait).await;
+        if answer.is_ok() {
             (self.successes, self.failures) = (self.successes + 1, 0);
             if self.successes >= count(probe.success_threshold, 1) {
                 self.verdict = Some(true);
             }
         } else {
             (self.successes, self.failures) = (0, self.failures + 1);
-            told.push(format!("{kind} probe failed: {}", describe(&check)));
+            let why = answer.err().unwrap_or_default();
+            let why = if why.is_empty() {
+                describe(&check)
+            } else {
+                why
+            };
+            told.push(format!("{kind} probe failed: {why}"));
             if self.failures >= count(probe.failure_threshold, 3) {
                 self.verdict = Some(false);
             }
         }
         self.next =
             Some(Instant::now() + seconds(probe.period_seconds, 10).max(Duration::from_secs(1)));
+    }
+}
+
+/// Whom to ask about a container's health.
+pub(super) struct Ask<'a> {
+    pub runtime: &'a dyn ContainerRuntime,
+    pub host: &'a dyn Host,
+    /// The pod's address.
+    pub address: &'a str,
+}
+
+impl Ask<'_> {
+    /// Asks once.
+    ///
+    /// # Errors
+    /// Why it is not well; empty: the runtime does not say.
+    pub(super) async fn check(
+        &self,
+        id: &str,
+        check: &Check,
+        wait: Duration,
+    ) -> Result<(), String> {
+        match self.runtime.check(id, check, wait).await {
+            Ok(Some(true)) => return Ok(()),
+            Ok(Some(false)) => return Err(String::new()),
+            Err(error) => return Err(error.to_string()),
+            Ok(None) => {}
+        }
+        let Check::Exec(command) = check else {
+            return self.host.ask(self.address, check, wait).await;
+        };
+        match self.runtime.exec_sync(id, command, wait).await {
+            Ok(output) if output.code == 0 => Ok(()),
+            Ok(output) => {
+                let said = [output.stdout, output.stderr].concat();
+                Err(String::from_utf8_lossy(&said).into_owned())
+            }
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 

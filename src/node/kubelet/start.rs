@@ -1,5 +1,6 @@
 //! Making containers: image, environment, the container itself, and its postStart hook.
 
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container as Spec, Node, Pod};
@@ -8,8 +9,8 @@ use tokio::time::Instant;
 use super::environment::{self, Origin};
 use super::plan::{self, Failure};
 use super::stop::grace;
-use super::{Inner, full_name, hook};
-use crate::cri::{ContainerConfig, Sandbox, SandboxConfig};
+use super::{Inner, full_name, hook, limits, rights, volumes};
+use crate::cri::{ContainerConfig, Mount, Sandbox};
 use crate::object::Resources;
 use crate::reconcile::events::EventType;
 use crate::reconcile::{Error, Key};
@@ -39,7 +40,7 @@ impl Inner {
         container: &Spec,
     ) -> Result<bool, Error> {
         let attempt = self.attempt(key, sandbox, container);
-        let failed = match self.make(pod, sandbox, container, attempt).await {
+        let failed = match Box::pin(self.make(pod, sandbox, container, attempt)).await {
             Ok(id) => {
                 // The one before the last is no longer needed for the status.
                 let old = sandbox
@@ -158,18 +159,9 @@ impl Inner {
         attempt: u32,
     ) -> Result<String, Failure> {
         let image = self.image(pod, container).await?;
-        let known = self.nodes.get(&Key::cluster(self.spec.name.as_str()));
-        let allocatable = known
-            .as_deref()
-            .and_then(|node: &Node| node.status.as_ref()?.allocatable.as_ref());
-        let origin = Origin {
-            client: &self.client,
-            pod,
-            node: &self.spec,
-            allocatable: Resources::of(allocatable),
-            ip: &sandbox.ip,
-            services: self.services.list(),
-        };
+        let present = self.runtime.image_status(&image.as_str().into()).await;
+        let present = present.map_err(|error| failure("ImageInspectError", error.to_string()))?;
+        let origin = self.origin(pod, &sandbox.ip);
         let env = environment::of(&origin, container)
             .await
             .map_err(|why| failure("CreateContainerConfigError", why))?;
@@ -177,6 +169,19 @@ impl Inner {
             let words = words.iter().flatten();
             words.map(|word| environment::expand(word, &env)).collect()
         };
+        let mut mounts = Vec::new();
+        if self.config.host.keeps_files() {
+            let places = Box::pin(self.volumes(&origin)).await;
+            let places = places.map_err(|why| failure("CreateContainerConfigError", why))?;
+            mounts = volumes::mounts(container, &places, &env)
+                .map_err(|why| failure("CreateContainerConfigError", why))?;
+            mounts.push(self.last_words(pod, container, attempt).await?);
+        }
+        // Images that are pretended have no user of their own.
+        let present = present.filter(|_| self.config.host.keeps_files());
+        let security = rights::of_container(pod, container, present.as_ref())
+            .map_err(|why| failure("CreateContainerConfigError", why))?;
+        let log_path = self.log_path(pod, container, attempt).await?;
         let config = ContainerConfig {
             name: container.name.clone(),
             attempt,
@@ -185,12 +190,16 @@ impl Inner {
             args: expanded(&container.args),
             working_dir: container.working_dir.clone().unwrap_or_default(),
             env,
+            mounts,
+            log_path,
+            stdin: container.stdin == Some(true),
+            stdin_once: container.stdin_once == Some(true),
+            tty: container.tty == Some(true),
+            resources: limits::of(pod, container, self.memory_capacity()),
+            security,
             ..ContainerConfig::default()
         };
-        let of = SandboxConfig {
-            metadata: sandbox.metadata.clone(),
-            ..SandboxConfig::default()
-        };
+        let of = super::sandbox::of(pod, &self.config, sandbox.metadata.attempt);
         let tell = |reason, message: &str| {
             self.event(pod, EventType::Normal, reason, message.to_owned());
         };
@@ -203,6 +212,96 @@ impl Inner {
         started.map_err(|error| failure("RunContainerError", error.to_string()))?;
         tell("Started", "Container started");
         Ok(id)
+    }
+
+    /// Where values of a pod's environment and volumes come from.
+    fn origin<'a>(&'a self, pod: &'a Pod, ip: &'a str) -> Origin<'a> {
+        let known = self.nodes.get(&Key::cluster(self.spec.name.as_str()));
+        let allocatable = known
+            .as_deref()
+            .and_then(|node: &Node| node.status.as_ref()?.allocatable.as_ref());
+        Origin {
+            client: &self.client,
+            pod,
+            node: &self.spec,
+            allocatable: Resources::of(allocatable),
+            ip,
+            services: self.services.list(),
+        }
+    }
+
+    /// Makes the volumes of a pod, or brings them up to date; tells when something is missing.
+    pub(super) async fn mount(&self, pod: &Pod, ip: &str) -> Option<volumes::Places> {
+        if !self.config.host.keeps_files() {
+            return Some(volumes::Places::new());
+        }
+        match self.volumes(&self.origin(pod, ip)).await {
+            Ok(places) => Some(places),
+            Err(why) => {
+                self.event(pod, EventType::Warning, "FailedMount", why);
+                None
+            }
+        }
+    }
+
+    /// The file in which a container leaves its last words, as it sees it.
+    async fn last_words(
+        &self,
+        pod: &Pod,
+        container: &Spec,
+        attempt: u32,
+    ) -> Result<Mount, Failure> {
+        let failed = |error: std::io::Error| failure("CreateContainerError", error.to_string());
+        let directory = self
+            .pod_directory(pod)
+            .join("containers")
+            .join(&container.name);
+        let host = &self.config.host;
+        host.make_dir(&directory, 0o750).await.map_err(failed)?;
+        let file = directory.join(attempt.to_string());
+        host.make_file(&file).await.map_err(failed)?;
+        let path = container.termination_message_path.as_deref();
+        Ok(Mount {
+            container_path: path.unwrap_or("/dev/termination-log").to_owned(),
+            host_path: file.to_string_lossy().into_owned(),
+            ..Mount::default()
+        })
+    }
+
+    /// Makes the pod's sandbox and the directory of its logs.
+    pub(super) async fn make_sandbox(&self, pod: &Pod, attempt: u32) -> Result<(), Error> {
+        let config = super::sandbox::of(pod, &self.config, attempt);
+        if !config.log_directory.is_empty() {
+            let directory = Path::new(&config.log_directory);
+            self.config.host.make_dir(directory, 0o755).await?;
+        }
+        if let Err(error) = self.runtime.run_sandbox(&config).await {
+            let message = format!("Failed to create pod sandbox: {error}");
+            self.event(pod, EventType::Warning, "FailedCreatePodSandBox", message);
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// Where a container's log is written, below that of its pod.
+    async fn log_path(&self, pod: &Pod, container: &Spec, attempt: u32) -> Result<String, Failure> {
+        let of_pod = super::sandbox::of(pod, &self.config, 0).log_directory;
+        if of_pod.is_empty() {
+            return Ok(String::new());
+        }
+        let directory = Path::new(&of_pod).join(&container.name);
+        let made = self.config.host.make_dir(&directory, 0o755).await;
+        made.map_err(|error| failure("CreateContainerError", error.to_string()))?;
+        Ok(format!("{}/{attempt}.log", container.name))
+    }
+
+    /// The node's memory, in bytes.
+    fn memory_capacity(&self) -> i64 {
+        let known = self.nodes.get(&Key::cluster(self.spec.name.as_str()));
+        let capacity = known
+            .as_deref()
+            .and_then(|node| node.status.as_ref()?.capacity.as_ref());
+        Resources::of(capacity).memory
     }
 
     /// Makes sure that the image is present; gives its name.

@@ -14,12 +14,12 @@ use tokio::time::{Instant, sleep};
 
 use super::admit::{Rejection, admit};
 use super::plan::{self, Memory, Plan, Step};
-use super::probe::Probes;
+use super::probe::{Ask, Probes};
 use super::report::debuggers;
 use super::start::RESYNC;
 use super::stop::{grace, grace_after};
 use super::{Inner, PodState, is_terminal};
-use crate::cri::{ContainerRuntimeExt, NamespaceMode, Sandbox, SandboxConfig, SandboxMetadata};
+use crate::cri::{ContainerRuntimeExt, ContainerState, Sandbox};
 use crate::reconcile::events::EventType;
 use crate::reconcile::{Action, Error, Key};
 
@@ -27,6 +27,25 @@ use crate::reconcile::{Action, Error, Key};
 const PROMPT: Duration = Duration::from_millis(200);
 /// What is left of a pod of which this agent knows nothing may take this long to end.
 const ORPHAN_GRACE: Duration = Duration::from_secs(30);
+
+/// The longest termination message, in bytes.
+const LAST_WORDS: u64 = 4096;
+/// Mounted config is brought up to date this often.
+const CONFIG_RESYNC: Duration = Duration::from_secs(60);
+
+/// Whether a volume of the pod shows what may change.
+fn has_config(pod: &Pod) -> bool {
+    let mut volumes = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.any(|volume| {
+        volume.config_map.is_some()
+            || volume.secret.is_some()
+            || volume.projected.is_some()
+            || volume.downward_api.is_some()
+    })
+}
 
 /// When a pod is to be looked at again.
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,6 +136,13 @@ impl Inner {
                 }
             }
         };
+        if self.config.host.keeps_files() && has_config(pod) {
+            // What is mounted follows what it shows; what cannot be renewed stays as it is.
+            if let Some(sandbox) = &before {
+                Box::pin(self.mount(pod, &sandbox.ip)).await;
+            }
+            next.later(CONFIG_RESYNC);
+        }
         let sandbox = self.sandbox(pod).await?;
         let phase = &self.observe(key, pod, sandbox.as_ref(), false, None)["phase"];
         let over = pod
@@ -278,7 +304,23 @@ impl Inner {
     /// The pod's sandbox.
     pub(super) async fn sandbox(&self, pod: &Pod) -> Result<Option<Sandbox>, Error> {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        Ok(self.runtime.pod(uid).await?.pop())
+        let mut found = self.runtime.pod(uid).await?.pop();
+        for container in found.iter_mut().flat_map(|found| &mut found.containers) {
+            let ContainerState::Exited { message, .. } = &mut container.state else {
+                continue;
+            };
+            let file = self.pod_directory(pod).join("containers");
+            let file = file
+                .join(&container.name)
+                .join(container.attempt.to_string());
+            // What it left itself says more than what the runtime knows.
+            if let Some(said) = self.config.host.tail(&file, LAST_WORDS).await?
+                && !said.is_empty()
+            {
+                *message = String::from_utf8_lossy(&said).into_owned();
+            }
+        }
+        Ok(found)
     }
 
     /// Removes what runs for other pods of this name, which are gone.
@@ -326,7 +368,17 @@ impl Inner {
                 state.and_then(|state| state.probes.remove(&container.name))
             };
             let mut probes = known.unwrap_or_default();
-            let round = probes.round(&*self.runtime, container, &latest.id).await;
+            let own = sandbox.map_or("", |sandbox| sandbox.ip.as_str());
+            let ask = Ask {
+                runtime: &*self.runtime,
+                host: &*self.config.host,
+                address: if own.is_empty() {
+                    &self.spec.address
+                } else {
+                    own
+                },
+            };
+            let round = probes.round(&ask, container, &latest.id).await;
             for failure in round.failures {
                 self.event(pod, EventType::Warning, "Unhealthy", failure);
             }
@@ -356,21 +408,10 @@ impl Inner {
     ) -> Result<bool, Error> {
         match step {
             Step::Sandbox => {
-                let meta = &pod.metadata;
-                let mut config = SandboxConfig {
-                    metadata: SandboxMetadata {
-                        namespace: meta.namespace.clone().unwrap_or_default(),
-                        name: meta.name.clone().unwrap_or_default(),
-                        uid: meta.uid.clone().unwrap_or_default(),
-                        attempt: 0,
-                    },
-                    labels: meta.labels.clone().unwrap_or_default(),
-                    ..SandboxConfig::default()
-                };
-                if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
-                    config.security.namespaces.network = NamespaceMode::Node;
+                if Box::pin(self.mount(pod, "")).await.is_none() {
+                    return Ok(true);
                 }
-                self.runtime.run_sandbox(&config).await?;
+                self.make_sandbox(pod, 0).await?;
                 Ok(false)
             }
             Step::Start { name } => {
@@ -433,6 +474,11 @@ impl Inner {
         if let Some(sandbox) = self.sandbox(pod).await? {
             self.stop_all(pod, &sandbox, grace(pod)).await?;
             self.remove(&sandbox).await?;
+        }
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        self.tokens.lock().retain(|(of, ..), _| of != uid);
+        if self.config.host.keeps_files() {
+            self.config.host.remove(&self.pod_directory(pod)).await?;
         }
         Ok(Action::Done)
     }

@@ -1,0 +1,49 @@
+//! Options of a kubelet.
+
+use std::sync::Arc;
+
+use super::host::{Host, Nowhere};
+
+/// Options of a [`Kubelet`](super::Kubelet). The default touches nothing of the machine: for runtimes that run nothing.
+#[derive(Clone, Debug)]
+pub struct KubeletConfig {
+    /// Name servers of pods that ask the cluster first. Default = none: they resolve as the node does.
+    pub cluster_dns: Vec<String>,
+    /// The domain of services. Default = `cluster.local`.
+    pub cluster_domain: String,
+    /// Where logs of pods are written. Default = nowhere; on a machine `/var/log/pods`.
+    pub logs: Option<String>,
+    /// Where volumes of pods are kept. Default = `/var/lib/kubelet`.
+    pub root: String,
+    /// The control group that pods' own are made in; empty: the topmost. Default = the runtime chooses.
+    pub cgroup_root: Option<String>,
+    pub(super) host: Arc<dyn Host>,
+}
+
+impl Default for KubeletConfig {
+    fn default() -> Self {
+        Self {
+            cluster_dns: Vec::new(),
+            cluster_domain: "cluster.local".to_owned(),
+            logs: None,
+            root: "/var/lib/kubelet".to_owned(),
+            cgroup_root: None,
+            host: Arc::new(Nowhere),
+        }
+    }
+}
+
+#[cfg(feature = "containerd")]
+impl KubeletConfig {
+    /// For a runtime whose containers are real, on this machine: directories are made, health is asked for over the
+    /// network. Not for a paused clock.
+    #[must_use]
+    pub fn on_this_machine() -> Self {
+        Self {
+            logs: Some("/var/log/pods".to_owned()),
+            cgroup_root: Some(String::new()),
+            host: Arc::new(super::machine::Machine),
+            ..Self::default()
+        }
+    }
+}

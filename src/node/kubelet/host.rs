@@ -1,0 +1,125 @@
+//! What a kubelet needs of the machine besides the runtime. A test on a paused clock has none.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::cri::Check;
+
+/// A file of a volume: its content and mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "containerd"),
+    allow(dead_code, reason = "only a real machine has files")
+)]
+pub(super) struct File {
+    pub data: Vec<u8>,
+    pub mode: u32,
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "containerd"),
+    allow(dead_code, reason = "only a real machine has files")
+)]
+pub(super) enum Kind {
+    Directory,
+    File,
+    Socket,
+    CharDevice,
+    BlockDevice,
+}
+
+/// Files and the network of a machine.
+#[async_trait]
+pub(super) trait Host: Debug + Send + Sync + 'static {
+    /// Whether what is written is kept: without, volumes are not made.
+    fn keeps_files(&self) -> bool {
+        true
+    }
+
+    /// Makes a directory, with those above it.
+    async fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()>;
+
+    /// Makes an empty file if there is none.
+    async fn make_file(&self, path: &Path) -> io::Result<()>;
+
+    /// What is at a path; `None`: nothing.
+    async fn kind(&self, path: &Path) -> io::Result<Option<Kind>>;
+
+    /// Makes a directory show exactly these files, all at once; who reads meanwhile sees the old or the new ones.
+    async fn publish(
+        &self,
+        directory: &Path,
+        files: &BTreeMap<String, File>,
+        group: Option<u32>,
+    ) -> io::Result<()>;
+
+    /// Gives a directory to a group, which may write to it.
+    async fn give(&self, directory: &Path, group: u32) -> io::Result<()>;
+
+    /// The last bytes of a file; `None`: there is no such file.
+    async fn tail(&self, path: &Path, bytes: u64) -> io::Result<Option<Vec<u8>>>;
+
+    /// Removes a directory and what is in it.
+    async fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Asks over the network whether a pod of this address is well.
+    ///
+    /// # Errors
+    /// Why it is not.
+    async fn ask(&self, address: &str, check: &Check, timeout: Duration) -> Result<(), String>;
+}
+
+/// No machine: every file can be made and none is there.
+#[derive(Debug)]
+pub(super) struct Nowhere;
+
+#[async_trait]
+impl Host for Nowhere {
+    fn keeps_files(&self) -> bool {
+        false
+    }
+
+    async fn make_dir(&self, _: &Path, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn make_file(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn kind(&self, _: &Path) -> io::Result<Option<Kind>> {
+        Ok(None)
+    }
+
+    async fn publish(
+        &self,
+        _: &Path,
+        _: &BTreeMap<String, File>,
+        _: Option<u32>,
+    ) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn give(&self, _: &Path, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn tail(&self, _: &Path, _: u64) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    async fn remove(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn ask(&self, _: &str, _: &Check, _: Duration) -> Result<(), String> {
+        Err("there is no network".to_owned())
+    }
+}

@@ -1,0 +1,161 @@
+//! What containers may use: requests and limits as the kernel's control groups take them. Pure.
+
+use k8s_openapi::api::core::v1::{Container as Spec, Pod};
+
+use crate::cri::LinuxResources;
+use crate::object::Resources;
+
+/// The period of CPU quotas, in microseconds.
+const PERIOD: i64 = 100_000;
+/// The least quota that the kernel takes.
+const LEAST_QUOTA: i64 = 1_000;
+/// The least and the greatest weight.
+const SHARES: (i64, i64) = (2, 262_144);
+/// How little a guaranteed or critical container is in danger when memory runs out.
+const SAFE: i64 = -997;
+/// The priority from which pods are critical.
+const CRITICAL: i32 = 2_000_000_000;
+
+/// What a container may use, on a node with that much memory.
+pub(super) fn of(pod: &Pod, container: &Spec, memory_capacity: i64) -> LinuxResources {
+    let resources = container.resources.as_ref();
+    let limits = Resources::of(resources.and_then(|resources| resources.limits.as_ref()));
+    let requests = Resources::of(resources.and_then(|resources| resources.requests.as_ref()));
+    let requested = if requests.milli_cpu > 0 {
+        requests.milli_cpu
+    } else {
+        limits.milli_cpu
+    };
+    LinuxResources {
+        cpu_period: PERIOD,
+        cpu_quota: quota(limits.milli_cpu),
+        cpu_shares: shares(requested),
+        memory_limit: limits.memory,
+        oom_score_adj: danger(pod, requests.memory, memory_capacity),
+        ..LinuxResources::default()
+    }
+}
+
+/// A weight from thousandths of a CPU.
+fn shares(milli: i64) -> i64 {
+    (milli.saturating_mul(1024) / 1000).clamp(SHARES.0, SHARES.1)
+}
+
+/// A quota from thousandths of a CPU; zero: none.
+fn quota(milli: i64) -> i64 {
+    if milli <= 0 {
+        0
+    } else {
+        (milli.saturating_mul(PERIOD) / 1000).max(LEAST_QUOTA)
+    }
+}
+
+/// How soon the kernel kills a container when memory runs out: the sooner the less it asked for.
+fn danger(pod: &Pod, requested: i64, capacity: i64) -> i64 {
+    let priority = pod.spec.as_ref().and_then(|spec| spec.priority);
+    if priority.is_some_and(|priority| priority >= CRITICAL) {
+        return SAFE;
+    }
+    match qos(pod) {
+        "Guaranteed" => SAFE,
+        "Burstable" => {
+            let share = requested.saturating_mul(1000) / capacity.max(1);
+            // Between the guaranteed ones and those that asked for nothing.
+            (1000 - share).clamp(1000 + SAFE, 999)
+        }
+        _ => 1000,
+    }
+}
+
+/// The class that the API server gave the pod.
+pub(super) fn qos(pod: &Pod) -> &str {
+    let status = pod.status.as_ref();
+    status
+        .and_then(|status| status.qos_class.as_deref())
+        .unwrap_or("BestEffort")
+}
+
+/// The control group of a pod, by its class.
+pub(super) fn cgroup(root: &str, pod: &Pod) -> String {
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let class = match qos(pod) {
+        "Guaranteed" => "",
+        "Burstable" => "/burstable",
+        _ => "/besteffort",
+    };
+    format!("{root}/kubepods{class}/pod{uid}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn made(qos: &str, resources: &Value) -> LinuxResources {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"uid": "u"}, "status": {"qosClass": qos},
+            "spec": {"containers": [{"name": "c", "resources": resources}]},
+        }))
+        .unwrap();
+        of(&pod, &pod.spec.as_ref().unwrap().containers[0], 1 << 30)
+    }
+
+    #[test]
+    fn requests_and_limits() {
+        for (qos, resources, shares, quota, memory, danger) in [
+            ("BestEffort", json!({}), 2, 0, 0, 1000),
+            (
+                "Burstable",
+                json!({"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}}),
+                256,
+                0,
+                512 << 20,
+                750,
+            ),
+            (
+                "Guaranteed",
+                json!({"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"cpu": "2", "memory": "1Gi"}}),
+                2048,
+                200_000,
+                1 << 30,
+                -997,
+            ),
+            (
+                "Burstable",
+                json!({"limits": {"cpu": "1m"}}),
+                2,
+                1000,
+                0,
+                999,
+            ),
+        ] {
+            let made = made(qos, &resources);
+            assert_eq!(
+                (
+                    made.cpu_shares,
+                    made.cpu_quota,
+                    made.memory_limit,
+                    made.oom_score_adj
+                ),
+                (shares, quota, memory, danger),
+                "{resources}"
+            );
+        }
+    }
+
+    #[test]
+    fn groups_by_class() {
+        for (qos, expected) in [
+            ("Guaranteed", "/r/kubepods/podu"),
+            ("Burstable", "/r/kubepods/burstable/podu"),
+            ("BestEffort", "/r/kubepods/besteffort/podu"),
+        ] {
+            let pod: Pod = serde_json::from_value(
+                json!({"metadata": {"uid": "u"}, "status": {"qosClass": qos}}),
+            )
+            .unwrap();
+            assert_eq!(cgroup("/r", &pod), expected);
+        }
+    }
+}

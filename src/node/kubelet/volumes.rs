@@ -1,0 +1,545 @@
+//! The volumes of a pod: what they hold, where they are kept, and how its containers see them.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use jiff::Timestamp;
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container as Spec, DownwardAPIVolumeFile, HostPathVolumeSource, KeyToPath,
+    PersistentVolume, PersistentVolumeClaim, Pod, Secret, ServiceAccount,
+    ServiceAccountTokenProjection, Volume,
+};
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::json;
+
+use super::Inner;
+use super::environment::{self, Origin};
+use super::host::{File, Kind};
+use crate::cri::{Mount, Propagation};
+
+/// How long a token of a service account is good for, unless the pod says otherwise.
+const TOKEN_SECONDS: i64 = 3600;
+
+type Files = BTreeMap<String, File>;
+
+/// Tokens by pod, audience and life, and when each is to be renewed.
+pub(super) type Tokens = BTreeMap<(String, String, i64), (String, Timestamp)>;
+
+/// Where the volumes of a pod are, by name.
+pub(super) type Places = BTreeMap<String, PathBuf>;
+
+impl Inner {
+    /// The directory of all that is kept for a pod.
+    pub(super) fn pod_directory(&self, pod: &Pod) -> PathBuf {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        Path::new(&self.config.root).join("pods").join(uid)
+    }
+
+    /// Makes the volumes of a pod, or brings them up to date.
+    ///
+    /// # Errors
+    /// What is missing, in the words of the real kubelet.
+    pub(super) async fn volumes(&self, origin: &Origin<'_>) -> Result<Places, String> {
+        let spec = origin.pod.spec.as_ref();
+        let mut places = Places::new();
+        for volume in spec
+            .into_iter()
+            .flat_map(|spec| spec.volumes.iter().flatten())
+        {
+            let place = self.volume(origin, volume).await;
+            let place = place.map_err(|why| {
+                format!(
+                    "MountVolume.SetUp failed for volume {:?} : {why}",
+                    volume.name
+                )
+            })?;
+            places.insert(volume.name.clone(), place);
+        }
+        Ok(places)
+    }
+
+    async fn volume(&self, origin: &Origin<'_>, volume: &Volume) -> Result<PathBuf, String> {
+        let host = &self.config.host;
+        let text = |error: std::io::Error| error.to_string();
+        let place = |plugin: &str| {
+            let volumes = self.pod_directory(origin.pod).join("volumes");
+            volumes
+                .join(format!("kubernetes.io~{plugin}"))
+                .join(&volume.name)
+        };
+        let group = fs_group(origin.pod);
+        if volume.empty_dir.is_some() {
+            let place = place("empty-dir");
+            if host.kind(&place).await.map_err(text)?.is_none() {
+                host.make_dir(&place, 0o777).await.map_err(text)?;
+                if let Some(group) = group {
+                    host.give(&place, group).await.map_err(text)?;
+                }
+            }
+            return Ok(place);
+        }
+        if let Some(source) = &volume.host_path {
+            return self.host_path(source).await;
+        }
+        let claim = volume.persistent_volume_claim.as_ref();
+        if let Some(claim) = claim.map(|claim| claim.claim_name.clone()).or_else(|| {
+            let pod = origin.pod.metadata.name.as_deref().unwrap_or_default();
+            volume
+                .ephemeral
+                .as_ref()
+                .map(|_| format!("{pod}-{}", volume.name))
+        }) {
+            return self.claimed(origin, &claim).await;
+        }
+        let (plugin, files) = if let Some(source) = &volume.config_map {
+            let mode = source.default_mode;
+            let items = source.items.as_deref();
+            (
+                "configmap",
+                config_map(origin, &source.name, items, mode, source.optional).await?,
+            )
+        } else if let Some(source) = &volume.secret {
+            let name = source.secret_name.as_deref().unwrap_or_default();
+            let items = source.items.as_deref();
+            let files = secret(origin, name, items, source.default_mode, source.optional).await?;
+            ("secret", files)
+        } else if let Some(source) = &volume.downward_api {
+            let items = source.items.as_deref().unwrap_or_default();
+            (
+                "downward-api",
+                downward(origin, items, source.default_mode)?,
+            )
+        } else if let Some(source) = &volume.projected {
+            let (mut files, mode) = (Files::new(), source.default_mode);
+            for part in source.sources.iter().flatten() {
+                if let Some(source) = &part.config_map {
+                    let items = source.items.as_deref();
+                    files.extend(
+                        config_map(origin, &source.name, items, mode, source.optional).await?,
+                    );
+                }
+                if let Some(source) = &part.secret {
+                    let items = source.items.as_deref();
+                    files.extend(secret(origin, &source.name, items, mode, source.optional).await?);
+                }
+                if let Some(source) = &part.downward_api {
+                    let items = source.items.as_deref().unwrap_or_default();
+                    files.extend(downward(origin, items, mode)?);
+                }
+                if let Some(source) = &part.service_account_token {
+                    files.insert(source.path.clone(), self.token(origin, source, mode).await?);
+                }
+            }
+            ("projected", files)
+        } else {
+            return Err("no volume plugin matched".to_owned());
+        };
+        if let Some(bad) = files.keys().find(|path| !stays_inside(path)) {
+            return Err(format!("invalid path: {bad:?}"));
+        }
+        let place = place(plugin);
+        host.publish(&place, &files, group).await.map_err(text)?;
+        Ok(place)
+    }
+
+    async fn host_path(&self, source: &HostPathVolumeSource) -> Result<PathBuf, String> {
+        let (path, host) = (PathBuf::from(&source.path), &self.config.host);
+        let text = |error: std::io::Error| error.to_string();
+        let (wanted, what) = match source.type_.as_deref().unwrap_or_default() {
+            "DirectoryOrCreate" | "Directory" => (Kind::Directory, "directory"),
+            "FileOrCreate" | "File" => (Kind::File, "file"),
+            "Socket" => (Kind::Socket, "socket file"),
+            "CharDevice" => (Kind::CharDevice, "character device"),
+            "BlockDevice" => (Kind::BlockDevice, "block device"),
+            _ => return Ok(path),
+        };
+        match (
+            host.kind(&path).await.map_err(text)?,
+            source.type_.as_deref(),
+        ) {
+            (Some(found), _) if found == wanted => {}
+            (None, Some("DirectoryOrCreate")) => host.make_dir(&path, 0o755).await.map_err(text)?,
+            (None, Some("FileOrCreate")) => host.make_file(&path).await.map_err(text)?,
+            (None, _) => return Err(format!("hostPath {} doesn't exist", source.path)),
+            (Some(found), _) => {
+                let is = match found {
+                    Kind::CharDevice => "CharDevice".to_owned(),
+                    Kind::BlockDevice => "BlockDevice".to_owned(),
+                    other => format!("{other:?}"),
+                };
+                let path = &source.path;
+                return Err(format!(
+                    "hostPath type check failed: {path} is not a {what}, it's a {is}"
+                ));
+            }
+        }
+        Ok(path)
+    }
+
+    /// The directory of a claim that is bound to one of this node.
+    async fn claimed(&self, origin: &Origin<'_>, name: &str) -> Result<PathBuf, String> {
+        let namespace = namespace(origin.pod);
+        let of = |why: String| format!("error processing PVC {namespace}/{name}: {why}");
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+        let claim = claims.get(name).await.map_err(|error| {
+            of(format!(
+                "failed to fetch PVC from API server: {}",
+                said(&error)
+            ))
+        })?;
+        let phase = claim
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref());
+        let bound = claim
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.volume_name.as_deref());
+        let Some(volume) = bound.filter(|_| phase == Some("Bound")) else {
+            return Err(of("PVC is not bound".to_owned()));
+        };
+        let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
+        let found = volumes.get(volume).await.map_err(|error| {
+            of(format!(
+                "failed to fetch PV {volume} from API server: {}",
+                said(&error)
+            ))
+        })?;
+        let spec = found.spec.unwrap_or_default();
+        if let Some(source) = &spec.host_path {
+            return self.host_path(source).await;
+        }
+        match spec.local {
+            Some(local) => Ok(PathBuf::from(local.path)),
+            None => Err("no volume plugin matched".to_owned()),
+        }
+    }
+
+    /// A token of the pod's service account; the one that is there until most of its life is over.
+    async fn token(
+        &self,
+        origin: &Origin<'_>,
+        source: &ServiceAccountTokenProjection,
+        mode: Option<i32>,
+    ) -> Result<File, String> {
+        let pod = origin.pod;
+        let account = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.service_account_name.as_deref())
+            .unwrap_or("default");
+        let audience = source.audience.clone().unwrap_or_default();
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let wanted = source.expiration_seconds.unwrap_or(TOKEN_SECONDS);
+        let key = (uid.clone(), audience.clone(), wanted);
+        let mode = if fs_group(pod).is_some() {
+            0o600
+        } else {
+            bits(mode)
+        };
+        let known = self.tokens.lock().get(&key).cloned();
+        if let Some((token, _)) = known.filter(|(_, due)| *due > self.clock.now()) {
+            return Ok(File {
+                data: token.into_bytes(),
+                mode,
+            });
+        }
+        let audiences: Vec<String> = Some(audience)
+            .filter(|name| !name.is_empty())
+            .into_iter()
+            .collect();
+        // As JSON: which fields may be absent differs between versions of the types.
+        let request: TokenRequest = serde_json::from_value(json!({"spec": {
+            "audiences": audiences, "expirationSeconds": wanted,
+            "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod.metadata.name, "uid": uid},
+        }}))
+        .map_err(|error| error.to_string())?;
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace(pod));
+        let made = accounts
+            .create_token_request(account, &PostParams::default(), &request)
+            .await
+            .map_err(|error| format!("failed to fetch token: {}", said(&error)))?;
+        let made = serde_json::to_value(&made).map_err(|error| error.to_string())?;
+        let token = made["status"]["token"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let end = made["status"]["expirationTimestamp"]
+            .as_str()
+            .unwrap_or_default();
+        let end: Timestamp = end
+            .parse()
+            .map_err(|error| format!("failed to fetch token: {error}"))?;
+        // Four fifths of its life.
+        let now = self.clock.now();
+        let due = now + end.duration_since(now) * 4 / 5;
+        self.tokens.lock().insert(key, (token.clone(), due));
+        Ok(File {
+            data: token.into_bytes(),
+            mode,
+        })
+    }
+}
+
+fn namespace(pod: &Pod) -> &str {
+    pod.metadata.namespace.as_deref().unwrap_or_default()
+}
+
+fn fs_group(pod: &Pod) -> Option<u32> {
+    let context = pod.spec.as_ref()?.security_context.as_ref()?;
+    u32::try_from(context.fs_group?).ok()
+}
+
+fn bits(mode: Option<i32>) -> u32 {
+    mode.and_then(|mode| u32::try_from(mode).ok())
+        .unwrap_or(0o644)
+}
+
+/// What the API server said of a failure.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Whether a path leads to something below where it begins.
+fn stays_inside(path: &str) -> bool {
+    !path.is_empty()
+        && Path::new(path)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
+/// The files of a map of data: all, or the named ones.
+fn pick(
+    data: BTreeMap<String, Vec<u8>>,
+    items: Option<&[KeyToPath]>,
+    mode: Option<i32>,
+    optional: bool,
+    missing: &str,
+) -> Result<Files, String> {
+    let Some(items) = items.filter(|items| !items.is_empty()) else {
+        let file = |(key, data)| {
+            (
+                key,
+                File {
+                    data,
+                    mode: bits(mode),
+                },
+            )
+        };
+        return Ok(data.into_iter().map(file).collect());
+    };
+    let mut files = Files::new();
+    for item in items {
+        match data.get(&item.key) {
+            Some(data) => {
+                let mode = bits(item.mode.or(mode));
+                files.insert(
+                    item.path.clone(),
+                    File {
+                        data: data.clone(),
+                        mode,
+                    },
+                );
+            }
+            None if optional => {}
+            None => return Err(format!("{missing}: {}", item.key)),
+        }
+    }
+    Ok(files)
+}
+
+async fn config_map(
+    origin: &Origin<'_>,
+    name: &str,
+    items: Option<&[KeyToPath]>,
+    mode: Option<i32>,
+    optional: Option<bool>,
+) -> Result<Files, String> {
+    let optional = optional == Some(true);
+    let maps: Api<ConfigMap> = Api::namespaced(origin.client.clone(), namespace(origin.pod));
+    let map = match maps.get_opt(name).await {
+        Ok(Some(map)) => map,
+        Ok(None) if optional => ConfigMap::default(),
+        Ok(None) => return Err(format!("configmap {name:?} not found")),
+        Err(error) => return Err(said(&error)),
+    };
+    let plain = map.data.into_iter().flatten();
+    let binary = map.binary_data.into_iter().flatten();
+    let data = plain
+        .map(|(key, text)| (key, text.into_bytes()))
+        .chain(binary.map(|(key, bytes)| (key, bytes.0)));
+    let missing = "configmap references non-existent config key";
+    pick(data.collect(), items, mode, optional, missing)
+}
+
+async fn secret(
+    origin: &Origin<'_>,
+    name: &str,
+    items: Option<&[KeyToPath]>,
+    mode: Option<i32>,
+    optional: Option<bool>,
+) -> Result<Files, String> {
+    let optional = optional == Some(true);
+    let secrets: Api<Secret> = Api::namespaced(origin.client.clone(), namespace(origin.pod));
+    let secret = match secrets.get_opt(name).await {
+        Ok(Some(secret)) => secret,
+        Ok(None) if optional => Secret::default(),
+        Ok(None) => return Err(format!("secret {name:?} not found")),
+        Err(error) => return Err(said(&error)),
+    };
+    let data = secret.data.into_iter().flatten();
+    let data = data.map(|(key, bytes)| (key, bytes.0)).collect();
+    pick(
+        data,
+        items,
+        mode,
+        optional,
+        "references non-existent secret key",
+    )
+}
+
+fn downward(
+    origin: &Origin<'_>,
+    items: &[DownwardAPIVolumeFile],
+    mode: Option<i32>,
+) -> Result<Files, String> {
+    let mut files = Files::new();
+    for item in items {
+        let text = if let Some(field) = &item.field_ref {
+            let meta = &origin.pod.metadata;
+            match field.field_path.as_str() {
+                "metadata.labels" => lines(meta.labels.as_ref()),
+                "metadata.annotations" => lines(meta.annotations.as_ref()),
+                path => environment::field_of(origin.pod, path, origin.node, origin.ip),
+            }
+        } else if let Some(wanted) = &item.resource_field_ref {
+            let empty = Spec::default();
+            environment::resource_of(origin.pod, &empty, wanted, &origin.allocatable)?
+        } else {
+            continue;
+        };
+        let mode = bits(item.mode.or(mode));
+        files.insert(
+            item.path.clone(),
+            File {
+                data: text.into_bytes(),
+                mode,
+            },
+        );
+    }
+    Ok(files)
+}
+
+/// Labels as the downward API writes them.
+fn lines(map: Option<&BTreeMap<String, String>>) -> String {
+    let lines = map.into_iter().flatten();
+    let lines: Vec<String> = lines
+        .map(|(key, value)| format!("{key}={value:?}"))
+        .collect();
+    lines.join("\n")
+}
+
+/// What a container sees of its pod's volumes.
+///
+/// # Errors
+/// A mount of a volume that there is not, or of what is not below it.
+pub(super) fn mounts(
+    container: &Spec,
+    places: &Places,
+    env: &[(String, String)],
+) -> Result<Vec<Mount>, String> {
+    let mounts = container.volume_mounts.iter().flatten().map(|mount| {
+        let place = places.get(&mount.name).ok_or_else(|| {
+            let (name, of) = (&container.name, &mount.name);
+            format!("cannot find volume {of:?} to mount into container {name:?}")
+        })?;
+        let expanded = mount
+            .sub_path_expr
+            .as_deref()
+            .filter(|text| !text.is_empty());
+        let below = expanded.map(|text| environment::expand(text, env));
+        let below = below.or_else(|| mount.sub_path.clone()).unwrap_or_default();
+        if !below.is_empty() && !stays_inside(&below) {
+            return Err(format!(
+                "unable to provision SubPath `{below}`: must not contain '..'"
+            ));
+        }
+        let host_path = if below.is_empty() {
+            place.clone()
+        } else {
+            place.join(&below)
+        };
+        let readonly = mount.read_only == Some(true);
+        let deep = mount.recursive_read_only.as_deref() == Some("Enabled");
+        Ok(Mount {
+            container_path: mount.mount_path.clone(),
+            host_path: host_path.to_string_lossy().into_owned(),
+            readonly,
+            recursive_readonly: readonly && deep,
+            propagation: match mount.mount_propagation.as_deref() {
+                Some("HostToContainer") => Propagation::HostToContainer,
+                Some("Bidirectional") => Propagation::Bidirectional,
+                _ => Propagation::Private,
+            },
+            ..Mount::default()
+        })
+    });
+    mounts.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn keys_and_items() {
+        let data = || {
+            BTreeMap::from([
+                ("a".to_owned(), b"1".to_vec()),
+                ("b".to_owned(), b"2".to_vec()),
+            ])
+        };
+        let items: Vec<KeyToPath> =
+            serde_json::from_value(json!([{"key": "b", "path": "d/b", "mode": 256}])).unwrap();
+        let all = pick(data(), None, Some(0o400), false, "m").unwrap();
+        assert_eq!(all.keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(all["a"].mode, 0o400);
+        let some = pick(data(), Some(&items), None, false, "m").unwrap();
+        assert_eq!((some.len(), some["d/b"].mode), (1, 0o400));
+        let none = pick(BTreeMap::new(), Some(&items), None, false, "m");
+        assert_eq!(none.unwrap_err(), "m: b");
+        assert!(
+            pick(BTreeMap::new(), Some(&items), None, true, "m")
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn mounts_of_a_container() {
+        let places = Places::from([("v".to_owned(), PathBuf::from("/p/v"))]);
+        let env = [("N".to_owned(), "x".to_owned())];
+        let mounted = |mount: serde_json::Value| {
+            let container: Spec =
+                serde_json::from_value(json!({"name": "c", "volumeMounts": [mount]})).unwrap();
+            mounts(&container, &places, &env).map(|mut mounts| mounts.remove(0))
+        };
+        let plain = mounted(json!({"name": "v", "mountPath": "/v", "readOnly": true})).unwrap();
+        assert_eq!((plain.host_path.as_str(), plain.readonly), ("/p/v", true));
+        let below = mounted(json!({"name": "v", "mountPath": "/v", "subPathExpr": "d/$(N)"}));
+        assert_eq!(below.unwrap().host_path, "/p/v/d/x");
+        for bad in [
+            json!({"name": "w", "mountPath": "/v"}),
+            json!({"name": "v", "mountPath": "/v", "subPath": "../x"}),
+        ] {
+            assert!(mounted(bad).is_err());
+        }
+    }
+}
