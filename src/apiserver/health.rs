@@ -3,9 +3,15 @@ use super::request::Query;
 use super::response::{self, Response};
 use super::server::Shared;
 use http::StatusCode;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
-/// The checks, by name; all but `shutdown` hold as long as the server answers at all.
+/// How long the store may take to say that it works, as kube-apiserver's `--etcd-healthcheck-timeout`.
+const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// The checks, by name; all but those of the store and `shutdown` hold as long as the server answers at all.
 const CHECKS: [&str; 8] = [
     "ping",
     "log",
@@ -26,7 +32,7 @@ pub(crate) fn is_health(path: &str) -> bool {
 }
 
 /// Answers a health path; `None`: it is none.
-pub(crate) fn answer(shared: &Arc<Shared>, path: &str, query: &Query) -> Option<Response> {
+pub(crate) async fn answer(shared: &Arc<Shared>, path: &str, query: &Query) -> Option<Response> {
     let mut parts = path.trim_matches('/').splitn(2, '/');
     let (endpoint, check) = (parts.next()?, parts.next());
     if endpoint == "metrics" && check.is_none() {
@@ -35,40 +41,95 @@ pub(crate) fn answer(shared: &Arc<Shared>, path: &str, query: &Query) -> Option<
     if !matches!(endpoint, "healthz" | "livez" | "readyz") {
         return None;
     }
-    let stopping = shared.is_stopping();
-    let mut checks: Vec<(&str, bool)> = CHECKS.iter().map(|name| (*name, true)).collect();
+    let mut checks = CHECKS.to_vec();
     if endpoint == "readyz" {
-        checks.insert(3, ("etcd-readiness", true));
-        checks.insert(4, ("informer-sync", true));
-        checks.push(("shutdown", !stopping));
+        checks.splice(3..3, ["etcd-readiness", "informer-sync"]);
+        checks.push("shutdown");
     }
-    if let Some(check) = check {
-        let ok = checks.iter().find(|(name, _)| *name == check)?.1;
-        let code = if ok {
-            StatusCode::OK
-        } else {
-            StatusCode::INTERNAL_SERVER_ERROR
+    match check {
+        Some(check) => {
+            let check = checks.into_iter().find(|name| *name == check)?;
+            Some(one(run(shared, check).await))
+        }
+        None => Some(all(shared, endpoint, &checks, query).await),
+    }
+}
+
+/// The answer of a single check. Whoever may ask for it may know what is wrong.
+fn one(result: Result<(), String>) -> Response {
+    match result {
+        Ok(()) => response::text(StatusCode::OK, "ok"),
+        Err(error) => response::text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("internal server error: {error}\n"),
+        ),
+    }
+}
+
+/// The answer of all checks but those that the query excludes.
+async fn all(shared: &Shared, endpoint: &str, checks: &[&str], query: &Query) -> Response {
+    let mut excluded: BTreeSet<&str> = query.all("exclude").collect();
+    // Checks that look at the same thing look at it once.
+    let mut store = None;
+    let mut text = String::new();
+    let mut passed = true;
+    for check in checks {
+        if excluded.remove(check) {
+            let _ = writeln!(text, "[+]{check} excluded: ok");
+            continue;
+        }
+        let result = match (asks_store(check), &store) {
+            (true, Some(known)) => Clone::clone(known),
+            _ => run(shared, check).await,
         };
-        return Some(response::text(code, if ok { "ok" } else { "not ok" }));
+        let _ = match &result {
+            Ok(()) => writeln!(text, "[+]{check} ok"),
+            Err(error) => {
+                tracing::warn!(check, %error, "the server is not healthy");
+                passed = false;
+                writeln!(text, "[-]{check} failed: reason withheld")
+            }
+        };
+        if asks_store(check) {
+            store = Some(result);
+        }
     }
-    let excluded: Vec<&str> = query.all("exclude").collect();
-    checks.retain(|(name, _)| !excluded.contains(name));
-    let ok = checks.iter().all(|(_, ok)| *ok);
-    if ok && query.get("verbose").is_none() {
-        return Some(response::text(StatusCode::OK, "ok"));
+    if !excluded.is_empty() {
+        let names: Vec<String> = excluded.iter().map(|name| format!("{name:?}")).collect();
+        let _ = writeln!(
+            text,
+            "warn: some health checks cannot be excluded: no matches for {}",
+            names.join(",")
+        );
     }
-    let lines = checks.iter().map(|(name, ok)| match ok {
-        true => format!("[+]{name} ok\n"),
-        false => format!("[-]{name} failed: reason withheld\n"),
-    });
-    let verdict = if ok { "passed" } else { "failed" };
-    let text = lines
-        .chain([format!("{endpoint} check {verdict}\n")])
-        .collect::<String>();
-    let code = if ok {
-        StatusCode::OK
+    if passed && query.get("verbose").is_none() {
+        return response::text(StatusCode::OK, "ok");
+    }
+    let (code, verdict) = if passed {
+        (StatusCode::OK, "passed")
     } else {
-        StatusCode::INTERNAL_SERVER_ERROR
+        (StatusCode::INTERNAL_SERVER_ERROR, "failed")
     };
-    Some(response::text(code, text))
+    let _ = writeln!(text, "{endpoint} check {verdict}");
+    response::text(code, text)
+}
+
+/// Runs a check; in the failure is said what is wrong.
+async fn run(shared: &Shared, check: &str) -> Result<(), String> {
+    match check {
+        "shutdown" if shared.is_stopping() => Err("process is shutting down".to_owned()),
+        _ if asks_store(check) => {
+            match timeout(STORE_ANSWERS_WITHIN, shared.store.health()).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(format!("error getting data from etcd: {error}")),
+                Err(_) => Err("error getting data from etcd: context deadline exceeded".to_owned()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the check is of the store, which those who watch over servers know by this name.
+fn asks_store(check: &str) -> bool {
+    matches!(check, "etcd" | "etcd-readiness")
 }

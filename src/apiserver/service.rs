@@ -133,7 +133,7 @@ where
     }
     let routed = match routed? {
         Route::Resource(routed) => routed,
-        Route::Path => return plain(shared, parts, &path, &query),
+        Route::Path => return plain(shared, parts, &path, &query).await,
         Route::Unknown => return Ok(not_found()),
     };
     let connects = routed.verb == Verb::Connect;
@@ -259,13 +259,13 @@ where
 }
 
 /// Paths that are no resources.
-fn plain(
+async fn plain(
     shared: &Arc<Shared>,
     parts: &Parts,
     path: &str,
     query: &Query,
 ) -> Result<Response, Status> {
-    let known = health::answer(shared, path, query).map(Ok);
+    let known = health::answer(shared, path, query).await.map(Ok);
     let known = known.or_else(|| openid::answer(shared, path).map(Ok));
     let known =
         known.or_else(|| openapi::answer(&shared.registry, path, query, &parts.headers).map(Ok));

@@ -88,6 +88,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// The store that was set, or a new one.
+    pub(crate) fn store_or_default(&self) -> Arc<dyn Store> {
+        self.store
+            .clone()
+            .unwrap_or_else(|| Arc::new(MemoryStore::default()))
+    }
+
     /// The API server, with settings and a store of its own: [`ClusterBuilder::store`] has no effect then. It takes the
     /// cluster's clock. Default = one with default settings.
     #[must_use]
@@ -153,11 +160,9 @@ impl ClusterBuilder {
     /// # Errors
     /// When a part does not start.
     pub async fn start(self) -> Result<Cluster, StartError> {
+        let store = self.store_or_default();
         let clock = self.clock.unwrap_or_else(Clock::system);
-        let server = self.server.unwrap_or_else(|| {
-            let store = self.store;
-            ApiServer::builder(store.unwrap_or_else(|| Arc::new(MemoryStore::default())))
-        });
+        let server = self.server.unwrap_or_else(|| ApiServer::builder(store));
         let mut server = server.clock(clock.fork("apiserver"));
         if let Some(observer) = self.observer {
             server = server.observer(observer);

@@ -19,6 +19,7 @@ pub struct Faults {
     after: u64,
     read: u64,
     watch: u64,
+    compaction: u64,
     latency: Duration,
 }
 
@@ -48,6 +49,15 @@ impl Faults {
     #[must_use]
     pub fn watches(mut self, per_thousand: u64) -> Self {
         self.watch = per_thousand;
+        self
+    }
+
+    /// Calls at which all history is forgotten, in the worst moment each has: before a watch begins from the revision of a list;
+    /// before the next page of a list; before a watch reads on; after a write that no watch has been told of yet. Whoever
+    /// is not up to date then is told [`Error::Compacted`].
+    #[must_use]
+    pub fn compactions(mut self, per_thousand: u64) -> Self {
+        self.compaction = per_thousand;
         self
     }
 
@@ -83,12 +93,26 @@ impl FaultyStore {
         *self.faults.lock() = faults;
     }
 
-    fn strikes(&self, per_thousand: impl Fn(&Faults) -> u64) -> Result<()> {
+    fn strikes(&self, per_thousand: impl Fn(&Faults) -> u64) -> bool {
         let per_thousand = per_thousand(&self.faults.lock());
-        if per_thousand > 0 && self.chance.below(1000) < per_thousand {
+        per_thousand > 0 && self.chance.below(1000) < per_thousand
+    }
+
+    fn fails(&self, per_thousand: impl Fn(&Faults) -> u64) -> Result<()> {
+        if self.strikes(per_thousand) {
             return Err(Error::Unavailable("a fault was injected".into()));
         }
         Ok(())
+    }
+
+    /// Forgets, if chance has it, all that was before now.
+    async fn may_compact(&self) {
+        if self.strikes(|faults| faults.compaction)
+            && let Ok(newest) = self.inner.revision().await
+        {
+            // If it is forgotten already, so much the better.
+            let _compacted = self.inner.compact(newest).await;
+        }
     }
 
     async fn lag(&self) {
@@ -100,15 +124,16 @@ impl FaultyStore {
 
     async fn write<T: Send>(&self, write: impl Future<Output = Result<T>> + Send) -> Result<T> {
         self.lag().await;
-        self.strikes(|faults| faults.before)?;
+        self.fails(|faults| faults.before)?;
         let written = write.await?;
-        self.strikes(|faults| faults.after)?;
+        self.may_compact().await;
+        self.fails(|faults| faults.after)?;
         Ok(written)
     }
 
     async fn read<T: Send>(&self, read: impl Future<Output = Result<T>> + Send) -> Result<T> {
         self.lag().await;
-        self.strikes(|faults| faults.read)?;
+        self.fails(|faults| faults.read)?;
         read.await
     }
 }
@@ -120,6 +145,9 @@ impl Store for FaultyStore {
     }
 
     async fn range(&self, range: Range) -> Result<Page> {
+        if range.revision.is_some() {
+            self.may_compact().await;
+        }
         self.read(self.inner.range(range)).await
     }
 
@@ -138,6 +166,7 @@ impl Store for FaultyStore {
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<WatchStream> {
+        self.may_compact().await;
         let events = self.read(self.inner.watch(prefix, after)).await?;
         let (faults, broken) = (self.clone(), false);
         let breaking = futures::stream::unfold(
@@ -146,8 +175,9 @@ impl Store for FaultyStore {
                 if broken {
                     return None;
                 }
+                faults.may_compact().await;
                 let event = events.next().await?;
-                match faults.strikes(|faults| faults.watch) {
+                match faults.fails(|faults| faults.watch) {
                     Ok(()) => Some((event, (events, faults, false))),
                     Err(error) => Some((Err(error), (events, faults, true))),
                 }
@@ -162,6 +192,10 @@ impl Store for FaultyStore {
 
     async fn revision(&self) -> Result<Revision> {
         self.read(self.inner.revision()).await
+    }
+
+    async fn health(&self) -> Result<()> {
+        self.read(self.inner.health()).await
     }
 }
 
@@ -208,5 +242,34 @@ mod tests {
             Some(Err(Error::Unavailable(_)))
         ));
         assert!(watch.next().await.is_none());
+    }
+
+    /// Each is behind when history goes: a list's next page, a watch from a list, a watch that has more to read.
+    #[tokio::test(start_paused = true)]
+    async fn history_goes_in_the_worst_moment() {
+        let store = FaultyStore::new(Arc::new(MemoryStore::default()), &Clock::seeded(1));
+        let put = |key: &'static str| store.put(key, "1".into(), Expect::Absent, None);
+        let listed = put("/a").await.unwrap();
+        put("/b").await.unwrap();
+        let mut lagging = store.watch("/", listed).await.unwrap();
+        let mut current = store.watch("/", 0).await.unwrap();
+        current.next().await.unwrap().unwrap();
+        store.set(Faults::default().compactions(1000));
+        let page = store.range(Range::prefix("/").at(listed)).await;
+        assert!(matches!(page, Err(Error::Compacted { .. })), "{page:?}");
+        let watch = store.watch("/", listed).await.err();
+        assert!(matches!(watch, Some(Error::Compacted { .. })), "{watch:?}");
+        let next = lagging.next().await;
+        assert!(
+            matches!(next, Some(Err(Error::Compacted { .. }))),
+            "{next:?}"
+        );
+        // The write succeeds, and takes away what the watch had to be told.
+        put("/c").await.unwrap();
+        let next = current.next().await;
+        assert!(
+            matches!(next, Some(Err(Error::Compacted { .. }))),
+            "{next:?}"
+        );
     }
 }

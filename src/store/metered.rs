@@ -236,6 +236,10 @@ impl Store for MeteredStore {
         self.measure(Operation::Revision, self.inner.revision())
             .await
     }
+
+    async fn health(&self) -> Result<()> {
+        self.inner.health().await
+    }
 }
 
 #[cfg(test)]

@@ -180,7 +180,9 @@ impl Change {
 pub enum WatchEvent {
     /// Changes in revision order.
     Changes(Vec<Change>),
-    /// Every change up to and including this revision has been delivered.
+    /// Every change up to and including this revision has been delivered. Told now and then (in the stores of this crate
+    /// once a second) while only other keys change, so that a reader knows how fresh it is; never as the immediate answer to
+    /// a write, or a reader that writes on each mark would spin.
     Progress(Revision),
 }
 
@@ -226,4 +228,13 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// The newest revision (linearizable): every write acknowledged before this call is at or below it.
     async fn revision(&self) -> Result<Revision>;
+
+    /// Whether the store works, as far as it can tell without a write of the caller's: what an API server's `/readyz` shows.
+    /// Default: whether [`Store::revision`] answers.
+    ///
+    /// # Errors
+    /// What is wrong.
+    async fn health(&self) -> Result<()> {
+        self.revision().await.map(drop)
+    }
 }

@@ -13,6 +13,7 @@ use crate::cluster::{self, ClusterBuilder, StartError};
 use crate::manifest;
 use crate::reconcile::Error;
 use crate::reconcile::activity::Work;
+use crate::store::{Faults, FaultyStore};
 
 /// Nothing may be written for this long before a cluster counts as settled: longer than a node may be silent.
 const QUIET: Duration = Duration::from_secs(65);
@@ -44,6 +45,8 @@ pub struct Cluster {
     cluster: cluster::Cluster,
     log: Arc<WriteLog>,
     quiet: Duration,
+    /// Between the cluster and its store.
+    faulty: FaultyStore,
 }
 
 impl Deref for Cluster {
@@ -60,6 +63,7 @@ pub struct Builder {
     cluster: ClusterBuilder,
     seed: u64,
     quiet: Duration,
+    faults: Faults,
 }
 
 /// A node, as a test handles it.
@@ -124,22 +128,34 @@ impl Builder {
         self
     }
 
+    /// The store fails like this from when the cluster has started: see [`Cluster::set_faults`]. Default = never.
+    #[must_use]
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
+    }
+
     /// Starts it.
     ///
     /// # Errors
     /// When a part does not start.
     pub async fn start(self) -> Result<Cluster, StartError> {
         let log = Arc::new(WriteLog::default());
+        let clock = Clock::seeded(self.seed);
+        let faulty = FaultyStore::new(self.cluster.store_or_default(), &clock);
         let cluster = self
             .cluster
-            .clock(Clock::seeded(self.seed))
+            .store(Arc::new(faulty.clone()))
+            .clock(clock)
             .observer(log.clone())
             .start()
             .await?;
+        faulty.set(self.faults);
         Ok(Cluster {
             cluster,
             log,
             quiet: self.quiet,
+            faulty,
         })
     }
 }
@@ -152,6 +168,7 @@ impl Cluster {
             cluster: cluster::Cluster::builder(),
             seed: 0,
             quiet: QUIET,
+            faults: Faults::default(),
         }
     }
 
@@ -233,6 +250,27 @@ impl Cluster {
             return Ok(());
         }
         Err(self.busy(duration, self.cluster.manager().activity().pending()))
+    }
+
+    /// The store fails like this from now on, by chance from the cluster's seed. Of a server that was given a store of its own
+    /// ([`ClusterBuilder::server`]) it does not.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use homeostat::store::Faults;
+    /// # use homeostat::testing::Cluster;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cluster = Cluster::builder().nodes(1).seed(7).start().await?;
+    /// cluster.set_faults(Faults::default().after_commit(50).watches(50).compactions(50));
+    /// cluster.advance(Duration::from_secs(60)).await;
+    /// cluster.set_faults(Faults::default());
+    /// cluster.settle().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_faults(&self, faults: Faults) {
+        self.faulty.set(faults);
     }
 
     /// Lets time pass.

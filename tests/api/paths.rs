@@ -1,6 +1,11 @@
 //! Which paths and methods there are, and the media types.
-use crate::support::{MAPS, api, map};
+use crate::support::{Api, MAPS, api, map};
+use homeostat::apiserver::ApiServer;
+use homeostat::clock::Clock;
+use homeostat::store::{Faults, FaultyStore, MemoryStore};
 use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
 
 #[tokio::test(start_paused = true)]
 async fn health_and_version() {
@@ -29,6 +34,51 @@ async fn health_and_version() {
     let refused = api.get(MAPS).await;
     assert_eq!(refused.headers["retry-after"], "1");
     refused.fails(503, "ServiceUnavailable");
+}
+
+/// Both ways in which a store is lost: it fails, and it does not answer.
+#[tokio::test(start_paused = true)]
+async fn health_is_that_of_the_store() {
+    let clock = Clock::seeded(1);
+    let store = FaultyStore::new(Arc::new(MemoryStore::default()), &clock);
+    let server = ApiServer::builder(Arc::new(store.clone())).clock(clock);
+    let api = Api::start(server).await;
+    for faults in [
+        Faults::default().reads(1000),
+        Faults::default().latency(Duration::from_secs(3600)),
+    ] {
+        store.set(faults);
+        for path in ["/healthz", "/livez", "/readyz"] {
+            let answer = api.get(path).await;
+            assert_eq!(answer.code, 500, "{path}");
+            let lines = ["[+]ping ok\n", "[-]etcd failed: reason withheld\n"];
+            assert!(
+                lines.iter().all(|line| answer.text.contains(line)),
+                "{path}: {}",
+                answer.text
+            );
+            let end = format!("{} check failed\n", &path[1..]);
+            assert!(answer.text.ends_with(&end), "{path}: {}", answer.text);
+        }
+        let ready = api.get("/readyz").await.text;
+        assert!(ready.contains("[-]etcd-readiness failed: reason withheld\n"));
+        let one = api.get("/readyz/etcd").await;
+        assert_eq!(one.code, 500);
+        let why = "internal server error: error getting data from etcd: ";
+        assert!(one.text.starts_with(why), "{}", one.text);
+        assert_eq!(api.get("/livez/ping").await.text, "ok");
+        let without = api.get("/livez?exclude=etcd&exclude=none&verbose").await;
+        assert_eq!(without.code, 200);
+        for line in [
+            "[+]etcd excluded: ok\n",
+            "warn: some health checks cannot be excluded: no matches for \"none\"\n",
+            "livez check passed\n",
+        ] {
+            assert!(without.text.contains(line), "{}", without.text);
+        }
+    }
+    store.set(Faults::default());
+    assert_eq!(api.get("/readyz").await.code, 200);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,9 @@
-//! A store that fails now and then: everything that stands on it gets there all the same.
+//! A store that fails now and then, and forgets its history in the worst moments: everything that stands on it gets there
+//! all the same.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use homeostat::clock::Clock;
-use homeostat::store::{Faults, FaultyStore, MemoryStore};
+use homeostat::store::Faults;
 use homeostat::testing::Cluster;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -12,28 +11,19 @@ use kube::api::ListParams;
 
 const GUESTBOOK: &str = include_str!("../../examples/manifests/guestbook.yaml");
 
-#[tokio::test(start_paused = true)]
-async fn a_failing_store_delays_and_loses_nothing() {
-    for seed in 0..8 {
-        let store = FaultyStore::new(Arc::new(MemoryStore::default()), &Clock::seeded(seed));
-        let shared = Arc::new(store.clone());
+/// Two minutes of `faults` while a Deployment is rolled out, from several seeds; then all of it must be there.
+async fn converges(seeds: std::ops::Range<u64>, faults: Faults) {
+    for seed in seeds {
         let cluster = Cluster::builder()
             .nodes(3)
             .seed(seed)
-            .with(|cluster| cluster.store(shared))
             .start()
             .await
             .unwrap();
         cluster.apply(GUESTBOOK).await.unwrap();
-        let faults = Faults::default()
-            .before_commit(50)
-            .after_commit(50)
-            .reads(50)
-            .watches(20)
-            .latency(Duration::from_millis(20));
-        store.set(faults);
+        cluster.set_faults(faults);
         cluster.advance(Duration::from_secs(120)).await;
-        store.set(Faults::default());
+        cluster.set_faults(Faults::default());
         cluster
             .settle()
             .await
@@ -45,4 +35,24 @@ async fn a_failing_store_delays_and_loses_nothing() {
             .filter(|pod| pod.status.as_ref().unwrap().phase.as_deref() == Some("Running"));
         assert_eq!((running.count(), pods.len()), (3, 3), "seed {seed}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_store_delays_and_loses_nothing() {
+    let faults = Faults::default()
+        .before_commit(50)
+        .after_commit(50)
+        .reads(50)
+        .watches(20)
+        .latency(Duration::from_millis(20));
+    converges(0..8, faults).await;
+}
+
+/// Watches begin anew again and again, lists are made again, and what happened meanwhile is found all the same.
+#[tokio::test(start_paused = true)]
+async fn a_forgetful_store_delays_and_loses_nothing() {
+    let forgets = Faults::default().compactions(200);
+    converges(0..8, forgets).await;
+    let also_fails = forgets.after_commit(50).reads(50).watches(20);
+    converges(8..16, also_fails.latency(Duration::from_millis(20))).await;
 }

@@ -223,6 +223,51 @@ async fn servers_share_an_etcd() {
     }
 }
 
+/// The code of `/readyz`, and what it says of etcd.
+async fn readiness(server: &ApiServer) -> (u16, String) {
+    let request = http::Request::get("/readyz?verbose");
+    let request = request.body(kube::client::Body::empty()).unwrap();
+    let response = server.client().send(request).await.unwrap();
+    let code = response.status().as_u16();
+    let body = response.into_body().collect_bytes().await.unwrap();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    let line = text.lines().find(|line| line[3..].starts_with("etcd "));
+    (code, line.unwrap_or_default().to_owned())
+}
+
+/// A server is ready as long as its etcd is: not while that is stopped, nor while it is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_is_that_of_etcd() {
+    let ready = (200, "[+]etcd ok".to_owned());
+    let not_ready = (500, "[-]etcd failed: reason withheld".to_owned());
+    for (version, program) in programs() {
+        let mut etcd = Etcd::start(&program, 1);
+        let server = ApiServer::builder(Arc::new(etcd.store().await))
+            .start()
+            .await
+            .unwrap();
+        let becomes = async |expected: &(u16, String)| {
+            for _ in 0..50 {
+                if readiness(&server).await == *expected {
+                    return;
+                }
+                for_millis(200).await;
+            }
+            panic!("etcd {version}: {:?}", readiness(&server).await);
+        };
+        assert_eq!(readiness(&server).await, ready, "etcd {version}");
+        etcd.signal(0, "STOP");
+        assert_eq!(readiness(&server).await, not_ready, "etcd {version}");
+        etcd.signal(0, "CONT");
+        becomes(&ready).await;
+        etcd.kill(0);
+        assert_eq!(readiness(&server).await, not_ready, "etcd {version}");
+        etcd.run(0);
+        becomes(&ready).await;
+        server.stop().await;
+    }
+}
+
 /// Clients that read and write through two stores while `faults` happens; then whether all that they saw was possible.
 async fn under_load<F: Future<Output = ()>>(stores: [EtcdStore; 2], faults: F) {
     let stores = stores.map(|store| Arc::new(store) as Arc<dyn Store>);

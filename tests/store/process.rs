@@ -55,6 +55,25 @@ impl Etcd {
         Self::at(program, places.map(|place| (Vec::new(), place)).collect())
     }
 
+    /// Starts one member with these arguments besides the usual ones.
+    #[allow(dead_code, reason = "benches/store.rs uses it")]
+    pub(crate) fn start_with(program: &Path, arguments: &[&str]) -> Self {
+        let ports = free_ports(2);
+        let place = (Vec::new(), ("127.0.0.1".to_owned(), ports[0], ports[1]));
+        let mut etcd = Self::members(program, vec![place]);
+        let more = arguments.iter().map(|argument| (*argument).to_owned());
+        etcd.members[0].arguments.extend(more);
+        etcd.run(0);
+        etcd
+    }
+
+    /// The process of a member that runs, and the directory of its data.
+    #[allow(dead_code, reason = "benches/store.rs uses it")]
+    pub(crate) fn process(&self, member: usize) -> (u32, PathBuf) {
+        let running = self.members[member].running.as_ref().unwrap();
+        (running.id(), self.directory.0.join(format!("m{member}")))
+    }
+
     /// Starts a member that speaks TLS only, with the certificate and key in these files, and wants a certificate of its
     /// clients that the authority in the third has signed.
     pub(crate) fn start_tls(program: &Path, files: [&Path; 3]) -> Self {
@@ -98,6 +117,15 @@ impl Etcd {
     }
 
     fn at(program: &Path, places: Vec<(Vec<String>, Place)>) -> Self {
+        let mut etcd = Self::members(program, places);
+        for member in 0..etcd.members.len() {
+            etcd.run(member);
+        }
+        etcd
+    }
+
+    /// A cluster whose members do not run yet.
+    fn members(program: &Path, places: Vec<(Vec<String>, Place)>) -> Self {
         let directory = Temporary::new("etcd");
         let url = |address: &str, port: u16| format!("http://{address}:{port}");
         let cluster: Vec<String> = places
@@ -134,15 +162,11 @@ impl Etcd {
                         running: None,
                     }
                 });
-        let mut etcd = Self {
+        Self {
             program: program.to_owned(),
             members: members.collect(),
             directory,
-        };
-        for member in 0..etcd.members.len() {
-            etcd.run(member);
         }
-        etcd
     }
 
     /// Starts a member that does not run.

@@ -1,7 +1,8 @@
 //! The file: one table of records by revision, in redb. Blocking; called on tokio's blocking threads only.
 //!
 //! A record is the change that its revision made. Records stay until nothing needs them: the newest record of each key, and
-//! all within the history. What was compacted is a number in a second table, written with the deletions that it allows.
+//! all within the history. What was compacted is a number in a second table, written with the removals that it allows: a
+//! commit that only appends touches the log alone.
 
 use std::path::{Path, PathBuf};
 
@@ -11,13 +12,14 @@ use redb::{
 };
 
 use super::record::Record;
+use super::witness::Witness;
 use super::{OpenError, io};
 use crate::store::Revision;
 
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const FACTS: TableDefinition<'_, &str, u64> = TableDefinition::new("facts");
 const COMPACTED: &str = "compacted";
-/// The newest revision, for when its record is gone with its key.
+/// The newest revision when records were last removed, for when its own is among them.
 const NEWEST: &str = "newest";
 const FORMAT: &str = "format";
 const FORMAT_NOW: u64 = 1;
@@ -38,10 +40,6 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.obsolete.is_empty()
-    }
-
     fn newest(&self) -> Option<Revision> {
         self.records.last().map(|(revision, _)| *revision)
     }
@@ -63,6 +61,9 @@ pub(super) struct Log {
     durability: Durability,
     /// `None` after a failure, until it could be opened again.
     database: Option<Database>,
+    /// The newest revision that was written.
+    newest: Revision,
+    witness: Option<Witness>,
 }
 
 /// What a log held when it was opened.
@@ -103,11 +104,20 @@ impl Log {
             open,
             durability,
             database: Some(database),
+            newest: 0,
+            witness: None,
         };
         log.begin().map_err(|error| failed(path, error.0))?;
         let contents = log.read()?;
+        log.newest = contents.newest;
         log.shrink();
         Ok((log, contents))
+    }
+
+    /// From now on what is durable is noted there.
+    pub(super) fn witnessed(&mut self, mut witness: Witness) {
+        witness.note(self.newest);
+        self.witness = Some(witness);
     }
 
     /// Makes the tables of a new file.
@@ -191,22 +201,24 @@ impl Log {
     ///
     /// A failure may come so late that the batch is on disk all the same. So the file is opened again and asked.
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<(), WriteError> {
-        let error = match self.write(batch) {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        // After an error of the file the engine trusts itself no more, and nor do we.
-        self.database = None;
-        let stored = self.reopen()?;
-        match batch.newest() {
-            Some(newest) if stored >= newest => Ok(()),
-            _ => Err(error),
+        if let Err(error) = self.write(batch) {
+            // After an error of the file the engine trusts itself no more, and nor do we.
+            self.database = None;
+            let stored = self.reopen(batch.base)?;
+            if batch.newest().is_none_or(|newest| stored < newest) {
+                return Err(error);
+            }
         }
+        self.newest = batch.newest().unwrap_or(batch.base);
+        if let (Durability::Immediate, Some(witness)) = (self.durability, &mut self.witness) {
+            witness.note(self.newest);
+        }
+        Ok(())
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), WriteError> {
         if self.database.is_none() {
-            self.reopen()?;
+            self.reopen(batch.base)?;
         }
         let Some(database) = &self.database else {
             return Ok(());
@@ -218,26 +230,38 @@ impl Log {
         Ok(())
     }
 
-    /// Opens the file after a failure; the newest revision in it.
-    fn reopen(&mut self) -> Result<Revision, WriteError> {
+    /// Opens the file after a failure; the newest revision in it, which must not be before `base`: without what was there
+    /// once, nothing can be appended.
+    fn reopen(&mut self, base: Revision) -> Result<Revision, WriteError> {
         let database = (self.open)(&self.path)?;
         let newest = {
             let transaction = database.begin_read()?;
-            let facts = transaction.open_table(FACTS)?;
-            facts.get(NEWEST)?.map_or(0, |newest| newest.value())
+            let (log, facts) = (transaction.open_table(LOG)?, transaction.open_table(FACTS)?);
+            let last = log.last()?.map_or(0, |(last, _)| last.value());
+            let noted = facts.get(NEWEST)?.map_or(0, |newest| newest.value());
+            last.max(noted)
         };
+        if newest < base {
+            let what = format!("the log ends with revision {newest}, but {base} was written");
+            return Err(redb::Error::Corrupted(what).into());
+        }
         self.database = Some(database);
         Ok(newest)
     }
 
-    /// Makes what was written so far durable; for a log that does not do so with each commit.
+    /// Makes durable what is not with each commit: the commits of a relaxed log, and the witness.
     pub(super) fn flush(&mut self) -> Result<(), WriteError> {
-        let Some(database) = &self.database else {
-            return Ok(());
-        };
-        let mut transaction = database.begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
-        transaction.commit()?;
+        if let (Durability::None, Some(database)) = (self.durability, &self.database) {
+            let mut transaction = database.begin_write()?;
+            transaction.set_durability(Durability::Immediate)?;
+            transaction.commit()?;
+            if let Some(witness) = &mut self.witness {
+                witness.note(self.newest);
+            }
+        }
+        if let Some(witness) = &mut self.witness {
+            witness.sync();
+        }
         Ok(())
     }
 
@@ -315,11 +339,11 @@ fn write(transaction: &WriteTransaction, batch: &Batch) -> Result<(), redb::Erro
     for revision in &batch.obsolete {
         log.remove(revision)?;
     }
-    let mut facts = transaction.open_table(FACTS)?;
-    if let Some(newest) = batch.newest() {
-        facts.insert(NEWEST, newest)?;
+    if stray || batch.records.is_empty() || !batch.obsolete.is_empty() {
+        let mut facts = transaction.open_table(FACTS)?;
+        facts.insert(NEWEST, batch.newest().unwrap_or(batch.base))?;
+        facts.insert(COMPACTED, batch.compacted)?;
     }
-    facts.insert(COMPACTED, batch.compacted)?;
     Ok(())
 }
 

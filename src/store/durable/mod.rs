@@ -2,10 +2,12 @@
 //!
 //! All keys and the history are in memory, as those of [`MemoryStore`]: reads and watches are served from there. Writes go
 //! through one task, which checks a batch of them, appends it to the file's log in one commit (writers that wait share the
-//! sync), shows it to readers, and only then answers. What readers see is always on disk.
+//! sync), shows it to readers, and only then answers. What readers see is always on disk. Beside the log a witness keeps the
+//! newest revision, by which a log that lost its end is known.
 
 mod log;
 mod record;
+mod witness;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -19,7 +21,8 @@ use redb::Durability;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use self::log::{Log, Opener};
+use self::log::{Contents, Log, Opener};
+use self::witness::Witness;
 use self::writer::{Operation, Writer};
 use super::{
     Entry, Error, Expect, MemoryConfig, MemoryStore, Page, Range, Result, Revision, Store,
@@ -150,7 +153,7 @@ impl DurableStore {
         };
         let opened = blocking(move || {
             std::fs::create_dir_all(&directory).map_err(|error| io(&directory, error))?;
-            let (log, contents) = Log::open(&directory.join(FILE), durability, open)?;
+            let (log, contents) = open_vouched(&directory.join(FILE), durability, open)?;
             let loaded = writer::load(config.memory, contents);
             Ok((log, loaded))
         });
@@ -221,11 +224,16 @@ impl DurableStore {
             }
             std::fs::create_dir_all(&directory).map_err(|error| io(&directory, error))?;
             // Read and verified like any store, then copied from what was verified.
-            let (log, _) = Log::open(&backup, Durability::Immediate, log::from_path)?;
+            let (log, contents) = Log::open(&backup, Durability::Immediate, log::from_path)?;
             let snapshot = log.snapshot();
             snapshot
                 .map_err(|error| io(&backup, std::io::Error::other(error)))?
-                .copy(&file)
+                .copy(&file)?;
+            // What another file in this directory once had no longer counts.
+            let mut witness = Witness::open(&file)?;
+            witness.note(contents.newest);
+            witness.sync();
+            Ok(())
         })
         .await
     }
@@ -240,6 +248,27 @@ impl DurableStore {
         sent.map_err(|_| closed())?;
         answered.await.unwrap_or_else(|_| Err(closed()))
     }
+}
+
+/// Opens the log, and checks that it holds all that was acknowledged.
+fn open_vouched(
+    path: &Path,
+    durability: Durability,
+    open: Opener,
+) -> Result<(Log, Contents), OpenError> {
+    let is_new = !path.exists();
+    let (mut log, contents) = Log::open(path, durability, open)?;
+    let witness = Witness::open(path)?;
+    if let Err(lost) = witness.vouch(path, contents.newest) {
+        drop(log);
+        if is_new {
+            // The log is gone, and an empty one would be in the way of a backup.
+            std::fs::remove_file(path).map_err(|error| io(path, error))?;
+        }
+        return Err(lost);
+    }
+    log.witnessed(witness);
+    Ok((log, contents))
 }
 
 /// Runs `work` where it may block.
@@ -309,6 +338,11 @@ impl Store for DurableStore {
 
     async fn revision(&self) -> Result<Revision> {
         self.memory.revision().await
+    }
+
+    /// Whether the last commit succeeded; after one that failed, whether one succeeds now.
+    async fn health(&self) -> Result<()> {
+        self.ask(|answer| Operation::Check { answer }).await
     }
 }
 

@@ -11,11 +11,14 @@ use tokio::time::{Instant, sleep_until};
 
 use super::log::{Batch, Contents, Log, Snapshot, WriteError};
 use super::record;
+use super::witness::SYNC_WITHIN;
 use crate::store::memory::Expiry;
 use crate::store::{Change, Entry, Error, Expect, MemoryConfig, MemoryStore, Result, Revision};
 
 /// So many operations share a commit.
 const MOST: usize = 1024;
+/// So many obsolete records go in one commit: each alone would make a page dirty for every write.
+const OBSOLETE: usize = 1000;
 /// After a failed commit, expired keys are tried again this much later.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -38,6 +41,9 @@ pub(super) enum Operation {
         revision: Revision,
         answer: oneshot::Sender<Result<()>>,
     },
+    Check {
+        answer: oneshot::Sender<Result<()>>,
+    },
     Snapshot(oneshot::Sender<std::io::Result<Snapshot>>),
     Close,
 }
@@ -50,7 +56,8 @@ enum Answer {
         oneshot::Sender<Result<(Entry, Revision)>>,
         Result<(Entry, Revision)>,
     ),
-    Compact(oneshot::Sender<Result<()>>),
+    /// Of a compaction or a check.
+    Done(oneshot::Sender<Result<()>>),
 }
 
 /// A store's contents, read from its log.
@@ -201,8 +208,10 @@ pub(super) struct Writer {
     /// Records that are to go with the next commit.
     obsolete: Vec<Revision>,
     relaxed: Option<Duration>,
-    /// When a relaxed log is to be made durable.
+    /// When what is not durable with each commit is made so.
     flush: Option<Instant>,
+    /// Whether the last commit failed.
+    failing: bool,
 }
 
 impl Writer {
@@ -219,6 +228,7 @@ impl Writer {
             obsolete: loaded.obsolete,
             relaxed,
             flush: None,
+            failing: false,
         }
     }
 
@@ -245,9 +255,12 @@ impl Writer {
         }
         queue.close();
         // Who came later learns that the store is closed, for its operation is dropped with the queue.
-        if self.relaxed.is_some() {
-            self.flush().await;
+        if !self.obsolete.is_empty() {
+            let base = self.memory.newest();
+            // They go with the next start otherwise.
+            let _removed = self.commit(base, &[], true).await;
         }
+        self.flush().await;
     }
 
     async fn work(&mut self, operations: &mut Vec<Operation>) {
@@ -255,6 +268,8 @@ impl Writer {
         let mut plan = Plan::new(&memory);
         let mut answers = Vec::with_capacity(operations.len());
         let mut expired = Vec::new();
+        // Whether there is to be a commit even if it writes no record.
+        let mut forced = false;
         while let Some(key) = self.expiry.due(Instant::now()) {
             if plan.delete(&key, None).is_ok() {
                 expired.push(key);
@@ -277,10 +292,16 @@ impl Writer {
                 Operation::Compact { revision, answer } => match memory.forget(revision) {
                     Ok(forgotten) => {
                         self.obsolete.extend(forgotten.iter().flat_map(unneeded));
-                        answers.push(Answer::Compact(answer));
+                        answers.push(Answer::Done(answer));
+                        forced = true;
                     }
                     Err(error) => drop(answer.send(Err(error))),
                 },
+                Operation::Check { answer } => {
+                    // A log that failed is tried.
+                    forced |= self.failing;
+                    answers.push(Answer::Done(answer));
+                }
                 Operation::Snapshot(answer) => {
                     let snapshot = self.log.as_ref().map_or_else(
                         || Err(std::io::Error::other("the log is closed")),
@@ -292,7 +313,7 @@ impl Writer {
             }
         }
         let (base, changes) = (memory.newest(), plan.changes);
-        let committed = self.commit(base, &changes).await;
+        let committed = self.commit(base, &changes, forced).await;
         if committed.is_ok() {
             self.show(changes);
         } else {
@@ -305,11 +326,12 @@ impl Writer {
         }
     }
 
-    /// Writes the changes, and removes what is obsolete.
+    /// Writes the changes, and removes what is obsolete when it is worth it or the commit is `forced`.
     async fn commit(
         &mut self,
         base: Revision,
         changes: &[(Change, Option<Duration>)],
+        forced: bool,
     ) -> Result<(), Arc<WriteError>> {
         let records = changes
             .iter()
@@ -317,10 +339,14 @@ impl Writer {
         let batch = Batch {
             base,
             records: records.collect(),
-            obsolete: std::mem::take(&mut self.obsolete),
+            obsolete: if forced || self.obsolete.len() >= OBSOLETE {
+                std::mem::take(&mut self.obsolete)
+            } else {
+                Vec::new()
+            },
             compacted: self.memory.compacted(),
         };
-        if batch.is_empty() {
+        if batch.records.is_empty() && !forced {
             return Ok(());
         }
         let (result, batch) = self
@@ -329,16 +355,16 @@ impl Writer {
                 (result, batch)
             })
             .await;
+        self.failing = result.is_err();
         match result {
             Ok(()) => {
-                if let Some(interval) = self.relaxed {
-                    self.flush.get_or_insert_with(|| Instant::now() + interval);
-                }
+                let interval = self.relaxed.unwrap_or(SYNC_WITHIN);
+                self.flush.get_or_insert_with(|| Instant::now() + interval);
                 Ok(())
             }
             Err(error) => {
                 tracing::error!(%error, "a batch of writes failed");
-                self.obsolete = batch.obsolete;
+                self.obsolete.extend(batch.obsolete);
                 Err(Arc::new(error))
             }
         }
@@ -399,7 +425,7 @@ impl Answer {
                 Ok(()) => result,
                 Err(error) => Err(failed(error)),
             })),
-            Self::Compact(answer) => drop(answer.send(match committed {
+            Self::Done(answer) => drop(answer.send(match committed {
                 Ok(()) => Ok(()),
                 Err(error) => Err(failed(error)),
             })),

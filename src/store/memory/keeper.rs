@@ -40,7 +40,7 @@ async fn keep(shared: Weak<Shared>) {
         store.expire(now);
         if announce.is_some_and(|at| at <= now) {
             announce = None;
-            store.watchers.wake_all();
+            store.watchers.mark();
         }
         let (revision, expiry) = {
             let state = store.state.read();

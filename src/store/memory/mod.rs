@@ -67,7 +67,7 @@ impl MemoryConfig {
         self
     }
 
-    /// How long a watch is left without a progress mark while other keys change. Default = 1 s.
+    /// How often a watch is given a progress mark while only other keys change: no sooner and not much later. Default = 1 s.
     #[must_use]
     pub fn progress_interval(mut self, interval: Duration) -> Self {
         self.progress = interval;

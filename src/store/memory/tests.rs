@@ -195,6 +195,25 @@ async fn watches_of_other_keys_are_told_of_progress() {
     );
 }
 
+/// A reader that writes other keys on each mark is given one a second, and does not spin.
+#[tokio::test(start_paused = true)]
+async fn marks_keep_their_distance() {
+    let store = MemoryStore::default();
+    let mut watch = store.watch("/watched/", 0).await.unwrap();
+    let mut marks = 0;
+    let reader = async {
+        loop {
+            put(&store, "/other", b"x").await;
+            let event = watch.next().await.unwrap().unwrap();
+            assert!(matches!(event, WatchEvent::Progress(_)));
+            marks += 1;
+        }
+    };
+    let limit = tokio::time::timeout(Duration::from_secs(10), reader).await;
+    assert!(limit.is_err());
+    assert!((9..=11).contains(&marks), "{marks}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_idle_store_has_no_timers() {
     let store = MemoryStore::default();

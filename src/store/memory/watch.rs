@@ -1,6 +1,7 @@
 //! Watches: each reads the shared history by a cursor of its own, so a slow one costs nothing but its own lag.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use futures::Stream;
@@ -20,6 +21,8 @@ const LOOK: usize = 10_000;
 pub(super) struct Watchers {
     by_prefix: RwLock<Prefixes>,
     keeper: Notify,
+    /// How often the keeper has called for progress marks.
+    marks: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +50,13 @@ impl Watchers {
         }
     }
 
-    /// Wakes all, so that each can tell how far it has come.
+    /// Calls for a progress mark of each watch.
+    pub(super) fn mark(&self) {
+        self.marks.fetch_add(1, Ordering::Relaxed);
+        self.wake_all();
+    }
+
+    /// Wakes all, so that each looks what became of the store.
     pub(super) fn wake_all(&self) {
         let prefixes = self.by_prefix.read();
         for watcher in prefixes
@@ -109,6 +118,9 @@ struct Watch {
     cursor: Revision,
     /// Everything up to here has been told of.
     told: Revision,
+    /// The call for marks that it answered last. The first mark needs no call: a watch that begins in the past says at once
+    /// that it has nothing to tell.
+    marked: Option<u64>,
     ended: bool,
 }
 
@@ -132,6 +144,7 @@ pub(super) fn stream(
         wake: shared.watchers.add(prefix),
         cursor: after,
         told: after,
+        marked: None,
         ended: false,
     };
     futures::stream::unfold(watch, |mut watch| async move {
@@ -192,7 +205,10 @@ impl Watch {
         if self.cursor < state.revision {
             return Ok(Step::Again);
         }
-        if self.told < self.cursor {
+        // One mark for each call: a reader that answers every mark with a write does not spin.
+        let marks = shared.watchers.marks.load(Ordering::Relaxed);
+        if self.told < self.cursor && self.marked.is_none_or(|marked| marked < marks) {
+            self.marked = Some(marks);
             self.told = self.cursor;
             return Ok(Step::Deliver(WatchEvent::Progress(self.cursor)));
         }

@@ -51,6 +51,8 @@ where
     watches_miss_nothing_of_concurrent_writers(fresh().await).await;
     compaction_forgets(fresh().await).await;
     keys_with_a_time_to_live_go(fresh().await).await;
+    marks_do_not_answer_writes(fresh().await).await;
+    a_working_store_is_healthy(fresh().await).await;
 }
 
 fn check(case: &str, holds: bool, what: &str) {
@@ -458,5 +460,36 @@ async fn keys_with_a_time_to_live_go(store: Arc<dyn Store>) {
         case,
         store.get("/b").await.unwrap().is_some(),
         "a key without one is gone",
+    );
+}
+
+async fn marks_do_not_answer_writes(store: Arc<dyn Store>) {
+    let case = "marks do not answer writes";
+    let start = create(&store, "/a", "1").await;
+    let mut watch = store.watch("/watched/", start).await.unwrap();
+    let writes_on_each_mark = async {
+        for step in 0..100 {
+            create(&store, &format!("/other/{step}"), "x").await;
+            while !matches!(watch.next().await, Some(Ok(WatchEvent::Progress(_)))) {}
+        }
+    };
+    let limit = Duration::from_secs(3);
+    check(
+        case,
+        tokio::time::timeout(limit, writes_on_each_mark)
+            .await
+            .is_err(),
+        "a hundred marks came within three seconds",
+    );
+}
+
+async fn a_working_store_is_healthy(store: Arc<dyn Store>) {
+    let case = "a working store is healthy";
+    check(case, store.health().await.is_ok(), "it is not");
+    create(&store, "/a", "1").await;
+    check(
+        case,
+        store.health().await.is_ok(),
+        "it is not after a write",
     );
 }

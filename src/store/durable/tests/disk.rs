@@ -260,9 +260,11 @@ async fn a_full_disk_fails_writes_only() {
         }
     }
     assert!(failed > 0);
+    assert!(store.health().await.is_err());
     assert_eq!(store.get("/a").await.unwrap().unwrap().value, "1");
     // There is room again.
     disk.0.lock().capacity = None;
+    store.health().await.unwrap();
     let revision = write(&store, "/b", "2").await;
     store.close().await;
     let store = start(&place).await;
