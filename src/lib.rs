@@ -73,3 +73,5 @@ pub mod testing;
 pub mod guide;
 
 mod compat;
+
+mod signal;

@@ -22,9 +22,8 @@ use http::HeaderValue;
 use serde_json::Value;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// The state that all requests share.
 #[derive(Debug)]
@@ -60,7 +59,7 @@ pub(crate) struct Shared {
     /// The largest body taken, in bytes.
     pub body_limit: usize,
     /// True once the server stops.
-    pub stopping: watch::Sender<bool>,
+    pub stopping: AtomicBool,
     /// Numbers the requests.
     pub requests: AtomicU64,
 }
@@ -68,7 +67,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Whether the server takes no more requests.
     pub(crate) fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
+        self.stopping.load(Ordering::Acquire)
     }
     /// A new id for a request that brings none.
     pub(crate) fn audit_id(&self) -> HeaderValue {
@@ -319,7 +318,7 @@ impl ApiServerBuilder {
             dialer: self.dialer,
             in_flight: InFlight::new(self.most_reading, self.most_writing),
             body_limit: self.body_limit,
-            stopping: watch::Sender::new(false),
+            stopping: false.into(),
             requests: AtomicU64::new(1),
             clock,
         };
@@ -425,7 +424,7 @@ impl ApiServer {
         /// Longer than any request may take.
         const LONGEST: Duration = Duration::from_secs(61);
         const STEP: Duration = Duration::from_millis(10);
-        self.shared.stopping.send_replace(true);
+        self.shared.stopping.store(true, Ordering::Release);
         let drained = async {
             while self.shared.in_flight.now() != (0, 0) {
                 tokio::time::sleep(STEP).await;

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use serde::de::DeserializeOwned;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::{Key, ownership};
 use crate::object::LabelSelector;
+use crate::signal::Signal;
 
 /// How long [`Cache::caught_up`] waits at most.
 const CATCH_UP: Duration = Duration::from_secs(30);
@@ -34,7 +35,7 @@ pub struct Cache<K: Object> {
 
 struct Shared<K: Object> {
     state: RwLock<State<K>>,
-    progress: watch::Sender<Progress>,
+    progress: Signal<Progress>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -141,7 +142,7 @@ impl<K: Object> Cache<K> {
             indexes: Vec::new(),
             subscribers: Vec::new(),
         };
-        let progress = watch::Sender::new(Progress::default());
+        let progress = Signal::new(Progress::default());
         Self {
             shared: Arc::new(Shared {
                 state: RwLock::new(state),
@@ -227,7 +228,7 @@ impl<K: Object> Cache<K> {
                 .keys()
                 .map(|key| (key.clone(), None))
                 .collect(),
-            stopped: self.shared.progress.borrow().stopped,
+            stopped: self.shared.progress.get().stopped,
         };
         let dirty = Arc::new(Dirty {
             state: Mutex::new(dirty),
@@ -251,7 +252,7 @@ impl<K: Object> Cache<K> {
     /// Whether the first list is in.
     #[must_use]
     pub fn is_synced(&self) -> bool {
-        self.shared.progress.borrow().synced
+        self.shared.progress.get().synced
     }
 
     /// Waits until the cache shows the state that a write answered with `object`, so that a loop which reads the cache sees
@@ -264,11 +265,8 @@ impl<K: Object> Cache<K> {
     }
 
     async fn progress(&self, reached: impl Fn(&Progress) -> bool) {
-        let mut progress = self.shared.progress.subscribe();
-        // The sender lives as long as `self`.
-        let _ = progress
-            .wait_for(|progress| progress.stopped || reached(progress))
-            .await;
+        let wanted = |progress: &Progress| progress.stopped || reached(progress);
+        self.shared.progress.reached(wanted).await;
     }
 
     /// Takes over a whole list.
@@ -284,39 +282,42 @@ impl<K: Object> Cache<K> {
         }
         drop(state);
         let revision = revision_of(Some(revision));
-        self.shared
-            .progress
-            .send_modify(|progress| (progress.synced, progress.revision) = (true, revision));
+        self.shared.progress.modify(|progress| {
+            (progress.synced, progress.revision) = (true, revision);
+            true
+        });
     }
 
     pub(super) fn apply(&self, object: K) {
         let revision = revision_of(object.meta().resource_version.as_deref());
         self.shared.state.write().apply(object);
-        self.shared
-            .progress
-            .send_modify(|progress| progress.revision = progress.revision.max(revision));
+        self.advance(revision);
     }
 
     pub(super) fn remove(&self, object: &K) {
         let revision = revision_of(object.meta().resource_version.as_deref());
         self.shared.state.write().remove(&Key::of(object));
-        self.shared
-            .progress
-            .send_modify(|progress| progress.revision = progress.revision.max(revision));
+        self.advance(revision);
+    }
+
+    fn advance(&self, revision: u64) {
+        self.shared.progress.modify(|progress| {
+            let newer = revision > progress.revision;
+            progress.revision = revision.max(progress.revision);
+            newer
+        });
     }
 
     pub(super) fn bookmark(&self, revision: &str) {
         let revision = revision_of(Some(revision));
-        self.shared
-            .progress
-            .send_modify(|progress| progress.revision = progress.revision.max(revision));
+        self.advance(revision);
     }
 
     /// Ends all subscriptions and waits.
     pub(super) fn stop(&self) {
         self.shared
             .progress
-            .send_modify(|progress| progress.stopped = true);
+            .modify(|progress| !std::mem::replace(&mut progress.stopped, true));
         for dirty in self
             .shared
             .state

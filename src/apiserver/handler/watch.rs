@@ -11,6 +11,7 @@ use crate::apiserver::server::Shared;
 use crate::apiserver::transform::{self, Form, Shape};
 use crate::clock::Clock;
 use crate::object::{FieldSelector, LabelSelector, Status};
+use crate::signal::Waiter;
 use crate::store::Revision;
 use bytes::Bytes;
 use futures::stream;
@@ -179,7 +180,7 @@ struct Lines {
     form: Form,
     clock: Clock,
     caller: Caller,
-    progress: tokio::sync::watch::Receiver<Revision>,
+    progress: Waiter<Revision>,
     /// Whether a table's columns are still to be sent.
     columns: bool,
     bookmarks: bool,
@@ -235,7 +236,7 @@ impl Lines {
             }
             // Who comes late to the end still gets what happened before it was noticed, but nothing after.
             if self.last.is_none() && Instant::now() >= self.end {
-                self.last = Some(*self.progress.borrow());
+                self.last = Some(self.progress.look());
             }
             if let Some(object) = self.source.initial.pop_front() {
                 return Some(self.line(EventType::Added, object).await);
@@ -252,7 +253,7 @@ impl Lines {
                 }
             }
             // Read before the events: all up to this revision are there to be taken.
-            let applied = *self.progress.borrow_and_update();
+            let applied = self.progress.look();
             match self
                 .source
                 .subscription

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Container as Spec, Pod};
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::plan::{Fatal, all, is_running};
@@ -13,6 +12,7 @@ use super::{Inner, hook};
 use crate::cri::{Container, Sandbox};
 use crate::reconcile::Error;
 use crate::reconcile::events::EventType;
+use crate::signal::Signal;
 
 /// A container is given at least this long to end.
 const LEAST_GRACE: Duration = Duration::from_secs(2);
@@ -44,7 +44,7 @@ fn seconds(seconds: i64) -> Duration {
 /// When a container's turn has come.
 pub(super) struct Turn {
     /// How many have ended.
-    ended: watch::Receiver<usize>,
+    ended: Signal<usize>,
     /// How many must have.
     after: usize,
 }
@@ -71,7 +71,7 @@ impl Inner {
             .collect();
         let place =
             |container: &Container| sidecars.iter().position(|name| *name == container.name);
-        let (tell, ended) = watch::channel(0);
+        let ended = Signal::new(0);
         let stops = running.iter().map(|container| {
             // Those that end before it: everything that is no sidecar, and the later sidecars.
             let after = place(container).map_or(0, |own| {
@@ -82,13 +82,16 @@ impl Inner {
                 ended: ended.clone(),
                 after,
             };
-            let (container, tell) = (*container, &tell);
+            let (container, ended) = (*container, &ended);
             async move {
                 let spec = spec.and_then(|spec| all(spec).find(|spec| spec.name == container.name));
                 let why = format!("Stopping container {}", container.name);
                 let stopped = self.stop_one(pod, spec, &container.id, why, grace, Some(turn));
                 let stopped = stopped.await;
-                tell.send_modify(|ended| *ended += 1);
+                ended.modify(|ended| {
+                    *ended += 1;
+                    true
+                });
                 stopped
             }
         });
@@ -110,12 +113,12 @@ impl Inner {
         if let Some(container) = container.filter(|_| !left.is_zero()) {
             left = left.saturating_sub(self.pre_stop(pod, container, id, left).await);
         }
-        if let Some(Turn { mut ended, after }) = turn
+        if let Some(Turn { ended, after }) = turn
             && !left.is_zero()
         {
             let begun = Instant::now();
             // Whoever does not come to an end is not waited for.
-            let _ = timeout(left, ended.wait_for(|ended| *ended >= after)).await;
+            let _ = timeout(left, ended.reached(|ended| *ended >= after)).await;
             left = left.saturating_sub(Duration::from_secs(begun.elapsed().as_secs()));
         }
         self.runtime

@@ -13,6 +13,7 @@ use crate::apiserver::registry::encoding;
 use crate::apiserver::server::Shared as Server;
 use crate::clock::Clock;
 use crate::object::{Document, GroupVersionKind};
+use crate::signal::Signal;
 use crate::store::{Change, Entry, Error, Expect, Page, Result, WatchEvent, WatchStream};
 use async_trait::async_trait;
 use futures::stream;
@@ -26,7 +27,7 @@ pub(crate) struct FakeStore(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     log: Mutex<Log>,
-    wake: watch::Sender<()>,
+    wake: Signal<()>,
     ranges: AtomicUsize,
 }
 
@@ -88,7 +89,7 @@ impl FakeStore {
             },
         });
         drop(log);
-        self.0.wake.send_replace(());
+        self.0.wake.set(());
         modified
     }
 
@@ -116,7 +117,7 @@ impl FakeStore {
             log.compacted = log.revision();
         }
         drop(log);
-        self.0.wake.send_replace(());
+        self.0.wake.set(());
     }
 
     pub(crate) fn set_down(&self, down: bool) {
@@ -125,7 +126,7 @@ impl FakeStore {
 
     pub(crate) fn set_stuck(&self, stuck: bool) {
         self.0.log.lock().stuck = stuck;
-        self.0.wake.send_replace(());
+        self.0.wake.set(());
     }
 
     /// How many ranges were read.
@@ -186,12 +187,12 @@ impl Store for FakeStore {
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<WatchStream> {
         assert_eq!(prefix, "");
-        let (generation, wake) = (self.begin(after)?, self.0.wake.subscribe());
+        let (generation, wake) = (self.begin(after)?, self.0.wake.waiter());
         let state = (self.clone(), after, generation, wake);
         Ok(Box::pin(stream::unfold(Some(state), |state| async {
             let (store, after, generation, mut wake) = state?;
             loop {
-                wake.mark_unchanged();
+                wake.look();
                 {
                     let log = store.0.log.lock();
                     if log.generation != generation {
@@ -211,7 +212,7 @@ impl Store for FakeStore {
                         ));
                     }
                 }
-                wake.changed().await.ok()?;
+                wake.changed().await;
             }
         })))
     }
@@ -258,7 +259,7 @@ pub(crate) fn server(store: &FakeStore, config: CacherConfig) -> Server {
         service_account_tokens: ServiceAccountTokens::default(),
         in_flight: InFlight::new(9, 9),
         body_limit: 1024,
-        stopping: watch::Sender::new(false),
+        stopping: false.into(),
         metrics: Metrics::default(),
         dialer: None,
         requests: 1.into(),

@@ -74,13 +74,13 @@ async fn list_again(inner: &Inner) -> Result<()> {
         kind.reset(Some(&page));
     }
     inner.hints.lock().clear();
-    inner.applied.send_replace(revision);
+    inner.applied.set(revision);
     Ok(())
 }
 
 impl Inner {
     pub(super) fn applied(&self) -> Revision {
-        *self.applied.borrow()
+        self.applied.get()
     }
 
     fn apply(&self, changes: &[Change]) {
@@ -113,7 +113,7 @@ impl Inner {
             *applied = revision.max(*applied);
             newer
         };
-        if self.applied.send_if_modified(newer) {
+        if self.applied.modify(newer) {
             // What was written before and never came is of no use any more.
             let mut hints = self.hints.lock();
             while hints

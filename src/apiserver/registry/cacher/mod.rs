@@ -29,6 +29,7 @@ pub(crate) use self::ring::Stop;
 pub(crate) use self::select::Selection;
 use super::Resource;
 use crate::object::Status;
+use crate::signal::{Signal, Waiter};
 use crate::store::{Range, Revision, Store};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -36,7 +37,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
 /// How much the cacher keeps, and how long it waits.
@@ -83,7 +84,7 @@ struct Inner {
     /// By key prefix with the slash. Versions of one kind share a prefix.
     kinds: RwLock<BTreeMap<String, Vec<Arc<Kind>>>>,
     /// All changes up to this revision are in the caches.
-    applied: watch::Sender<Revision>,
+    applied: Signal<Revision>,
     hints: Mutex<BTreeMap<Revision, Hint>>,
 }
 
@@ -101,7 +102,7 @@ impl Cacher {
             store,
             config,
             kinds: RwLock::default(),
-            applied: watch::Sender::new(0),
+            applied: Signal::new(0),
             hints: Mutex::default(),
         };
         Self {
@@ -135,7 +136,7 @@ impl Cacher {
                 .revision()
                 .await
                 .map_err(|error| store_error(&error))?;
-            self.inner.applied.send_replace(revision);
+            self.inner.applied.set(revision);
             Ok(AbortOnDrop(tokio::spawn(feed::run(self.inner.clone()))))
         };
         self.feed.get_or_try_init(begin).await.map(drop)
@@ -234,20 +235,18 @@ impl Cacher {
     /// 504 when that is not so within [`CacherConfig::wait`].
     pub(crate) async fn at_least(&self, revision: Revision) -> Result<Revision, Status> {
         self.start().await?;
-        let mut applied = self.inner.applied.subscribe();
         if self.applied() >= revision {
             return Ok(self.applied());
         }
-        let reached = applied.wait_for(|applied| *applied >= revision);
-        match tokio::time::timeout(self.inner.config.wait, reached).await {
-            Ok(Ok(applied)) => Ok(*applied),
-            _ => Err(too_large_resource_version(revision, self.applied())),
-        }
+        let reached = self.inner.applied.reached(|applied| *applied >= revision);
+        tokio::time::timeout(self.inner.config.wait, reached)
+            .await
+            .map_err(|_| too_large_resource_version(revision, self.applied()))
     }
 
     /// Follows [`Cacher::applied`].
-    pub(crate) fn progress(&self) -> watch::Receiver<Revision> {
-        self.inner.applied.subscribe()
+    pub(crate) fn progress(&self) -> Waiter<Revision> {
+        self.inner.applied.waiter()
     }
 }
 

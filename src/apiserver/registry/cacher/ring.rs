@@ -1,9 +1,9 @@
 //! Events in order, kept for as long as there is room; read by cursor.
 use super::event::Event;
+use crate::signal::{Signal, Waiter};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use tokio::sync::watch;
 
 /// How a channel stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) enum Stop {
 #[derive(Debug)]
 pub(crate) struct Channel {
     ring: Mutex<Ring>,
-    wake: watch::Sender<()>,
+    wake: Signal<()>,
 }
 
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Channel {
                 capacity: capacity.max(1),
                 standing: Standing::Open,
             }),
-            wake: watch::Sender::new(()),
+            wake: Signal::new(()),
         }
     }
 
@@ -69,14 +69,14 @@ impl Channel {
             ring.events.push_back(event);
             dropped
         };
-        self.wake.send_replace(());
+        self.wake.set(());
         dropped
     }
 
     /// Ends the channel for its readers, once they have read what is kept.
     pub(crate) fn close(&self, standing: Standing) {
         self.ring.lock().standing = standing;
-        self.wake.send_replace(());
+        self.wake.set(());
     }
 
     /// The events after `revision` that are kept.
@@ -93,7 +93,7 @@ impl Channel {
         let ring = self.ring.lock();
         Reader {
             next: ring.first + ring.events.len() as u64,
-            wake: self.wake.subscribe(),
+            wake: self.wake.waiter(),
             channel: self.clone(),
         }
     }
@@ -104,7 +104,7 @@ impl Channel {
 pub(crate) struct Reader {
     channel: Arc<Channel>,
     next: u64,
-    wake: watch::Receiver<()>,
+    wake: Waiter<()>,
 }
 
 impl Reader {
@@ -120,7 +120,7 @@ impl Reader {
         out: &mut VecDeque<Arc<Event>>,
     ) -> Result<(), Stop> {
         // Seen before looking, so that whatever is pushed after the look wakes the reader.
-        self.wake.mark_unchanged();
+        self.wake.look();
         let ring = self.channel.ring.lock();
         let Some(skip) = self.next.checked_sub(ring.first) else {
             return Err(Stop::Slow);
@@ -144,7 +144,6 @@ impl Reader {
 
     /// Waits until there may be more to take.
     pub(crate) async fn changed(&mut self) {
-        // The sender lives as long as the channel, which this reader holds.
-        let _ = self.wake.changed().await;
+        self.wake.changed().await;
     }
 }
