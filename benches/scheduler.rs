@@ -299,7 +299,7 @@ impl Run {
                 label,
             } => {
                 self.nodes(template, label.as_ref(), count.of(params), &prefix)
-                    .await
+                    .await;
             }
             Op::CreatePods {
                 count,
@@ -546,7 +546,7 @@ async fn run(workload: &Workload) {
     );
     let upstream = workload
         .upstream
-        .map_or("-".to_owned(), |rate| rate.to_string());
+        .map_or_else(|| "-".to_owned(), |rate| rate.to_string());
     println!(
         "{:<36} {count:>6} pods {rate:>9.0}/s (aim {:>5}, upstream {upstream:>4})  decisions {:>6}: p50 {half:>9.2?} p99 {most:>9.2?} max {worst:>9.2?}",
         workload.name,

@@ -16,13 +16,14 @@ use super::request::User;
 use super::{bootstrap, crd, kinds};
 use crate::clock::Clock;
 use crate::object::Status;
+use crate::signal::Signal;
 use crate::store::Store;
 use futures::FutureExt;
 use http::HeaderValue;
 use serde_json::Value;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The state that all requests share.
@@ -59,7 +60,7 @@ pub(crate) struct Shared {
     /// The largest body taken, in bytes.
     pub body_limit: usize,
     /// True once the server stops.
-    pub stopping: AtomicBool,
+    pub stopping: Signal<bool>,
     /// Numbers the requests.
     pub requests: AtomicU64,
 }
@@ -67,7 +68,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Whether the server takes no more requests.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.stopping.get()
     }
     /// A new id for a request that brings none.
     pub(crate) fn audit_id(&self) -> HeaderValue {
@@ -318,7 +319,7 @@ impl ApiServerBuilder {
             dialer: self.dialer,
             in_flight: InFlight::new(self.most_reading, self.most_writing),
             body_limit: self.body_limit,
-            stopping: false.into(),
+            stopping: Signal::new(false),
             requests: AtomicU64::new(1),
             clock,
         };
@@ -424,7 +425,7 @@ impl ApiServer {
         /// Longer than any request may take.
         const LONGEST: Duration = Duration::from_secs(61);
         const STEP: Duration = Duration::from_millis(10);
-        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.stopping.set(true);
         let drained = async {
             while self.shared.in_flight.now() != (0, 0) {
                 tokio::time::sleep(STEP).await;

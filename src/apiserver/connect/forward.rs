@@ -173,7 +173,6 @@ fn outgoing(mut headers: HeaderMap, upgrades: bool, target: &Target) -> HeaderMa
 
 /// Carries bytes both ways until both sides have ended, or the server stops.
 async fn pipe(shared: Arc<Shared>, client: OnUpgrade, backend: OnUpgrade) {
-    let mut stopping = shared.stopping.subscribe();
     let carry = async {
         let (client, backend) = futures::try_join!(client, backend)?;
         let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
@@ -185,7 +184,7 @@ async fn pipe(shared: Arc<Shared>, client: OnUpgrade, backend: OnUpgrade) {
     };
     tokio::select! {
         biased;
-        _ = stopping.wait_for(|stopping| *stopping) => {}
+        _ = shared.stopping.reached(|stopping| *stopping) => {}
         carried = carry => {
             if let Err(error) = carried {
                 tracing::debug!(%error, "an upgrade failed");

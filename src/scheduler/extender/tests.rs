@@ -32,12 +32,11 @@ fn config() -> Config {
     config
 }
 
+/// What an extender was told: where, and what.
+type Told = Arc<Mutex<Vec<(String, Value)>>>;
+
 /// An extender that always says this, and what it was told.
-fn saying(
-    config: Config,
-    code: u16,
-    answer: Value,
-) -> (HttpExtender, Arc<Mutex<Vec<(String, Value)>>>) {
+fn saying(config: Config, code: u16, answer: Value) -> (HttpExtender, Told) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let heard = told.clone();
     let transport = transport_fn(move |url, body| {

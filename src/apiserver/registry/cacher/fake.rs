@@ -259,7 +259,7 @@ pub(crate) fn server(store: &FakeStore, config: CacherConfig) -> Server {
         service_account_tokens: ServiceAccountTokens::default(),
         in_flight: InFlight::new(9, 9),
         body_limit: 1024,
-        stopping: false.into(),
+        stopping: Signal::new(false),
         metrics: Metrics::default(),
         dialer: None,
         requests: 1.into(),
