@@ -15,7 +15,7 @@ fn echo(port: u16, bytes: usize) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let piece = |number: usize| -> Vec<u8> {
         (0..64 << 10_usize)
-            .map(|at: usize| ((at * 31 + number * 7) % 251) as u8)
+            .map(|at: usize| u8::try_from((at * 31 + number * 7) % 251).unwrap())
             .collect()
     };
     let pieces = bytes / (64 << 10);
