@@ -87,7 +87,7 @@ const FLAGS: &[Flag] = &[
     flag(
         "enable-admission-plugins",
         "LIST",
-        "taken; those built in are on",
+        "admission plugins to turn on that are off by default",
     ),
     flag(
         "etcd-servers",
@@ -159,6 +159,7 @@ async fn run() -> Result<()> {
         .unwrap_or("10.0.0.0/24");
     let mut server = ApiServer::builder(opened.store.clone())
         .cluster_ip_range(range)
+        .with_admission("ServiceAccount")
         .max_in_flight(
             flags.value("max-requests-inflight")?.unwrap_or(400),
             flags

@@ -146,7 +146,10 @@ async fn run() -> Result<()> {
     let (certificate, key) =
         certificates.client_pem("kube-apiserver-kubelet-client", &["system:masters"])?;
     let dialer = TcpDialer::new(certificate.as_bytes(), key.as_bytes(), None)?;
-    let mut cluster = Cluster::builder().server(server).dialer(Arc::new(dialer));
+    let mut cluster = Cluster::builder()
+        .server(server)
+        .root_ca(certificates.authority_pem())
+        .dialer(Arc::new(dialer));
     cluster = if only_api {
         cluster.only_api()
     } else if flags.get("containerd").is_some() {

@@ -16,6 +16,9 @@ pub(crate) fn set_up(
     if let Some(path) = flags.get("token-auth-file") {
         server = server.tokens(tokens(path)?);
     }
+    for plugin in flags.list("enable-admission-plugins") {
+        server = server.with_admission(plugin);
+    }
     for plugin in flags.list("disable-admission-plugins") {
         server = server.without_admission(plugin);
     }

@@ -2,7 +2,7 @@
 use super::admission::{self, Admission, webhook};
 use super::alloc::{Allocators, Cidr};
 use super::audit::WriteObserver;
-use super::auth::token::ServiceAccountTokens;
+use super::auth::token::{KeyError, ServiceAccountTokens, legacy_claims};
 use super::auth::{AuthorizationMode, Authorizer};
 use super::connect::Dialer;
 use super::filter::identity::{authenticated, in_process};
@@ -134,9 +134,15 @@ impl ApiServerBuilder {
         self
     }
     /// Turns on a built-in admission plugin that is off by default, as `--enable-admission-plugins`. Default = all are on but
-    /// `OwnerReferencesPermissionEnforcement` and `ServiceAccount`, which needs a controller that makes the default accounts.
+    /// `NodeRestriction`, `OwnerReferencesPermissionEnforcement`, and `ServiceAccount`, which needs a controller that makes the
+    /// default accounts: a whole cluster ([`Cluster`](crate::cluster::Cluster)) has one and turns it on.
     pub fn with_admission(mut self, name: &str) -> Self {
         self.admission = self.admission.enable(name);
+        self
+    }
+    /// Turns on a built-in admission plugin unless it was turned off by name.
+    pub(crate) fn suggest_admission(mut self, name: &str) -> Self {
+        self.admission = self.admission.suggest(name);
         self
     }
     /// Answers for the webhooks, of admission and of conversion, with this URL (of a service:
@@ -418,6 +424,22 @@ impl ApiServer {
             ..User::default()
         };
         inprocess::client(self.clone(), "homeostat", Arc::new(authenticated(user)))
+    }
+
+    /// The token of a service account for a secret that keeps it, good for as long as the secret holds it: what the controller
+    /// of such secrets fills in.
+    ///
+    /// # Errors
+    /// When the key cannot sign.
+    pub fn secret_token(
+        &self,
+        namespace: &str,
+        account: &str,
+        uid: &str,
+        secret: &str,
+    ) -> Result<String, KeyError> {
+        let claims = legacy_claims(namespace, account, uid, secret);
+        self.shared.service_account_tokens.sign(&claims)
     }
 
     /// Stops taking requests and ends the watches once those in flight are answered. Everybody's later requests are answered 503.

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use kube::Api;
 
 use super::dialer::InProcess;
 use super::{Cluster, Node};
@@ -52,6 +56,7 @@ pub struct ClusterBuilder {
     only_api: bool,
     dialer: Option<Arc<dyn Dialer>>,
     definitions: Vec<serde_json::Value>,
+    root_ca: String,
 }
 
 impl ClusterBuilder {
@@ -147,7 +152,16 @@ impl ClusterBuilder {
         self
     }
 
-    /// Runs the API server alone, without controllers and scheduler, as envtest does.
+    /// The certificates in PEM by which pods know the API server: published in every namespace, and put into pods with their
+    /// tokens. Default = none, for a server that is not reached over TLS.
+    #[must_use]
+    pub fn root_ca(mut self, pem: impl Into<String>) -> Self {
+        self.root_ca = pem.into();
+        self
+    }
+
+    /// Runs the API server alone, without controllers and scheduler, as envtest does. As there, pods need no service account
+    /// then: nobody makes the accounts.
     #[must_use]
     pub fn only_api(mut self) -> Self {
         self.only_api = true;
@@ -177,10 +191,14 @@ impl ClusterBuilder {
         for definition in self.definitions {
             server = server.definition(definition);
         }
+        if !self.only_api {
+            server = server.suggest_admission("ServiceAccount");
+        }
         let server = server.start().await?;
         let manager = Manager::new(server.client(), clock.clone());
         if !self.only_api {
             install_controllers(&manager, self.lifecycle);
+            install_accounts(&manager, &server, &self.root_ca);
             scheduler::install(&manager, self.scheduler)?;
         }
         let mut nodes = BTreeMap::new();
@@ -199,6 +217,9 @@ impl ClusterBuilder {
             what: "controllers",
             source,
         })?;
+        if !self.only_api {
+            wait_for_account(&server).await;
+        }
         for agent in &agents {
             agent.start().await.map_err(|source| StartError::Parts {
                 what: "nodes",
@@ -225,6 +246,37 @@ fn install_controllers(manager: &Manager, lifecycle: NodeLifecycleConfig) {
     controllers::podgc::install(manager, 12_500);
     controllers::clusterroleaggregation::install(manager, 5);
     controllers::gc::install(manager, 20);
+}
+
+/// Waits until pods can be made in the namespace `default`. A cluster over a store in trouble starts without that.
+async fn wait_for_account(server: &ApiServer) {
+    const LONGEST: Duration = Duration::from_secs(5);
+    const STEP: Duration = Duration::from_millis(5);
+    let accounts = Api::<ServiceAccount>::namespaced(server.client(), "default");
+    let there = async {
+        while !matches!(accounts.get_opt("default").await, Ok(Some(_))) {
+            tokio::time::sleep(STEP).await;
+        }
+    };
+    if tokio::time::timeout(LONGEST, there).await.is_err() {
+        tracing::warn!("the cluster starts without the service account of the namespace default");
+    }
+}
+
+/// The controllers of service accounts and of what their pods find.
+fn install_accounts(manager: &Manager, server: &ApiServer, root_ca: &str) {
+    let signer = server.clone();
+    let sign = move |account: &ServiceAccount, secret: &Secret| {
+        let part = |part: &Option<String>| part.clone().unwrap_or_default();
+        let (account, secret) = (&account.metadata, &secret.metadata);
+        let namespace = part(&secret.namespace);
+        let (name, uid) = (part(&account.name), part(&account.uid));
+        let token = signer.secret_token(&namespace, &name, &uid, &part(&secret.name));
+        token.map_err(|error| error.to_string())
+    };
+    controllers::serviceaccount::install(manager, 1);
+    controllers::rootcapublisher::install(manager, root_ca, 1);
+    controllers::serviceaccounttoken::install(manager, Arc::new(sign), root_ca, 5);
 }
 
 /// The node number `index`, whose pods have addresses of a subnet of their own.

@@ -11,4 +11,7 @@ pub mod nodelifecycle;
 pub mod podgc;
 mod podutil;
 pub mod replicaset;
+pub mod rootcapublisher;
+pub mod serviceaccount;
+pub mod serviceaccounttoken;
 pub mod tainteviction;

@@ -56,7 +56,7 @@ const NAMES: [&str; 41] = [
 ];
 
 /// Those built in that run only when they are asked for. Without a controller that makes the account `default` in each
-/// namespace `ServiceAccount` would refuse every pod.
+/// namespace `ServiceAccount` would refuse every pod, so it is whole clusters that ask for it.
 const OFF: [&str; 3] = [
     "ServiceAccount",
     "NodeRestriction",
@@ -98,6 +98,8 @@ fn builtin(transports: &Transports) -> Vec<Arc<dyn Admission>> {
 struct Entry {
     plugin: Arc<dyn Admission>,
     on: bool,
+    /// Whether somebody said so.
+    fixed: bool,
 }
 
 /// Plugins in the order in which they run.
@@ -116,6 +118,7 @@ impl Default for Chain {
         let entry = |plugin: Arc<dyn Admission>| Entry {
             on: !OFF.contains(&plugin.name()),
             plugin,
+            fixed: false,
         };
         let transports = Transports::default();
         Self {
@@ -130,7 +133,11 @@ impl Chain {
     /// With `plugin` after those there are.
     #[must_use]
     pub(crate) fn with(mut self, plugin: Arc<dyn Admission>) -> Self {
-        self.entries.push(Entry { plugin, on: true });
+        self.entries.push(Entry {
+            plugin,
+            on: true,
+            fixed: true,
+        });
         self
     }
 
@@ -148,6 +155,16 @@ impl Chain {
     pub(crate) fn enable(mut self, name: &str) -> Self {
         if !self.turn(name, true) {
             self.unknown.push(name.to_owned());
+        }
+        self
+    }
+
+    /// With the built-in plugin of this name, unless somebody left it out.
+    #[must_use]
+    pub(crate) fn suggest(mut self, name: &str) -> Self {
+        let mut entries = self.entries.iter_mut();
+        if let Some(entry) = entries.find(|entry| entry.plugin.name() == name && !entry.fixed) {
+            entry.on = true;
         }
         self
     }
@@ -172,6 +189,7 @@ impl Chain {
         for entry in &mut self.entries {
             if entry.plugin.name() == name {
                 entry.on = on;
+                entry.fixed = true;
                 found = true;
             }
         }

@@ -3,7 +3,12 @@ use super::{Admission, AdmissionRequest, Operation};
 use crate::object::{Document, Status};
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use std::time::Duration;
 
+const DEFAULT: &str = "default";
+/// So often the account `default` is looked for, and this far apart at least.
+const ATTEMPTS: usize = 10;
+const INTERVAL: Duration = Duration::from_millis(100);
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const LIMITS_SECRETS: &str = "kubernetes.io/enforce-mountable-secrets";
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -34,8 +39,8 @@ impl Admission for ServiceAccount {
             return Ok(());
         }
         if object.str_at(&["spec", "serviceAccountName"]).is_empty() {
-            object.set_at(&["spec", "serviceAccountName"], "default");
-            object.set_at(&["spec", "serviceAccount"], "default");
+            object.set_at(&["spec", "serviceAccountName"], DEFAULT);
+            object.set_at(&["spec", "serviceAccount"], DEFAULT);
         }
         let account = account(request, object).await?;
         let mounts = object
@@ -78,19 +83,29 @@ impl Admission for ServiceAccount {
     }
 }
 
+/// The account of a pod. The account `default` is made with its namespace by a controller, which is given a moment.
 async fn account(request: &AdmissionRequest<'_>, pod: &Value) -> Result<Value, Status> {
     let name = pod.str_at(&["spec", "serviceAccountName"]);
-    let found = request
-        .view
-        .get("", "v1", "serviceaccounts", request.namespace, name)
-        .await?;
-    found.ok_or_else(|| {
-        let why = format!(
-            "error looking up service account {}/{name}: serviceaccount {name:?} not found",
-            request.namespace
-        );
-        request.forbidden(Some(pod), &why)
-    })
+    let attempts = if name == DEFAULT { ATTEMPTS } else { 1 };
+    for attempt in 0..attempts {
+        if attempt > 0 {
+            let clock = request.view.shared().map(|shared| &shared.clock);
+            let wait = clock.map_or(INTERVAL, |clock| clock.jitter(INTERVAL, 1.0));
+            tokio::time::sleep(wait).await;
+        }
+        let (view, namespace) = (&request.view, request.namespace);
+        if let Some(found) = view
+            .get("", "v1", "serviceaccounts", namespace, name)
+            .await?
+        {
+            return Ok(found);
+        }
+    }
+    let why = format!(
+        "error looking up service account {}/{name}: serviceaccount {name:?} not found",
+        request.namespace
+    );
+    Err(request.forbidden(Some(pod), &why))
 }
 
 /// Gives each container that has nothing at that path the token of the account.

@@ -3,6 +3,7 @@
 //! What is done is decided anew from all definitions at every change; nothing is remembered but what is served.
 use super::definition::{Definition, is_true, set_condition};
 use super::kind::FINALIZER;
+use super::registration::Registration;
 use super::{naming, serving};
 use crate::apiserver::DeleteOptions;
 use crate::apiserver::filter::identity::in_process;
@@ -33,6 +34,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Controller {
     definitions: BTreeMap<String, Value>,
     served: BTreeMap<String, Served>,
+    registration: Registration,
 }
 
 #[derive(Debug)]
@@ -169,6 +171,8 @@ impl Controller {
             self.establish(shared, resource, name).await?;
         }
         self.serve(shared);
+        let definitions = self.served.values().map(|served| &served.definition);
+        self.registration.sync(shared, definitions).await?;
         let mut waiting = false;
         for name in &names {
             waiting |= self.finalize(shared, resource, name).await?;
@@ -406,7 +410,7 @@ async fn clear(shared: &Arc<Shared>, resource: &Arc<Resource>) -> Result<bool, S
 }
 
 /// A request of the server's own.
-fn request(resource: &Arc<Resource>, name: &str, verb: Verb) -> ResourceRequest {
+pub(super) fn request(resource: &Arc<Resource>, name: &str, verb: Verb) -> ResourceRequest {
     ResourceRequest {
         warnings: Warnings::default(),
         verb,

@@ -21,6 +21,7 @@ mod kind;
 mod lists;
 mod naming;
 pub(crate) mod native;
+mod registration;
 mod schema;
 mod serving;
 mod strategy;

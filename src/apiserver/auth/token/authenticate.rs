@@ -1,6 +1,7 @@
 //! Whom a token of a service account stands for.
 use super::claims::{Bound, Claims, LEEWAY, Named};
 use super::config::ServiceAccountTokens;
+use super::legacy;
 use crate::apiserver::admission::View;
 use crate::apiserver::auth::rbac::SERVICE_ACCOUNT;
 use crate::apiserver::request::User;
@@ -12,6 +13,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use std::sync::Arc;
 
+const UNEXPECTED: &str =
+    "service account token claims could not be validated due to unexpected private claim";
 const INVALIDATED: &str = "service account token has been invalidated";
 /// What tokens say of their bearers, before the name of each thing.
 const EXTRA: &str = "authentication.kubernetes.io";
@@ -26,9 +29,24 @@ pub(crate) async fn authenticate(
     audiences: &[String],
 ) -> Result<Option<(User, Vec<String>)>, String> {
     let tokens = &shared.service_account_tokens;
-    let Some(claims) = verify(tokens, token)? else {
+    let Some(body) = verify(tokens, token)? else {
         return Ok(None);
     };
+    if body.str_at(&["iss"]) == legacy::ISSUER {
+        // They name no audience: they are for this server.
+        let own = tokens.own_audiences().into_iter();
+        let matching: Vec<String> = own.filter(|own| audiences.contains(own)).collect();
+        if matching.is_empty() {
+            return Err(format!(
+                "token audiences {} is invalid for the target audiences {}",
+                quoted(&tokens.own_audiences()),
+                quoted(audiences)
+            ));
+        }
+        let user = legacy::authenticate(shared, token, &body).await?;
+        return Ok(Some((user, matching)));
+    }
+    let claims = Claims::from_value(&body).ok_or(UNEXPECTED)?;
     let matching: Vec<String> = claims
         .audiences
         .iter()
@@ -52,7 +70,7 @@ fn quoted(texts: &[String]) -> String {
 }
 
 /// What the token says, when one of our keys has signed it. `None`: it is of another issuer, or no token.
-fn verify(tokens: &ServiceAccountTokens, token: &str) -> Result<Option<Claims>, String> {
+fn verify(tokens: &ServiceAccountTokens, token: &str) -> Result<Option<Value>, String> {
     let decode = |part: &str| {
         let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
         serde_json::from_slice::<Value>(&bytes).ok()
@@ -65,7 +83,8 @@ fn verify(tokens: &ServiceAccountTokens, token: &str) -> Result<Option<Claims>, 
     let (Some(head), Some(body)) = (decode(header), decode(payload)) else {
         return Ok(None);
     };
-    if !tokens.is_issuer(body.str_at(&["iss"])) {
+    let issuer = body.str_at(&["iss"]);
+    if issuer != legacy::ISSUER && !tokens.is_issuer(issuer) {
         return Ok(None);
     }
     let Ok(signature) = URL_SAFE_NO_PAD.decode(signature) else {
@@ -87,11 +106,7 @@ fn verify(tokens: &ServiceAccountTokens, token: &str) -> Result<Option<Claims>, 
     if !verifies {
         return Err("go-jose/go-jose: error in cryptographic primitive".to_owned());
     }
-    let unexpected =
-        "service account token claims could not be validated due to unexpected private claim";
-    Claims::from_value(&body)
-        .map(Some)
-        .ok_or_else(|| unexpected.to_owned())
+    Ok(Some(body))
 }
 
 fn check_time(claims: &Claims, now: Timestamp) -> Result<(), String> {
@@ -141,7 +156,7 @@ async fn check_objects(shared: &Arc<Shared>, claims: &Claims) -> Result<(), Stri
     Ok(())
 }
 
-async fn find(
+pub(super) async fn find(
     shared: &Arc<Shared>,
     plural: &str,
     namespace: &str,

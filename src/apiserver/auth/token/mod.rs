@@ -4,8 +4,10 @@ mod authenticate;
 mod claims;
 mod config;
 mod key;
+mod legacy;
 
 pub(crate) use self::authenticate::{authenticate, groups};
 pub(crate) use self::claims::{Bound, Claims, Named};
 pub use self::config::ServiceAccountTokens;
 pub use self::key::KeyError;
+pub(crate) use self::legacy::claims as legacy_claims;

@@ -1,5 +1,8 @@
-//! What every cluster has from the start: its namespaces, the service `kubernetes`, the system priority classes. What is there
-//! already stays as it is, so a restart changes nothing.
+//! What every cluster has from the start: its namespaces, the service `kubernetes`, the system priority classes, flow control,
+//! APIServices, roles. What is there already stays as it is, so a restart changes nothing.
+pub(crate) mod api_services;
+mod flow_control;
+
 use super::auth::{AuthorizationMode, rbac};
 use super::filter::identity::in_process;
 use super::handler::body;
@@ -13,6 +16,7 @@ use super::response::Warnings;
 use super::server::Shared;
 use crate::object::{Document, Reason, Status, condition};
 use crate::store::Range;
+use futures::future::try_join_all;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -58,6 +62,9 @@ pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), Status> {
     });
     ensure(shared, "", "services", &service).await?;
     ensure_service_range(shared).await?;
+    ensure_flow_control(shared).await?;
+    let services = api_services::builtin(&shared.registry.all());
+    ensure_all(shared, "apiregistration.k8s.io", "apiservices", &services).await?;
     if shared.authorizer.has(AuthorizationMode::Rbac) {
         rbac::ensure(shared).await?;
     }
@@ -90,6 +97,54 @@ async fn ensure_service_range(shared: &Arc<Shared>) -> Result<(), Status> {
     }]);
     stored.set_at(&["status", "conditions"], ready);
     replace(shared, GROUP, PLURAL, Some("status"), stored).await
+}
+
+/// Priority levels, and the flow schemas that lead to them.
+async fn ensure_flow_control(shared: &Arc<Shared>) -> Result<(), Status> {
+    const GROUP: &str = "flowcontrol.apiserver.k8s.io";
+    const PLURAL: &str = "flowschemas";
+    ensure_all(
+        shared,
+        GROUP,
+        "prioritylevelconfigurations",
+        &flow_control::levels(),
+    )
+    .await?;
+    let schemas = flow_control::schemas(&timestamp(shared.clock.now()));
+    ensure_all(shared, GROUP, PLURAL, &schemas).await?;
+    try_join_all(schemas.iter().map(|wanted| async move {
+        let Some(mut stored) = get(shared, GROUP, PLURAL, wanted).await? else {
+            return Ok(());
+        };
+        if !stored.list_at(&["status", "conditions"]).is_empty() {
+            return Ok(());
+        }
+        stored["status"] = wanted["status"].clone();
+        unless_changed(replace(shared, GROUP, PLURAL, Some("status"), stored).await)
+    }))
+    .await
+    .map(drop)
+}
+
+/// Another server over the same store may have been quicker.
+fn unless_changed(outcome: Result<(), Status>) -> Result<(), Status> {
+    match outcome {
+        Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => Ok(()),
+        other => other,
+    }
+}
+
+/// [`ensure`] for many of a kind, at once: a store on a disk commits them together.
+async fn ensure_all(
+    shared: &Arc<Shared>,
+    group: &str,
+    plural: &str,
+    objects: &[Value],
+) -> Result<(), Status> {
+    let each = objects
+        .iter()
+        .map(|object| ensure(shared, group, plural, object));
+    try_join_all(each).await.map(drop)
 }
 
 async fn load_allocations(shared: &Arc<Shared>) -> Result<(), Status> {
