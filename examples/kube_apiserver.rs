@@ -12,6 +12,8 @@
 
 #[path = "common/access.rs"]
 mod access;
+#[path = "common/audit.rs"]
+mod audit;
 #[path = "common/flags.rs"]
 mod flags;
 #[path = "common/program.rs"]
@@ -31,7 +33,11 @@ use homeostat::clock::Clock;
 use store::Place;
 
 const FLAGS: &[Flag] = &[
-    flag("advertise-address", "IP", "taken and not needed"),
+    flag(
+        "advertise-address",
+        "IP",
+        "where the service kubernetes leads (nowhere)",
+    ),
     flag(
         "api-audiences",
         "LIST",
@@ -66,6 +72,16 @@ const FLAGS: &[Flag] = &[
         "anonymous-auth",
         "BOOL",
         "whether requests without credentials are taken (true)",
+    ),
+    flag(
+        "audit-log-path",
+        "FILE",
+        "audit events go there, one a line; - is standard output (none)",
+    ),
+    flag(
+        "audit-policy-file",
+        "FILE",
+        "which requests are audited and how closely (all, without objects)",
     ),
     flag(
         "authorization-mode",
@@ -178,11 +194,20 @@ async fn run() -> Result<()> {
     if !flags.is_on("anonymous-auth", true)? {
         server = server.without_anonymous();
     }
-    let server = access::set_up(server, &flags, "AlwaysAllow")?
-        .start()
-        .await?;
-    let serving = ServeConfig::new(listen)
-        .tls(tls)
+    if let Some(path) = flags.get("client-ca-file") {
+        let pem = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+        server = server.client_ca(pem);
+    }
+    let server = access::set_up(server, &flags, "AlwaysAllow")?;
+    let (server, audit_log) = audit::set_up(server, &flags).await?;
+    let server = server.start().await?;
+    let mut config = ServeConfig::new(listen).tls(tls);
+    if let Some(address) = flags.value::<IpAddr>("advertise-address")?
+        && !address.is_loopback()
+    {
+        config = config.advertise(address);
+    }
+    let serving = config
         .start(server)
         .await
         .with_context(|| format!("cannot listen on {listen}"))?;
@@ -190,6 +215,8 @@ async fn run() -> Result<()> {
 
     stopped.await;
     serving.stop().await;
+    drop(serving);
+    audit_log.finish().await;
     opened.close().await;
     Ok(())
 }

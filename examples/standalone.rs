@@ -11,6 +11,8 @@
 
 #[path = "common/access.rs"]
 mod access;
+#[path = "common/audit.rs"]
+mod audit;
 #[path = "common/flags.rs"]
 mod flags;
 #[cfg(feature = "containerd")]
@@ -41,6 +43,11 @@ const FLAGS: &[Flag] = &[
         "where to listen; port 0 picks a free one (127.0.0.1:6443)",
     ),
     flag(
+        "advertise-address",
+        "IP",
+        "where the service kubernetes leads (the address listened on, unless that is only local)",
+    ),
+    flag(
         "kubeconfig",
         "FILE",
         "written once the cluster is ready (homeostat.kubeconfig)",
@@ -65,6 +72,16 @@ const FLAGS: &[Flag] = &[
         "only-api",
         "",
         "no controllers, scheduler or nodes, as envtest",
+    ),
+    flag(
+        "audit-log-path",
+        "FILE",
+        "audit events go there, one a line; - is standard output (none)",
+    ),
+    flag(
+        "audit-policy-file",
+        "FILE",
+        "which requests are audited and how closely (all, without objects)",
     ),
     flag(
         "token-auth-file",
@@ -140,12 +157,13 @@ async fn run() -> Result<()> {
     })
     .await?;
     let server = ApiServer::builder(opened.store.clone()).cluster_ip_range(range);
-    let server = access::set_up(server, &flags, "RBAC")?;
     let certificates = Certificates::generate(&Clock::system(), &program::names(listen.ip()))?;
     // As whom the API server looks into nodes.
     let (certificate, key) =
         certificates.client_pem("kube-apiserver-kubelet-client", &["system:masters"])?;
     let dialer = TcpDialer::new(certificate.as_bytes(), key.as_bytes(), None)?;
+    let server = access::set_up(server, &flags, "RBAC")?.client_ca(certificates.authority_pem());
+    let (server, audit_log) = audit::set_up(server, &flags).await?;
     let mut cluster = Cluster::builder()
         .server(server)
         .root_ca(certificates.authority_pem())
@@ -163,8 +181,12 @@ async fn run() -> Result<()> {
         None => None,
     };
 
-    let serving = ServeConfig::new(listen)
-        .tls(certificates.server_tls())
+    let mut config = ServeConfig::new(listen).tls(certificates.server_tls());
+    let own = Some(listen.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified());
+    if let Some(address) = flags.value("advertise-address")?.or(own) {
+        config = config.advertise(address);
+    }
+    let serving = config
         .start(cluster.server().clone())
         .await
         .with_context(|| format!("cannot listen on {listen}"))?;
@@ -186,6 +208,8 @@ async fn run() -> Result<()> {
     }
     cluster.stop_parts().await;
     serving.stop().await;
+    drop((serving, cluster));
+    audit_log.finish().await;
     opened.close().await;
     Ok(())
 }

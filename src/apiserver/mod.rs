@@ -46,7 +46,7 @@ pub(crate) mod server;
 pub(crate) mod table;
 pub(crate) mod transform;
 
-pub use self::audit::{Write, WriteObserver};
+pub use self::audit::{AuditLog, AuditPolicy, AuditPolicyError, AuditSink, Write, WriteObserver};
 pub use self::auth::AuthorizationMode;
 pub use self::auth::token::{KeyError, ServiceAccountTokens};
 pub use self::connect::{Connection, Dialer, Target};

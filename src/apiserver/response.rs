@@ -7,6 +7,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use parking_lot::Mutex;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The body of an answer: whole, or frames as they come (watch).
@@ -98,9 +99,11 @@ fn indented(status: &Status) -> String {
 }
 
 /// Warnings for the client, in the order they came, each once. Clones share them: the service writes them into the answer,
-/// be it a success or a failure.
+/// be it a success or a failure. So are the notes for the audit log.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Warnings(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Warnings(Arc<Mutex<Vec<String>>>, Arc<Mutex<Notes>>);
+
+type Notes = BTreeMap<String, String>;
 
 impl Warnings {
     /// Adds one.
@@ -110,6 +113,17 @@ impl Warnings {
         if !text.is_empty() && !texts.contains(&text) {
             texts.push(text);
         }
+    }
+    /// Notes things for the audit log; the first note under a key stays.
+    pub(crate) fn annotate(&self, notes: Notes) {
+        let mut known = self.1.lock();
+        for (key, value) in notes {
+            known.entry(key).or_insert(value);
+        }
+    }
+    /// What was noted for the audit log.
+    pub(crate) fn annotations(&self) -> Notes {
+        self.1.lock().clone()
     }
     /// All there are.
     #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The server: how it is built, started, called and stopped.
 use super::admission::{self, Admission, webhook};
 use super::alloc::{Allocators, Cidr};
-use super::audit::WriteObserver;
+use super::audit::{AuditPolicy, AuditSink, Auditor, WriteObserver};
 use super::auth::token::{KeyError, ServiceAccountTokens, legacy_claims};
 use super::auth::{AuthorizationMode, Authorizer};
 use super::connect::Dialer;
@@ -21,6 +21,7 @@ use crate::store::Store;
 use futures::FutureExt;
 use http::HeaderValue;
 use serde_json::Value;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub allocators: Allocators,
     /// Is told of every write.
     pub observer: Option<Arc<dyn WriteObserver>>,
+    /// Is told of every request that the policy wants audited.
+    pub auditor: Option<Arc<Auditor>>,
     /// Tokens that are known from the start.
     pub tokens: StaticTokens,
     /// Whether callers from outside who show nothing are served.
@@ -55,6 +58,8 @@ pub(crate) struct Shared {
     pub dialer: Option<Arc<dyn Dialer>>,
     /// Requests in flight.
     pub in_flight: InFlight,
+    /// Who signs the certificates of clients, in PEM.
+    pub client_ca: Option<String>,
     /// What is counted.
     pub metrics: Metrics,
     /// The largest body taken, in bytes.
@@ -80,8 +85,8 @@ impl Shared {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The range of cluster IPs is no IPv4 range of a size between /12 and /30.
-    #[error("{0:?} is no IPv4 range for cluster IPs (a.b.c.d/12 to /30)")]
+    /// The ranges of cluster IPs are not one range or one of each family, of IPv4 from /12 to /30 and of IPv6 from /64 to /126.
+    #[error("{0:?} is no range for cluster IPs (IPv4: /12 to /30, IPv6: /64 to /126, one or both)")]
     ClusterIpRange(String),
     /// There is no admission plugin of this name, or it is not built in and cannot be enabled.
     #[error("{0:?} is no admission plugin of this server")]
@@ -108,6 +113,7 @@ pub struct ApiServerBuilder {
     most_writing: usize,
     cacher: CacherConfig,
     observer: Option<Arc<dyn WriteObserver>>,
+    auditor: Option<Arc<Auditor>>,
     tokens: StaticTokens,
     anonymous: Option<bool>,
     authorization: Vec<AuthorizationMode>,
@@ -115,6 +121,7 @@ pub struct ApiServerBuilder {
     service_account_tokens: ServiceAccountTokens,
     dialer: Option<Arc<dyn Dialer>>,
     metrics_api: bool,
+    client_ca: Option<String>,
 }
 
 impl ApiServerBuilder {
@@ -179,7 +186,8 @@ impl ApiServerBuilder {
     pub(crate) fn has_dialer(&self) -> bool {
         self.dialer.is_some()
     }
-    /// Where cluster IPs come from. Default = `10.96.0.0/12`.
+    /// Where cluster IPs come from: a range of IPv4 or IPv6, or one of each with a comma between, the cluster's own family first.
+    /// Default = `10.96.0.0/12`.
     pub fn cluster_ip_range(mut self, cidr: impl Into<String>) -> Self {
         self.cluster_ip_range = cidr.into();
         self
@@ -219,6 +227,12 @@ impl ApiServerBuilder {
     /// How tokens of service accounts are issued and believed. Default = [`ServiceAccountTokens::default`].
     pub fn service_account_tokens(mut self, tokens: ServiceAccountTokens) -> Self {
         self.service_account_tokens = tokens;
+        self
+    }
+    /// Who signs the certificates of clients, in PEM: published for extension servers. Whether certificates are believed is the
+    /// matter of the connection that brings them. Default = not published.
+    pub fn client_ca(mut self, pem: impl Into<String>) -> Self {
+        self.client_ca = Some(pem.into());
         self
     }
     /// Refuses callers from outside who show neither a certificate nor a token. Default = they are `system:anonymous`, but for
@@ -281,6 +295,12 @@ impl ApiServerBuilder {
         self.observer = Some(observer);
         self
     }
+    /// Sends the audit events of requests, of this process and from outside, to `sink`; `policy` says of which and what. Default =
+    /// nobody is told.
+    pub fn audit(mut self, sink: Arc<dyn AuditSink>, policy: AuditPolicy) -> Self {
+        self.auditor = Some(Arc::new(Auditor { sink, policy }));
+        self
+    }
 
     /// Starts the server: learns what the store holds, and creates what every cluster has.
     ///
@@ -290,7 +310,7 @@ impl ApiServerBuilder {
         if let Some(name) = self.admission.unknown() {
             return Err(StartError::UnknownAdmissionPlugin(name.to_owned()));
         }
-        let cidr = Cidr::parse(&self.cluster_ip_range)
+        let ranges = Cidr::parse_list(&self.cluster_ip_range)
             .ok_or(StartError::ClusterIpRange(self.cluster_ip_range))?;
         let clock = self.clock.unwrap_or_else(Clock::system);
         let registry = Registry::default();
@@ -313,14 +333,16 @@ impl ApiServerBuilder {
             store: self.store,
             registry,
             admission: self.admission,
-            allocators: Allocators::new(cidr, self.node_ports, &clock),
+            allocators: Allocators::new(ranges, self.node_ports, &clock),
             observer: self.observer,
+            auditor: self.auditor,
             tokens: self.tokens,
             anonymous: self
                 .anonymous
                 .unwrap_or_else(|| !self.authorization.contains(&AuthorizationMode::AlwaysAllow)),
             service_account_tokens: self.service_account_tokens,
             authorizer: Authorizer::new(self.authorization),
+            client_ca: self.client_ca,
             metrics: Metrics::default(),
             dialer: self.dialer,
             in_flight: InFlight::new(self.most_reading, self.most_writing),
@@ -381,6 +403,7 @@ impl ApiServer {
             most_writing: 4096,
             cacher: CacherConfig::default(),
             observer: None,
+            auditor: None,
             tokens: StaticTokens::default(),
             anonymous: None,
             authorization: vec![AuthorizationMode::AlwaysAllow],
@@ -388,6 +411,7 @@ impl ApiServer {
             service_account_tokens: ServiceAccountTokens::default(),
             dialer: None,
             metrics_api: false,
+            client_ca: None,
         }
     }
 
@@ -424,6 +448,16 @@ impl ApiServer {
             ..User::default()
         };
         inprocess::client(self.clone(), "homeostat", Arc::new(authenticated(user)))
+    }
+
+    /// Makes the service `kubernetes` lead to this address, at which the server can be reached: writes its Endpoints and its
+    /// EndpointSlice, in place of those of a server before. [`ServeConfig::advertise`](super::serve::ServeConfig::advertise)
+    /// does it for a server on the wire.
+    ///
+    /// # Errors
+    /// When the address can be none of a service (a loopback device), and when the store fails.
+    pub async fn advertise(&self, address: SocketAddr) -> Result<(), Status> {
+        bootstrap::advertise(&self.shared, address).await
     }
 
     /// The token of a service account for a secret that keeps it, good for as long as the secret holds it: what the controller

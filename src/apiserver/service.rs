@@ -1,4 +1,5 @@
 //! The server as a tower service: a request in, an answer out, never an error and never not ready.
+use super::audit::Trail;
 use super::auth::Attributes;
 use super::discovery;
 use super::filter::{authorization, identity, impersonation, panic, timeout};
@@ -15,7 +16,7 @@ use crate::object::{Reason, Status};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::convert::Infallible;
 use std::future::Future;
@@ -66,14 +67,18 @@ where
 {
     let (parts, body) = request.into_parts();
     let mut body = Some(Box::pin(body));
-    let audit = parts.headers.get(AUDIT_ID).cloned();
+    let id = parts.headers.get(AUDIT_ID).cloned();
+    let id = id.unwrap_or_else(|| shared.audit_id());
+    let mut trail = Trail::default();
     let answer = panic::catch(async {
-        match admitted(&shared, &parts, &mut body).await {
+        match admitted(&shared, &parts, &mut body, &id, &mut trail).await {
             Ok(answer) => answer,
             Err(status) => response::failure(&status),
         }
     });
-    let mut answer = answer.await;
+    let answer = answer.await;
+    let streams = answer.extensions().get::<Streaming>().is_some();
+    let mut answer = trail.answered(answer, streams).await;
     if parts.method != Method::GET {
         drain(body).await;
     }
@@ -91,9 +96,7 @@ where
         let watch = watch.map(|watch| watch.has_protobuf);
         answer = render::render(&accept(&parts.headers), watch, answer).await;
     }
-    answer
-        .headers_mut()
-        .insert(AUDIT_ID, audit.unwrap_or_else(|| shared.audit_id()));
+    answer.headers_mut().insert(AUDIT_ID, id);
     answer
 }
 
@@ -115,6 +118,8 @@ async fn admitted<B>(
     shared: &Arc<Shared>,
     parts: &Parts,
     body: &mut Option<Pin<Box<B>>>,
+    id: &HeaderValue,
+    trail: &mut Trail,
 ) -> Result<Response, Status>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -123,10 +128,27 @@ where
     let path = query::decode(parts.uri.path(), false)
         .ok_or_else(|| Status::bad_request("invalid URL escape in the path"))?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
-    let user = identity::authenticate(shared, parts).await?;
     let asked = || Attributes::of(&parts.method, &path, &query);
+    let user = match identity::authenticate(shared, parts).await {
+        Ok(user) => user,
+        Err(status) => {
+            trail.unknown(shared, parts, id, &asked);
+            return Err(status);
+        }
+    };
+    trail.begin(shared, parts, id, &user, &asked);
+    let himself = user.clone();
     let user = impersonation::impersonate(shared, user, &parts.headers, &asked).await?;
-    authorization::authorize(shared, &user, &asked).await?;
+    if !Arc::ptr_eq(&himself, &user) {
+        trail.impersonates(&user);
+    }
+    match authorization::authorize(shared, &user, &asked).await {
+        Ok(reason) => trail.decided(true, &reason),
+        Err(status) => {
+            trail.decided(false, "");
+            return Err(status);
+        }
+    }
     let routed = route::route(&shared.registry, &parts.method, &path, &query);
     if shared.is_stopping() && !health::is_health(&path) {
         return Err(stopping());
@@ -171,6 +193,7 @@ where
             if let Some(body) = body.take_if(|_| request.verb.is_write()) {
                 request.body = read(body, shared.body_limit).await?;
                 from_protobuf(&mut request)?;
+                trail.sent(&request.body);
             }
             handler::handle(shared, &request).await
         });
@@ -182,6 +205,7 @@ where
         .metrics
         .answered(counted, answer.status().as_u16(), began.elapsed());
     request.warnings.write(answer.headers_mut());
+    trail.annotate_all(&request.warnings.annotations());
     if watch {
         // Of custom resources only the metadata have such a form.
         let has_protobuf = !request.resource.strategy.custom()

@@ -1,14 +1,11 @@
 //! Who asks, and whether they may: over the whole server.
-use crate::support::{Answer, Api, builder};
+use crate::support::{Api, builder, remote};
 use homeostat::apiserver::{
-    AuthorizationMode, Remote, ServiceAccountTokens, StaticTokens, Write, WriteObserver,
+    AuthorizationMode, ServiceAccountTokens, StaticTokens, Write, WriteObserver,
 };
-use http::Request;
-use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tower::Service;
 
 const TOKENS: &str = "root,admin,1,system:masters\nlow,low,2,lowgroup\n";
 
@@ -20,44 +17,6 @@ async fn strict() -> Api {
         .service_account_tokens(ServiceAccountTokens::new("https://k"))
         .authorization([AuthorizationMode::Rbac]);
     Api::start(builder).await
-}
-
-/// A request from outside: `line` is method and target, then headers, one a line.
-async fn remote(api: &Api, token: &str, line: &str, body: &Value) -> Answer {
-    let mut lines = line.lines().map(str::trim);
-    let (method, target) = lines.next().unwrap().split_once(' ').unwrap();
-    let mut request = Request::builder().method(method).uri(target);
-    for header in lines {
-        let (name, value) = header.split_once(": ").unwrap();
-        request = request.header(name, value);
-    }
-    if !token.is_empty() {
-        request = request.header("authorization", format!("Bearer {token}"));
-    }
-    let body = if body.is_null() {
-        String::new()
-    } else {
-        body.to_string()
-    };
-    let mut request = request.body(Full::<bytes::Bytes>::from(body)).unwrap();
-    request.extensions_mut().insert(Remote {
-        address: ([192, 0, 2, 1], 1).into(),
-        certificate: None,
-    });
-    let mut server = api.server.clone();
-    let response = server.call(request).await.unwrap();
-    let (parts, body) = response.into_parts();
-    let bytes = tokio::time::timeout(Duration::from_secs(1), body.collect()).await;
-    let bytes = bytes
-        .map(|body| body.unwrap().to_bytes())
-        .unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    Answer {
-        code: parts.status.as_u16(),
-        headers: parts.headers,
-        body: serde_json::from_str(&text).unwrap_or(Value::Null),
-        text,
-    }
 }
 
 async fn make(api: &Api, path: &str, body: Value) -> Value {

@@ -10,8 +10,10 @@
 )]
 
 mod apply;
+mod audit;
 mod auth;
 mod clients;
+mod components;
 mod custom;
 mod deletion;
 mod fuzz;

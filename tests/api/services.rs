@@ -1,5 +1,5 @@
 //! Cluster IPs and node ports, and what every cluster has from the start.
-use crate::support::{SERVICES, api, builder};
+use crate::support::{Api, SERVICES, api, builder};
 use homeostat::apiserver::ApiServer;
 use homeostat::clock::Clock;
 use homeostat::store::{MemoryConfig, MemoryStore, Store};
@@ -112,4 +112,83 @@ async fn the_range_is_checked() {
         api.get(&format!("{SERVICES}/kubernetes")).await.expect(200)["spec"]["clusterIP"],
         "10.0.0.1"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn addresses_have_objects_and_two_servers_never_give_one_twice() {
+    const ADDRESSES: &str = "/apis/networking.k8s.io/v1/ipaddresses";
+    let store = Arc::new(MemoryStore::new(MemoryConfig::default()));
+    let builder = || {
+        ApiServer::builder(store.clone())
+            .clock(Clock::seeded(1))
+            .cluster_ip_range("10.0.0.0/28")
+    };
+    // Both draw from the same seed, so they draw the same addresses.
+    let (one, other) = (Api::start(builder()).await, Api::start(builder()).await);
+    let service =
+        |name: &str| json!({ "metadata": { "name": name }, "spec": { "ports": [{ "port": 80 }] } });
+    for round in 0..4 {
+        for (api, who) in [(&one, "a"), (&other, "b")] {
+            api.post(SERVICES, &service(&format!("{who}{round}")))
+                .await
+                .expect(201);
+        }
+    }
+    let listed = one.get(ADDRESSES).await.expect(200);
+    let listed = listed["items"].as_array().unwrap().clone();
+    assert_eq!(listed.len(), 9, "the service kubernetes has one too");
+    let a0 = one.get(&format!("{SERVICES}/a0")).await.expect(200);
+    let address = a0["spec"]["clusterIP"].as_str().unwrap();
+    let object = other
+        .get(&format!("{ADDRESSES}/{address}"))
+        .await
+        .expect(200);
+    assert_eq!(
+        object["metadata"]["labels"]["ipaddress.kubernetes.io/ip-family"],
+        "IPv4"
+    );
+    assert_eq!(object["spec"]["parentRef"]["name"], "a0");
+    let mut taken = service("c");
+    taken["spec"]["clusterIP"] = address.into();
+    let why = other.post(SERVICES, &taken).await.fails(422, "Invalid");
+    assert!(why.ends_with("provided IP is already allocated"), "{why}");
+    one.delete(&format!("{SERVICES}/a0")).await.expect(200);
+    one.get(&format!("{ADDRESSES}/{address}"))
+        .await
+        .fails(404, "NotFound");
+    // A server that starts learns of all, and mends what is missing.
+    let missing = listed
+        .iter()
+        .find(|object| object["spec"]["parentRef"]["name"] == "b0")
+        .unwrap();
+    let path = format!(
+        "{ADDRESSES}/{}",
+        missing["metadata"]["name"].as_str().unwrap()
+    );
+    one.delete(&path).await.expect(200);
+    let third = Api::start(builder()).await;
+    third.get(&path).await.expect(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_kubernetes_leads_to_the_server() {
+    let api = api().await;
+    let endpoints = "/api/v1/namespaces/default/endpoints/kubernetes";
+    let slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
+    api.get(endpoints).await.fails(404, "NotFound");
+    for (address, ip) in [
+        ("192.0.2.1:6443", "192.0.2.1"),
+        ("192.0.2.2:443", "192.0.2.2"),
+    ] {
+        api.server
+            .advertise(address.parse().unwrap())
+            .await
+            .unwrap();
+        let shown = api.get(endpoints).await.expect(200);
+        assert_eq!(shown["subsets"][0]["addresses"], json!([{ "ip": ip }]));
+        let shown = api.get(slice).await.expect(200);
+        assert_eq!(shown["endpoints"][0]["addresses"], json!([ip]));
+    }
+    let local = api.server.advertise("127.0.0.1:1".parse().unwrap()).await;
+    assert!(local.unwrap_err().message.contains("loopback"));
 }

@@ -1,11 +1,12 @@
 //! A server and short ways to ask it.
-use homeostat::apiserver::{ApiServer, ApiServerBuilder};
+use homeostat::apiserver::{ApiServer, ApiServerBuilder, Remote};
 use homeostat::clock::Clock;
 use homeostat::store::{MemoryConfig, MemoryStore};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
 use tower::{Service, ServiceExt};
 
 /// A server of its own with a seeded clock.
@@ -123,6 +124,44 @@ impl Api {
     pub async fn delete_with(&self, path: &str, options: &Value) -> Answer {
         self.raw(&format!("DELETE {path}"), options.to_string())
             .await
+    }
+}
+
+/// A request from outside: `line` is method and target, then headers, one a line.
+pub async fn remote(api: &Api, token: &str, line: &str, body: &Value) -> Answer {
+    let mut lines = line.lines().map(str::trim);
+    let (method, target) = lines.next().unwrap().split_once(' ').unwrap();
+    let mut request = Request::builder().method(method).uri(target);
+    for header in lines {
+        let (name, value) = header.split_once(": ").unwrap();
+        request = request.header(name, value);
+    }
+    if !token.is_empty() {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    let mut request = request.body(Full::<bytes::Bytes>::from(body)).unwrap();
+    request.extensions_mut().insert(Remote {
+        address: ([192, 0, 2, 1], 1).into(),
+        certificate: None,
+    });
+    let mut server = api.server.clone();
+    let response = server.call(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = tokio::time::timeout(Duration::from_secs(20), body.collect()).await;
+    let bytes = bytes
+        .map(|body| body.unwrap().to_bytes())
+        .unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Answer {
+        code: parts.status.as_u16(),
+        headers: parts.headers,
+        body: serde_json::from_str(&text).unwrap_or(Value::Null),
+        text,
     }
 }
 

@@ -1,6 +1,6 @@
-//! The families of a service's addresses. The cluster has one, IPv4; only a service without addresses and without endpoints
-//! of its own may be of both.
-use super::{EXTERNAL, is_headless, type_of};
+//! The families of a service's addresses. In a cluster of one family only a service without addresses and without endpoints of
+//! its own may be of both.
+use super::{Cidr, EXTERNAL, is_headless, type_of};
 use crate::apiserver::kinds::service_addresses;
 use crate::object::Document;
 use crate::object::field::{Errors, Path};
@@ -9,13 +9,18 @@ use serde_json::{Value, json};
 const POLICY: [&str; 2] = ["spec", "ipFamilyPolicy"];
 const FAMILIES: [&str; 2] = ["spec", "ipFamilies"];
 const ADDRESSES: [&str; 2] = ["spec", "clusterIPs"];
-const OURS: &str = "IPv4";
 
 /// Fills in what the client leaves to the cluster.
 ///
 /// # Errors
 /// What contradicts itself or the cluster.
-pub(super) fn fill(service: &mut Value, old: Option<&Value>) -> Result<(), Errors> {
+pub(super) fn fill(
+    service: &mut Value,
+    old: Option<&Value>,
+    ranges: &[Cidr],
+) -> Result<(), Errors> {
+    let ours: Vec<&str> = ranges.iter().map(|range| range.family()).collect();
+    let own = ours.first().copied().unwrap_or("IPv4");
     if type_of(service) == EXTERNAL || old.is_some_and(|old| prefers_both(service, old)) {
         return Ok(());
     }
@@ -41,25 +46,28 @@ pub(super) fn fill(service: &mut Value, old: Option<&Value>) -> Result<(), Error
         shrink(service, old, &mut errors);
     }
     single(service, &mut errors);
-    infer(service, &mut errors);
+    infer(service, &ours, &mut errors);
     stop(&errors)?;
     if is_loose {
-        fill_loose(service);
+        fill_loose(service, own);
         return Ok(());
     }
-    if service.str_at(&POLICY) == "RequireDualStack" {
+    if service.str_at(&POLICY) == "RequireDualStack" && ours.len() < 2 {
         let why = "this cluster is not configured for dual-stack services";
         policy_error(service, why, &mut errors);
     }
     for (index, family) in texts(service, &FAMILIES).into_iter().enumerate() {
-        if family != OURS {
+        if !ours.contains(&family) {
             let path = Path::new("spec").child("ipFamilies").index(index);
             errors.invalid(path, family, "not configured on this cluster");
         }
     }
     stop(&errors)?;
     if service.list_at(&FAMILIES).is_empty() {
-        service.set_at(&FAMILIES, vec![OURS]);
+        service.set_at(&FAMILIES, vec![own]);
+    }
+    if ours.len() == 2 && service.str_at(&POLICY) != "SingleStack" {
+        add_other(service);
     }
     Ok(())
 }
@@ -123,7 +131,7 @@ fn single(service: &Value, errors: &mut Errors) {
 }
 
 /// An address tells its family.
-fn infer(service: &mut Value, errors: &mut Errors) {
+fn infer(service: &mut Value, ours: &[&str], errors: &mut Errors) {
     let known = service.list_at(&FAMILIES).len();
     let addresses = service.at(&ADDRESSES).cloned().unwrap_or_default();
     let mut families = service.list_at(&FAMILIES).to_vec();
@@ -137,12 +145,17 @@ fn infer(service: &mut Value, errors: &mut Errors) {
         if index < known {
             continue;
         }
-        if address.contains(':') {
-            let path = Path::new("spec").child("clusterIPs").index(index);
-            let why = "IPv6 is not configured on this cluster";
-            errors.invalid(path, addresses.clone(), why);
+        let family = if address.contains(':') {
+            "IPv6"
         } else {
-            families.push(OURS.into());
+            "IPv4"
+        };
+        if ours.contains(&family) {
+            families.push(family.into());
+        } else {
+            let path = Path::new("spec").child("clusterIPs").index(index);
+            let why = format!("{family} is not configured on this cluster");
+            errors.invalid(path, addresses.clone(), &why);
         }
     }
     if families.len() > known {
@@ -150,15 +163,22 @@ fn infer(service: &mut Value, errors: &mut Errors) {
     }
 }
 
-fn fill_loose(service: &mut Value) {
+fn fill_loose(service: &mut Value, own: &str) {
     if service.list_at(&FAMILIES).is_empty() {
-        service.set_at(&FAMILIES, vec![OURS]);
+        service.set_at(&FAMILIES, vec![own]);
     }
+    if service.str_at(&POLICY) != "SingleStack" {
+        add_other(service);
+    }
+}
+
+/// A service of one family gets the other one as well.
+fn add_other(service: &mut Value) {
     let families = texts(service, &FAMILIES);
-    if families.len() < 2 && service.str_at(&POLICY) != "SingleStack" {
+    if families.len() == 1 {
         let both = match families[..] {
-            ["IPv6"] => ["IPv6", OURS],
-            _ => [OURS, "IPv6"],
+            ["IPv6"] => ["IPv6", "IPv4"],
+            _ => ["IPv4", "IPv6"],
         };
         service.set_at(&FAMILIES, both.map(str::to_owned).to_vec());
     }

@@ -1,15 +1,19 @@
 //! Cluster IPs and node ports of services.
 //!
 //! What is taken is known from the services in the store: it is read at start ([`Allocators::load`]), so it survives a restart
-//! and a crash between allocation and write leaks nothing. Within one process an address is never given twice. Several
-//! processes over one store do not see each other's allocations until they restart: run one that writes services.
+//! and a crash between allocation and write leaks nothing. Within one process an address is never given twice; several
+//! processes over one store learn of each other's addresses by the IPAddress objects that each writes first ([`claims`]). They do
+//! not see each other's node ports until they restart.
 //!
 //! Random choice comes from the clock, from a stream of its own. As in Kubernetes the lowest addresses are kept for those who
 //! ask for a certain one: they are given only when all others are taken.
+mod cidr;
+pub(crate) mod claims;
 mod families;
 mod keep;
 mod node_ports;
 
+pub(crate) use self::cidr::Cidr;
 use super::registry::Resource;
 use crate::clock::Clock;
 use crate::object::field::{Errors, Path};
@@ -17,56 +21,13 @@ use crate::object::{Document, GroupKind, Status};
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
-
-/// The IPv4 addresses that services get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cidr {
-    base: u32,
-    bits: u32,
-}
-
-impl Cidr {
-    /// Parses `10.96.0.0/12`; there must be room for at least two addresses and no more than 2^20, as in Kubernetes.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = text.split_once('/')?;
-        let address: Ipv4Addr = address.parse().ok()?;
-        let bits: u32 = bits.parse().ok().filter(|bits| (12..=30).contains(bits))?;
-        let size = 1_u32 << (32 - bits);
-        Some(Self {
-            base: u32::from(address) & !(size - 1),
-            bits,
-        })
-    }
-    /// How many addresses services can have: neither the first nor the last of the range.
-    fn size(self) -> u32 {
-        (1_u32 << (32 - self.bits)) - 2
-    }
-    /// The address at `offset`, from 1.
-    fn at(self, offset: u32) -> Ipv4Addr {
-        Ipv4Addr::from(self.base + offset)
-    }
-    fn offset(self, address: Ipv4Addr) -> Option<u32> {
-        let offset = u32::from(address).checked_sub(self.base)?;
-        (1..=self.size()).contains(&offset).then_some(offset)
-    }
-    /// The first address, which the service `kubernetes` has.
-    pub(crate) fn first(self) -> Ipv4Addr {
-        self.at(1)
-    }
-}
-
-impl std::fmt::Display for Cidr {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", Ipv4Addr::from(self.base), self.bits)
-    }
-}
 
 /// What is taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Taken {
-    addresses: BTreeSet<Ipv4Addr>,
+    addresses: BTreeSet<IpAddr>,
     ports: BTreeSet<u16>,
 }
 
@@ -75,7 +36,7 @@ impl Taken {
     fn by(service: &Value) -> Self {
         let mut taken = Self::default();
         for address in addresses(service) {
-            taken.addresses.extend(address.parse::<Ipv4Addr>());
+            taken.addresses.extend(address.parse::<IpAddr>());
         }
         for port in service.list_at(&["spec", "ports"]) {
             taken
@@ -103,7 +64,8 @@ impl Taken {
 /// Gives services their cluster IPs and node ports.
 #[derive(Debug)]
 pub(crate) struct Allocators {
-    cidr: Cidr,
+    /// The range of each family, the cluster's own family first.
+    ranges: Vec<Cidr>,
     ports: RangeInclusive<u16>,
     clock: Clock,
     taken: Mutex<Taken>,
@@ -120,6 +82,14 @@ pub(crate) struct Allocation<'a> {
 }
 
 impl Allocation<'_> {
+    /// The addresses that were given.
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        self.given.addresses.iter().copied().collect()
+    }
+    /// The addresses that are given back once the service is stored.
+    pub(crate) fn freed(&self) -> Vec<IpAddr> {
+        self.freed.addresses.iter().copied().collect()
+    }
     /// The service is stored: it keeps what it was given and gives back what it no longer has.
     pub(crate) fn keep(mut self) {
         self.given = std::mem::take(&mut self.freed);
@@ -135,17 +105,21 @@ impl Drop for Allocation<'_> {
 }
 
 impl Allocators {
-    pub(crate) fn new(cidr: Cidr, ports: RangeInclusive<u16>, clock: &Clock) -> Self {
+    pub(crate) fn new(ranges: Vec<Cidr>, ports: RangeInclusive<u16>, clock: &Clock) -> Self {
         Self {
-            cidr,
+            ranges,
             ports,
             clock: clock.fork("apiserver/alloc"),
             taken: Mutex::default(),
         }
     }
-    /// The range of cluster IPs.
-    pub(crate) fn cidr(&self) -> Cidr {
-        self.cidr
+    /// The ranges of cluster IPs, that of the cluster's own family first.
+    pub(crate) fn ranges(&self) -> &[Cidr] {
+        &self.ranges
+    }
+    /// Learns that an address is taken by somebody else.
+    pub(crate) fn learn(&self, address: IpAddr) {
+        self.taken.lock().addresses.insert(address);
     }
     /// Nothing, for writes that give a service nothing.
     pub(crate) fn nothing(&self) -> Allocation<'_> {
@@ -207,12 +181,11 @@ impl Allocators {
             keep::allocated(service, old);
         }
         keep::addresses_in_step(service, old);
-        families::fill(service, old)
+        families::fill(service, old, &self.ranges)
             .map_err(|errors| Status::invalid(&kind(), service.name(), &errors))?;
         let held = old.map(Taken::by).unwrap_or_default();
-        // An address is for life: only a service that had no use for one gets one with a change.
-        if needs_address(service) && old.is_none_or(|old| type_of(old) == EXTERNAL) {
-            self.give_address(service, &mut allocation)?;
+        if needs_address(service) {
+            self.give_addresses(service, old, &mut allocation)?;
         }
         if has_node_ports(service) {
             self.give_ports(service, old, &held, &mut allocation)?;
@@ -233,28 +206,63 @@ impl Allocators {
         Ok(allocation)
     }
 
-    fn give_address(
+    /// An address of each family that the service is of. Those it has are for life; what it had none of before it gets.
+    fn give_addresses(
         &self,
         service: &mut Value,
+        old: Option<&Value>,
         allocation: &mut Allocation<'_>,
     ) -> Result<(), Status> {
-        let asked = addresses(service).first().map(|asked| (*asked).to_owned());
-        let Some(asked) = asked.filter(|asked| !asked.is_empty()) else {
-            let address = self
-                .any_address()
-                .ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full"))?;
-            allocation.given.addresses.insert(address);
-            service.set_at(&["spec", "clusterIP"], address.to_string());
-            service.set_at(&["spec", "clusterIPs"], vec![address.to_string()]);
+        let had = old.filter(|old| type_of(old) != EXTERNAL);
+        // One that was headless stays so.
+        if had.is_some_and(is_headless) {
+            return Ok(());
+        }
+        let had = had.map_or(0, |old| addresses(old).len());
+        let families: Vec<String> = service
+            .list_at(&["spec", "ipFamilies"])
+            .iter()
+            .filter_map(|family| family.as_str().map(str::to_owned))
+            .collect();
+        let asked: Vec<String> = addresses(service).into_iter().map(str::to_owned).collect();
+        let mut given = asked.clone();
+        for (index, family) in families.iter().enumerate().skip(had) {
+            let Some(range) = self.ranges.iter().find(|range| range.family() == family) else {
+                continue;
+            };
+            match asked.get(index).filter(|asked| !asked.is_empty()) {
+                Some(asked) => self.take(service, range, asked, allocation)?,
+                None => {
+                    let why = "failed to allocate a serviceIP: range is full";
+                    let address = self.any_address(range);
+                    let address = address.ok_or_else(|| Status::internal(why))?;
+                    allocation.given.addresses.insert(address);
+                    given.truncate(index);
+                    given.push(address.to_string());
+                }
+            }
+        }
+        if let Some(first) = given.first() {
+            service.set_at(&["spec", "clusterIP"], first.clone());
+            service.set_at(&["spec", "clusterIPs"], given);
+        }
+        Ok(())
+    }
+
+    /// The address that a service asks for.
+    fn take(
+        &self,
+        service: &Value,
+        range: &Cidr,
+        asked: &str,
+        allocation: &mut Allocation<'_>,
+    ) -> Result<(), Status> {
+        let Ok(address) = asked.parse::<IpAddr>() else {
             return Ok(());
         };
-        let Ok(address) = asked.parse::<Ipv4Addr>() else {
-            return Ok(());
-        };
-        let why = if self.cidr.offset(address).is_none() {
+        let why = if !range.holds(address) {
             format!(
-                "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
-                self.cidr
+                "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"
             )
         } else if self.taken.lock().addresses.insert(address) {
             allocation.given.addresses.insert(address);
@@ -266,16 +274,12 @@ impl Allocators {
             .at(&["spec", "clusterIPs"])
             .cloned()
             .unwrap_or_default();
-        Err(invalid(
-            service,
-            Path::new("spec").child("clusterIPs"),
-            given,
-            &why,
-        ))
+        let path = Path::new("spec").child("clusterIPs");
+        Err(invalid(service, path, given, &why))
     }
 
-    fn any_address(&self) -> Option<Ipv4Addr> {
-        let size = self.cidr.size();
+    fn any_address(&self, range: &Cidr) -> Option<IpAddr> {
+        let size = range.size();
         let reserved = (size / 16).clamp(16, 256).min(size.saturating_sub(1));
         let mut taken = self.taken.lock();
         let found =
@@ -283,10 +287,10 @@ impl Allocators {
                 .into_iter()
                 .find_map(|(first, last)| {
                     let count = last.checked_sub(first)? + 1;
-                    let start = u32::try_from(self.clock.below(u64::from(count))).unwrap_or(0);
+                    let start = self.clock.below(count);
                     let offsets = (0..count).map(|step| first + (start + step) % count);
                     offsets
-                        .map(|offset| self.cidr.at(offset))
+                        .map(|offset| range.at(offset))
                         .find(|address| !taken.addresses.contains(address))
                 })?;
         taken.addresses.insert(found);
@@ -300,7 +304,7 @@ fn kind() -> GroupKind {
     GroupKind::new("", "Service")
 }
 
-fn is_service(resource: &Resource) -> bool {
+pub(crate) fn is_service(resource: &Resource) -> bool {
     resource.plural == "services" && resource.gvk.group.is_empty()
 }
 

@@ -31,7 +31,11 @@ fn services() -> Resource {
 }
 
 fn allocators(cidr: &str) -> Allocators {
-    Allocators::new(Cidr::parse(cidr).unwrap(), 30000..=30003, &Clock::seeded(1))
+    Allocators::new(
+        Cidr::parse_list(cidr).unwrap(),
+        30000..=30003,
+        &Clock::seeded(1),
+    )
 }
 
 fn service(spec: &Value) -> Value {
@@ -183,4 +187,62 @@ fn ranges_are_parsed() {
             shown
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_of_two_families() {
+    let allocators = allocators("10.0.0.0/24,fd00::/108");
+    let families = |service: &Value| -> Vec<bool> {
+        let addresses = addresses(service);
+        addresses
+            .iter()
+            .map(|address| address.contains(':'))
+            .collect()
+    };
+    for (spec, expected, policy) in [
+        (json!({}), vec![false], "SingleStack"),
+        (json!({ "ipFamilies": ["IPv6"] }), vec![true], "SingleStack"),
+        (
+            json!({ "ipFamilyPolicy": "PreferDualStack" }),
+            vec![false, true],
+            "PreferDualStack",
+        ),
+        (
+            json!({ "ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6"] }),
+            vec![true, false],
+            "RequireDualStack",
+        ),
+        (
+            json!({ "ipFamilyPolicy": "PreferDualStack", "clusterIP": "10.0.0.9" }),
+            vec![false, true],
+            "PreferDualStack",
+        ),
+        (json!({ "clusterIP": "fd00::9" }), vec![true], "SingleStack"),
+    ] {
+        let mut wanted = spec.clone();
+        wanted["type"] = "ClusterIP".into();
+        let made = create(&allocators, &wanted).unwrap();
+        assert_eq!(families(&made), expected, "{spec}");
+        assert_eq!(made["spec"]["ipFamilyPolicy"], policy);
+        assert_eq!(made["spec"]["clusterIP"], made["spec"]["clusterIPs"][0]);
+        assert_eq!(
+            made["spec"]["ipFamilies"].as_array().unwrap().len(),
+            expected.len()
+        );
+    }
+    // One that had one family gets the other, and gives it back.
+    let single = create(&allocators, &json!({ "type": "ClusterIP" })).unwrap();
+    let mut both = single.clone();
+    both["spec"]["ipFamilyPolicy"] = "RequireDualStack".into();
+    let allocation = allocators.update(&services(), &mut both, &single).unwrap();
+    assert_eq!(allocation.addresses().len(), 1);
+    allocation.keep();
+    assert_eq!(families(&both), [false, true]);
+    assert_eq!(both["spec"]["clusterIP"], single["spec"]["clusterIP"]);
+    let mut again = both.clone();
+    again["spec"]["ipFamilyPolicy"] = "SingleStack".into();
+    let allocation = allocators.update(&services(), &mut again, &both).unwrap();
+    assert_eq!(allocation.freed().len(), 1);
+    allocation.keep();
+    assert_eq!(again["spec"]["clusterIPs"], single["spec"]["clusterIPs"]);
 }

@@ -1,8 +1,11 @@
 //! What every cluster has from the start: its namespaces, the service `kubernetes`, the system priority classes, flow control,
 //! APIServices, roles. What is there already stays as it is, so a restart changes nothing.
 pub(crate) mod api_services;
+mod endpoints;
 mod flow_control;
 
+pub(crate) use self::endpoints::advertise;
+use super::alloc::claims;
 use super::auth::{AuthorizationMode, rbac};
 use super::filter::identity::in_process;
 use super::handler::body;
@@ -56,7 +59,7 @@ pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), Status> {
             "labels": { "component": "apiserver", "provider": "kubernetes" },
         },
         "spec": {
-            "type": "ClusterIP", "clusterIP": shared.allocators.cidr().first().to_string(), "sessionAffinity": "None",
+            "type": "ClusterIP", "clusterIP": first_address(shared), "sessionAffinity": "None",
             "ports": [{ "name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443 }],
         },
     });
@@ -65,17 +68,26 @@ pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), Status> {
     ensure_flow_control(shared).await?;
     let services = api_services::builtin(&shared.registry.all());
     ensure_all(shared, "apiregistration.k8s.io", "apiservices", &services).await?;
+    ensure_maps(shared).await?;
     if shared.authorizer.has(AuthorizationMode::Rbac) {
         rbac::ensure(shared).await?;
     }
     Ok(())
 }
 
+fn first_address(shared: &Shared) -> String {
+    let first = shared.allocators.ranges().first();
+    first
+        .map(|range| range.first().to_string())
+        .unwrap_or_default()
+}
+
 /// The object that says where cluster IPs come from.
 async fn ensure_service_range(shared: &Arc<Shared>) -> Result<(), Status> {
     const GROUP: &str = "networking.k8s.io";
     const PLURAL: &str = "servicecidrs";
-    let cidrs = json!([shared.allocators.cidr().to_string()]);
+    let ranges = shared.allocators.ranges().iter();
+    let cidrs: Value = ranges.map(ToString::to_string).collect::<Vec<_>>().into();
     let range = json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": { "name": "kubernetes" },
         "spec": { "cidrs": cidrs },
@@ -97,6 +109,41 @@ async fn ensure_service_range(shared: &Arc<Shared>) -> Result<(), Status> {
     }]);
     stored.set_at(&["status", "conditions"], ready);
     replace(shared, GROUP, PLURAL, Some("status"), stored).await
+}
+
+/// What extension servers need to know to tell clients apart as this server does, and since when the use of tokens in secrets
+/// is followed.
+async fn ensure_maps(shared: &Arc<Shared>) -> Result<(), Status> {
+    let map = |name: &str, data: Value| {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": data,
+            "metadata": { "name": name, "namespace": "kube-system" },
+        })
+    };
+    let since = shared.clock.now().strftime("%Y-%m-%d").to_string();
+    let mut authentication = map("extension-apiserver-authentication", Value::Null);
+    if let Some(authority) = &shared.client_ca {
+        authentication["data"] = json!({ "client-ca-file": authority });
+    }
+    let maps = [
+        authentication.clone(),
+        map(
+            "kube-apiserver-legacy-service-account-token-tracking",
+            json!({ "since": since }),
+        ),
+    ];
+    ensure_all(shared, "", "configmaps", &maps).await?;
+    let stored = get(shared, "", "configmaps", &authentication).await?;
+    let (Some(mut stored), Some(_)) = (stored, &shared.client_ca) else {
+        return Ok(());
+    };
+    // Another authority than that of the server before.
+    let wanted = authentication.str_at(&["data", "client-ca-file"]);
+    if stored.str_at(&["data", "client-ca-file"]) == wanted {
+        return Ok(());
+    }
+    stored.set_at(&["data", "client-ca-file"], wanted);
+    unless_changed(replace(shared, "", "configmaps", None, stored).await)
 }
 
 /// Priority levels, and the flow schemas that lead to them.
@@ -157,15 +204,12 @@ async fn load_allocations(shared: &Arc<Shared>) -> Result<(), Status> {
         .range(range)
         .await
         .map_err(|error| store_failure(&error))?;
-    let stored: Vec<Current> = page
-        .entries
-        .into_iter()
-        .map(Current::decode)
-        .collect::<Result<_, _>>()?;
-    shared
-        .allocators
-        .load(stored.iter().map(|service| &service.object));
-    Ok(())
+    let stored = page.entries.into_iter();
+    let stored: Vec<Value> = stored
+        .map(|entry| Ok(Current::decode(entry)?.object))
+        .collect::<Result<_, Status>>()?;
+    shared.allocators.load(&stored);
+    claims::repair(shared, &stored).await
 }
 
 /// Creates the object unless one of its name is there.
@@ -235,7 +279,7 @@ pub(crate) async fn replace(
 }
 
 /// A request of the server itself.
-fn request(resource: Arc<Resource>, verb: Verb, object: &Value) -> ResourceRequest {
+pub(crate) fn request(resource: Arc<Resource>, verb: Verb, object: &Value) -> ResourceRequest {
     ResourceRequest {
         warnings: Warnings::default(),
         verb,

@@ -5,6 +5,10 @@ use futures::FutureExt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 
+/// Marks the answer of a handler that panicked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Panicked;
+
 /// Answers 500 when `next` panics.
 pub(crate) async fn catch(next: impl Future<Output = Response>) -> Response {
     // What a handler shares with others is behind locks that do not poison and is changed in one step each.
@@ -16,9 +20,11 @@ pub(crate) async fn catch(next: impl Future<Output = Response>) -> Response {
                 .or_else(|| cause.downcast_ref::<String>().cloned())
                 .unwrap_or_default();
             tracing::error!(panic = text, "a request handler panicked");
-            response::failure(&Status::internal(
+            let mut answer = response::failure(&Status::internal(
                 "This request caused apiserver to panic. Look in the logs for details.",
-            ))
+            ));
+            answer.extensions_mut().insert(Panicked);
+            answer
         }
     }
 }

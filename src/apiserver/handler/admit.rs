@@ -1,6 +1,8 @@
 //! Where admission is asked: before an object is validated, and before it is written.
 use super::call::Call;
+use crate::apiserver::Scale;
 use crate::apiserver::admission::{AdmissionRequest, Operation, Session, UserInfo, View};
+use crate::apiserver::subresource::scale;
 use crate::object::Status;
 use serde_json::{Value, json};
 
@@ -14,11 +16,33 @@ pub(crate) async fn mutate(
     object: &mut Value,
     old: Option<&Value>,
 ) -> Result<(), Status> {
+    if let Some(paths) = scaled(call) {
+        let old = old.map(|old| scale::of(old, &paths));
+        let mut shown = scale::of(object, &paths);
+        run_mutate(call, name, &mut shown, old.as_ref()).await?;
+        scale::set_replicas(object, &paths, &shown);
+        return Ok(());
+    }
+    run_mutate(call, name, object, old).await
+}
+
+async fn run_mutate(
+    call: &Call<'_>,
+    name: &str,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
     let facts = Facts::of(call, true, old);
     let request = facts.request(call, name, old);
     let outcome = call.shared.admission.mutate(&request, object).await;
-    facts.log();
+    facts.log(call);
     outcome
+}
+
+/// Of a write of the scale plugins see the scale, not what is scaled.
+fn scaled(call: &Call<'_>) -> Option<Scale> {
+    let scale = call.resource.strategy.scale();
+    scale.filter(|_| call.subresource == Some("scale"))
 }
 
 /// Asks the plugins about an action that is posted to an object: a binding, an eviction. They may change it.
@@ -40,10 +64,14 @@ pub(crate) async fn validate(
     object: Option<&Value>,
     old: Option<&Value>,
 ) -> Result<(), Status> {
+    let paths = scaled(call);
+    let shown = |object: Option<&Value>| Some(scale::of(object?, paths.as_ref()?));
+    let (shown, shown_old) = (shown(object), shown(old));
+    let (object, old) = (shown.as_ref().or(object), shown_old.as_ref().or(old));
     let facts = Facts::of(call, object.is_some(), old);
     let request = facts.request(call, name, old);
     let outcome = call.shared.admission.validate(&request, object).await;
-    facts.log();
+    facts.log(call);
     outcome
 }
 
@@ -78,9 +106,10 @@ impl Facts {
     }
 
     /// What plugins note for the audit log.
-    fn log(&self) {
-        for (key, value) in self.session.annotations() {
-            tracing::debug!(target: "audit", key, value, "admission");
+    fn log(&self, call: &Call<'_>) {
+        let annotations = self.session.annotations();
+        if !annotations.is_empty() {
+            call.warnings.annotate(annotations);
         }
     }
 
@@ -91,10 +120,10 @@ impl Facts {
         old: Option<&'a Value>,
     ) -> AdmissionRequest<'a> {
         let gvk = &call.resource.gvk;
-        // Actions are kinds of their own.
+        // Actions are kinds of their own, and so is the scale.
         let action = call
             .subresource
-            .filter(|_| self.operation == Operation::Create)
+            .filter(|name| self.operation == Operation::Create || *name == "scale")
             .and_then(|name| call.resource.subresource(name));
         AdmissionRequest {
             operation: self.operation,

@@ -1,6 +1,6 @@
 //! DELETE of an object: at once, with grace, or once its finalizers are gone (`registry/generic/registry/store.go`, `rest/delete.go`).
 use super::call::{Call, Current, store_failure};
-use super::{admit, answer, metadata};
+use super::{admit, answer, metadata, write};
 use crate::apiserver::request::ResourceRequest;
 use crate::apiserver::request::options::{Deletion, WriteOptions};
 use crate::apiserver::response::{self, Response};
@@ -157,7 +157,7 @@ async fn step(
         .await
     {
         Ok((entry, revision)) => {
-            call.shared.allocators.release(call.resource, &object);
+            write::release(call, &object).await;
             call.committed(name, revision);
             let bytes = call.shown(&object, entry.value);
             Ok(Some(Removed::of(&object, bytes, revision, true)))

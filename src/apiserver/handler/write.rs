@@ -3,6 +3,10 @@
 //! An update reads, changes, checks and writes on condition that nothing was written meanwhile; otherwise it starts again.
 use super::call::{Call, Current, Written, store_failure};
 use super::{admit, metadata, ownership};
+use crate::apiserver::alloc::{
+    self,
+    claims::{self, Claim},
+};
 use crate::apiserver::auth::rbac;
 use crate::apiserver::kinds::{meta, names};
 use crate::apiserver::patch::managed;
@@ -64,7 +68,24 @@ pub(crate) async fn create(call: &mut Call<'_>, mut object: Value) -> Result<Wri
     }
 }
 
-async fn create_named(call: &mut Call<'_>, mut object: Value) -> Result<Written, Status> {
+async fn create_named(call: &mut Call<'_>, object: Value) -> Result<Written, Status> {
+    if !alloc::is_service(call.resource) {
+        return create_once(call, object).await?.ok_or_else(address_taken);
+    }
+    // Again with another address when another server was quicker to give this one; the allocators know it then.
+    loop {
+        if let Some(written) = create_once(call, object.clone()).await? {
+            return Ok(written);
+        }
+    }
+}
+
+fn address_taken() -> Status {
+    Status::internal("the address is taken")
+}
+
+/// `None`: an address that the object was given is somebody else's.
+async fn create_once(call: &mut Call<'_>, mut object: Value) -> Result<Option<Written>, Status> {
     if call.resource.is_terminating() {
         return Err(Status::forbidden(
             &call.resource.group_resource(),
@@ -101,22 +122,30 @@ async fn create_named(call: &mut Call<'_>, mut object: Value) -> Result<Written,
         if let Some(existing) = call.read(&name).await? {
             return Err(taken(call, &object, Some(&existing.object)));
         }
-        return Ok(Written::of(encoding::encode(&object), None, true));
+        return Ok(Some(Written::of(encoding::encode(&object), None, true)));
     }
     if !matches!(object.resource_version(), "" | "0") {
         let message = "resourceVersion should not be set on objects to be created";
         return Err(Status::new(500, Reason::Unknown, message));
     }
     let bytes = call.encode(&object).await?;
-    match call
-        .shared
+    let given = allocation.addresses();
+    if let Claim::Taken(address) = claims::claim(shared, &object, &given).await? {
+        drop(allocation);
+        shared.allocators.learn(address);
+        return Ok(None);
+    }
+    let put = shared
         .store
-        .put(&key, bytes.clone(), Expect::Absent, strategy.ttl())
-        .await
-    {
+        .put(&key, bytes.clone(), Expect::Absent, strategy.ttl());
+    let put = put.await;
+    if matches!(put, Err(Error::AlreadyExists { .. })) {
+        claims::release(shared, &object, &given).await;
+    }
+    match put {
         Ok(revision) => {
             allocation.keep();
-            Ok(call.stored(&name, &object, bytes, revision, true))
+            Ok(Some(call.stored(&name, &object, bytes, revision, true)))
         }
         Err(Error::AlreadyExists { .. }) => {
             let existing = call.read(&name).await?;
@@ -216,17 +245,22 @@ pub(crate) async fn update(
         }
         let key = call.resource.key(call.namespace, name);
         let expect = Expect::Modified(current.revision);
-        match call
-            .shared
-            .store
-            .put(&key, bytes.clone(), expect, call.resource.strategy.ttl())
-            .await
-        {
+        let (given, freed) = (allocation.addresses(), allocation.freed());
+        if let Claim::Taken(address) = claims::claim(shared, &object, &given).await? {
+            drop(allocation);
+            shared.allocators.learn(address);
+            continue;
+        }
+        let ttl = call.resource.strategy.ttl();
+        match shared.store.put(&key, bytes.clone(), expect, ttl).await {
             Ok(revision) => {
                 allocation.keep();
+                claims::release(shared, &object, &freed).await;
                 return Ok(call.stored(name, &object, bytes, revision, false));
             }
-            Err(Error::Conflict { .. } | Error::NotFound { .. }) => {}
+            Err(Error::Conflict { .. } | Error::NotFound { .. }) => {
+                claims::release(shared, &object, &given).await;
+            }
             Err(error) => return Err(store_failure(&error)),
         }
     }
@@ -439,15 +473,21 @@ async fn remove_finished(
     let key = call.resource.key(call.namespace, name);
     match call.shared.store.delete(&key, Some(current.revision)).await {
         Ok((_, revision)) => {
-            call.shared
-                .allocators
-                .release(call.resource, &current.object);
+            release(call, &current.object).await;
             call.committed(name, revision);
             Ok(Some(written))
         }
         Err(Error::Conflict { .. }) => Ok(None),
         Err(Error::NotFound { .. }) => Ok(Some(written)),
         Err(error) => Err(store_failure(&error)),
+    }
+}
+
+/// Gives back what a service held that is gone.
+pub(crate) async fn release(call: &Call<'_>, object: &Value) {
+    if alloc::is_service(call.resource) {
+        call.shared.allocators.release(call.resource, object);
+        claims::release(call.shared, object, &claims::held(object)).await;
     }
 }
 

@@ -28,7 +28,7 @@ mod stall;
 mod tls;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +55,7 @@ pub struct ServeConfig {
     idle: Duration,
     stall: Duration,
     grace: Duration,
+    advertised: Option<IpAddr>,
 }
 
 impl ServeConfig {
@@ -70,6 +71,7 @@ impl ServeConfig {
             idle: Duration::from_secs(90),
             stall: Duration::from_secs(60),
             grace: Duration::from_secs(10),
+            advertised: None,
         }
     }
     /// Serves over TLS. Default = in plain text, which is for loopback and for proxies that end TLS.
@@ -113,6 +115,13 @@ impl ServeConfig {
         self
     }
 
+    /// The address at which pods and others reach the server: the service `kubernetes` leads there, at the port that is listened
+    /// on. Default = it leads nowhere.
+    pub fn advertise(mut self, address: IpAddr) -> Self {
+        self.advertised = Some(address);
+        self
+    }
+
     /// Listens, and serves `server` until [`Serving::stop`] or until the returned value is dropped. Must be called within a
     /// tokio runtime with I/O; not one whose clock is paused, which would jump whenever it waits for a socket.
     ///
@@ -121,6 +130,12 @@ impl ServeConfig {
     pub async fn start(self, server: ApiServer) -> io::Result<Serving> {
         let listener = TcpListener::bind(self.listen).await?;
         let address = listener.local_addr()?;
+        if let Some(advertised) = self.advertised {
+            let advertised = SocketAddr::new(advertised, address.port());
+            if let Err(status) = server.advertise(advertised).await {
+                tracing::warn!(%advertised, %status, "the service kubernetes leads nowhere");
+            }
+        }
         let (closing, closed) = watch::channel(false);
         let (scheme, grace) = (
             if self.tls.is_some() { "https" } else { "http" },

@@ -163,8 +163,17 @@ fn with(call: &Call<'_>, object: &Value, scale: &Value) -> Result<Value, Status>
     Ok(object)
 }
 
+/// Gives the object the replicas that a scale wants.
+pub(crate) fn set_replicas(object: &mut Value, paths: &Scale, scale: &Value) {
+    let path: Vec<&str> = paths.spec_replicas.iter().map(String::as_str).collect();
+    let replicas = scale.i64_at(&["spec", "replicas"]).unwrap_or(0);
+    if object.i64_at(&path).unwrap_or(0) != replicas {
+        object.set_at(&path, replicas);
+    }
+}
+
 /// The scale of an object.
-fn of(object: &Value, paths: &Scale) -> Value {
+pub(crate) fn of(object: &Value, paths: &Scale) -> Value {
     fn at<'a>(object: &'a Value, path: &[String]) -> Option<&'a Value> {
         object.at(&path.iter().map(String::as_str).collect::<Vec<_>>())
     }

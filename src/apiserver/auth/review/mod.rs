@@ -28,7 +28,7 @@ pub(crate) async fn create(
     let mut review = body::object(&mut call)?;
     metadata::place(call.resource, call.namespace, &mut review)?;
     ownership::track(&call, None, &mut review);
-    admit::mutate(&call, "", &mut review, None).await?;
+    admit::act(&call, "", &mut review).await?;
     let (group, plural) = (&*call.resource.gvk.group, &*call.resource.plural);
     let answered = match (group, plural) {
         ("authentication.k8s.io", "tokenreviews") => identity::token(&call, review).await?,

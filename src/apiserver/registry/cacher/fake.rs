@@ -245,14 +245,16 @@ impl FakeStore {
 /// What requests share, over `store`.
 pub(crate) fn server(store: &FakeStore, config: CacherConfig) -> Server {
     let clock = Clock::seeded(1);
-    let range = Cidr::parse("10.0.0.0/16").unwrap();
+    let ranges = Cidr::parse_list("10.0.0.0/16").unwrap();
     Server {
         store: Arc::new(store.clone()),
         cacher: Cacher::new(Arc::new(store.clone()), config),
         registry: Registry::default(),
         admission: Chain::default(),
-        allocators: Allocators::new(range, 30000..=32767, &clock),
+        allocators: Allocators::new(ranges, 30000..=32767, &clock),
         observer: None,
+        auditor: None,
+        client_ca: None,
         tokens: StaticTokens::default(),
         anonymous: true,
         authorizer: Authorizer::default(),

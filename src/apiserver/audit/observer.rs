@@ -1,5 +1,5 @@
 //! Who wrote what: told to an observer for every committed write, without any object's content.
-use super::handler::call::Call;
+use crate::apiserver::handler::call::Call;
 use crate::store::Revision;
 use jiff::Timestamp;
 use std::fmt::Debug;
