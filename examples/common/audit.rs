@@ -45,8 +45,9 @@ pub(crate) async fn set_up(
     let (log, task) = if path == "-" {
         AuditLog::new(tokio::io::stdout(), WAITING)
     } else {
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        let file = file.await.with_context(|| format!("cannot open {path}"))?;
+        let mut options = OpenOptions::new();
+        let file = options.create(true).append(true).open(path).await;
+        let file = file.with_context(|| format!("cannot open {path}"))?;
         AuditLog::new(file, WAITING)
     };
     Ok((server.audit(Arc::new(log), policy), Writer(Some(task))))

@@ -145,8 +145,8 @@ fn what_is_served() {
         "kubectl get --raw '/readyz?verbose'",
         &["[+]ping ok", "readyz check passed"],
     );
-    world.refuses("kubectl top pods", &["error: Metrics API not available"]);
-    world.refuses("kubectl top nodes", &["error: Metrics API not available"]);
+    world.refuses("kubectl top pod nothing", &["not found"]);
+    world.refuses("kubectl top node nothing", &["not found"]);
     world.refuses(
         "kubectl get nothings",
         &["error: the server doesn't have a resource type \"nothings\""],

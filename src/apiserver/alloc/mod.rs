@@ -230,17 +230,16 @@ impl Allocators {
             let Some(range) = self.ranges.iter().find(|range| range.family() == family) else {
                 continue;
             };
-            match asked.get(index).filter(|asked| !asked.is_empty()) {
-                Some(asked) => self.take(service, range, asked, allocation)?,
-                None => {
-                    let why = "failed to allocate a serviceIP: range is full";
-                    let address = self.any_address(range);
-                    let address = address.ok_or_else(|| Status::internal(why))?;
-                    allocation.given.addresses.insert(address);
-                    given.truncate(index);
-                    given.push(address.to_string());
-                }
+            if let Some(asked) = asked.get(index).filter(|asked| !asked.is_empty()) {
+                self.take(service, range, asked, allocation)?;
+                continue;
             }
+            let why = "failed to allocate a serviceIP: range is full";
+            let address = self.any_address(range);
+            let address = address.ok_or_else(|| Status::internal(why))?;
+            allocation.given.addresses.insert(address);
+            given.truncate(index);
+            given.push(address.to_string());
         }
         if let Some(first) = given.first() {
             service.set_at(&["spec", "clusterIP"], first.clone());

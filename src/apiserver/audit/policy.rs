@@ -158,9 +158,10 @@ impl AuditPolicy {
     /// How closely a request is audited.
     pub(super) fn level(&self, user: &User, asked: &Attributes) -> (Level, Omitted) {
         let found = self.rules.iter().find(|rule| rule.matches(user, asked));
-        found.map_or((Level::None, Omitted::default()), |rule| {
-            (rule.level, rule.omitted.clone())
-        })
+        found.map_or_else(
+            || (Level::None, Omitted::default()),
+            |rule| (rule.level, rule.omitted.clone()),
+        )
     }
 }
 

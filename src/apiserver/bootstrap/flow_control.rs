@@ -5,8 +5,11 @@ use serde_json::{Value, json};
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 
-/// Name, shares, how much of them others may borrow (%), and queues: their number, the hand's size, their length.
-const LEVELS: [(&str, i64, i64, (i64, i64, i64)); 6] = [
+/// Queues: their number, the hand's size, their length.
+type Queues = (i64, i64, i64);
+
+/// Name, shares, how much of them others may borrow (%), and queues.
+const LEVELS: [(&str, i64, i64, Queues); 6] = [
     ("system", 30, 33, (64, 6, 50)),
     ("node-high", 40, 25, (64, 6, 50)),
     ("leader-election", 10, 0, (16, 4, 50)),
