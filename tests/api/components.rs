@@ -338,7 +338,7 @@ async fn components_start_and_lead() {
             .post(user, &format!("{LEASES}?timeout=5s"), lease)
             .await;
         let held = world.put(user, &path, "", |lease| {
-            lease["spec"]["renewTime"] = "2030-01-01T00:00:02.000000Z".into()
+            lease["spec"]["renewTime"] = "2030-01-01T00:00:02.000000Z".into();
         });
         assert_eq!(
             held.await["spec"]["renewTime"],
@@ -501,7 +501,7 @@ async fn a_deployment_is_rolled_out() {
     let path = format!("{APPS}/deployments/d");
     world
         .put(user, &path, "", |d| {
-            d["metadata"]["annotations"] = json!({ "deployment.kubernetes.io/revision": "1" })
+            d["metadata"]["annotations"] = json!({ "deployment.kubernetes.io/revision": "1" });
         })
         .await;
     let status = json!({
@@ -517,7 +517,7 @@ async fn a_deployment_is_rolled_out() {
     assert_eq!(after["status"]["replicas"], 2);
     world
         .put(user, &format!("{APPS}/replicasets/d-5d9"), "", |set| {
-            set["spec"]["replicas"] = 2.into()
+            set["spec"]["replicas"] = 2.into();
         })
         .await;
 
@@ -645,7 +645,7 @@ async fn nodes_and_their_pods_are_kept() {
     }]);
     world
         .put(user, "/api/v1/nodes/n1", "/status", |node| {
-            node["status"]["conditions"] = unknown
+            node["status"]["conditions"] = unknown;
         })
         .await;
     let disrupted = json!({ "metadata": { "uid": made["metadata"]["uid"] }, "status": { "conditions": [{
@@ -668,7 +668,7 @@ async fn nodes_and_their_pods_are_kept() {
     }
     world
         .put(user, &path, "/status", |pod| {
-            pod["status"]["reason"] = "NodeLost".into()
+            pod["status"]["reason"] = "NodeLost".into();
         })
         .await;
     let spec = json!({ "spec": { "podCIDR": "10.244.0.0/24", "podCIDRs": ["10.244.0.0/24"] } });
@@ -768,7 +768,7 @@ async fn workloads_are_kept() {
             .await;
         world
             .put(user, &format!("{APPS}/{plural}/w"), "/status", |made| {
-                made["status"]["observedGeneration"] = 1.into()
+                made["status"]["observedGeneration"] = 1.into();
             })
             .await;
         world.delete(user, &path, Value::Null).await;
@@ -793,7 +793,7 @@ async fn workloads_are_kept() {
     let path = format!("{CORE}/replicationcontrollers/rc");
     world
         .put("replication-controller", &path, "/status", |rc| {
-            rc["status"] = json!({ "replicas": 1, "observedGeneration": 1 })
+            rc["status"] = json!({ "replicas": 1, "observedGeneration": 1 });
         })
         .await;
 
@@ -904,12 +904,12 @@ async fn services_and_volumes_are_kept() {
         .await;
     world
         .put(user, "/api/v1/persistentvolumes/v", "/status", |volume| {
-            volume["status"] = json!({ "phase": "Bound" })
+            volume["status"] = json!({ "phase": "Bound" });
         })
         .await;
     world
         .put(user, &path, "", |claim| {
-            claim["spec"]["volumeName"] = "v".into()
+            claim["spec"]["volumeName"] = "v".into();
         })
         .await;
     let bound = world.put(user, &path, "/status", |claim| {
@@ -918,7 +918,7 @@ async fn services_and_volumes_are_kept() {
     assert_eq!(bound.await["status"]["phase"], "Bound");
     world
         .put("pvc-protection-controller", &path, "", |claim| {
-            claim["metadata"]["finalizers"] = json!(["kubernetes.io/pvc-protection"])
+            claim["metadata"]["finalizers"] = json!(["kubernetes.io/pvc-protection"]);
         })
         .await;
     world
@@ -995,7 +995,7 @@ async fn the_cluster_is_kept() {
     world.post("root", &format!("{CORE}/secrets"), secret).await;
     world
         .put(MANAGER, &format!("{CORE}/secrets/t"), "", |secret| {
-            secret["data"] = json!({ "token": "eA==", "namespace": "ZGVmYXVsdA==" })
+            secret["data"] = json!({ "token": "eA==", "namespace": "ZGVmYXVsdA==" });
         })
         .await;
     let mark = json!({ "metadata": { "labels": { "kubernetes.io/legacy-token-invalid-since": "2030-01-01" } } });
@@ -1093,7 +1093,7 @@ async fn the_cluster_is_kept() {
     }).await;
     world
         .put(user, path, "/finalize", |namespace| {
-            namespace["spec"]["finalizers"] = json!([])
+            namespace["spec"]["finalizers"] = json!([]);
         })
         .await;
     world
