@@ -46,7 +46,7 @@ fn stages(events: &[Value]) -> Vec<&str> {
 async fn metadata_says_who_did_what_and_shows_no_object() {
     let (api, kept) = audited("{level: Metadata}").await;
     let secret = json!({ "metadata": { "name": "s" }, "stringData": { "key": "hidden" } });
-    let line = format!("POST {SECRETS}?dryRun=\nUser-Agent: test/1\nAudit-ID: 7");
+    let line = format!("POST {SECRETS}?fieldManager=m\nUser-Agent: test/1\nAudit-ID: 7");
     remote(&api, "root", &line, &secret).await.expect(201);
     remote(&api, "root", &format!("GET {SECRETS}/s"), &Value::Null)
         .await

@@ -145,8 +145,14 @@ fn what_is_served() {
         "kubectl get --raw '/readyz?verbose'",
         &["[+]ping ok", "readyz check passed"],
     );
-    world.refuses("kubectl top pod nothing", &["not found"]);
-    world.refuses("kubectl top node nothing", &["not found"]);
+    world.refuses(
+        "kubectl top pod nothing",
+        &["Error from server (NotFound): pods.metrics.k8s.io \"nothing\" not found"],
+    );
+    world.refuses(
+        "kubectl top node nothing",
+        &["Error from server (NotFound): nodes.metrics.k8s.io \"nothing\" not found"],
+    );
     world.refuses(
         "kubectl get nothings",
         &["error: the server doesn't have a resource type \"nothings\""],

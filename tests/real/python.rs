@@ -24,7 +24,7 @@ fn the_python_client() {
             "nodes node-1 node-2 node-3",
             "created a b",
             "page a more",
-            "page b end",
+            "page b more",
             "patched y",
             "applied z",
             "conflict AlreadyExists",
