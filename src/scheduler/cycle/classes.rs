@@ -1,8 +1,11 @@
 //! Classes of pods that are alike: what plugins said of each node for one of them holds for the others until the node changes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::PodSpec;
 
 use crate::scheduler::framework::{ClassId, Framework, PodInfo, Status};
 
@@ -14,6 +17,8 @@ const WORDS: usize = 1024;
 const LEAST: usize = 4;
 /// … and at most.
 const MOST: usize = 512;
+/// Admission gives the volume of a pod's token a name that begins so, and ends by chance.
+const TOKEN_VOLUME: &str = "kube-api-access-";
 
 /// What is remembered of one class, by the nodes' positions.
 #[derive(Debug)]
@@ -21,6 +26,8 @@ pub(super) struct Class {
     pub id: ClassId,
     framework: Arc<str>,
     exemplar: Arc<PodInfo>,
+    /// What the specs of its pods share.
+    spec: PodSpec,
     hash: u64,
     used: u64,
     /// The generations of the nodes when they were judged; 0: never.
@@ -38,11 +45,18 @@ pub(super) struct Class {
 }
 
 impl Class {
-    fn new(id: ClassId, hash: u64, framework: &Framework, pod: &Arc<PodInfo>) -> Self {
+    fn new(
+        id: ClassId,
+        hash: u64,
+        framework: &Framework,
+        pod: &Arc<PodInfo>,
+        spec: PodSpec,
+    ) -> Self {
         Self {
             id,
             framework: framework.name().into(),
             exemplar: pod.clone(),
+            spec,
             hash,
             used: 0,
             judged: Vec::new(),
@@ -118,14 +132,14 @@ impl Class {
         self.scores.get_mut(from..from + self.stride)
     }
 
-    fn is_of(&self, framework: &Framework, pod: &PodInfo) -> bool {
+    fn is_of(&self, framework: &Framework, pod: &PodInfo, spec: &PodSpec) -> bool {
         let known = &self.exemplar;
         known.key.namespace == pod.key.namespace
             && *self.framework == *framework.name()
             && known.labels() == pod.labels()
             && known.priority == pod.priority
             && known.pod.metadata.owner_references == pod.pod.metadata.owner_references
-            && known.spec() == pod.spec()
+            && self.spec == *spec
     }
 }
 
@@ -149,11 +163,14 @@ impl Classes {
         nodes: usize,
     ) -> Option<Class> {
         let hash = hash(framework, pod);
+        let spec = shared(pod);
         self.clock += 1;
         let clock = self.clock;
         let known = self.by_hash.get_mut(&hash);
         let known = known.and_then(|all| {
-            let index = all.iter().position(|class| class.is_of(framework, pod))?;
+            let index = all
+                .iter()
+                .position(|class| class.is_of(framework, pod, &spec))?;
             Some(all.swap_remove(index))
         });
         let mut class = if let Some(class) = known {
@@ -168,7 +185,7 @@ impl Classes {
             self.forget(nodes);
             self.next += 1;
             self.count += 1;
-            Class::new(ClassId(self.next), hash, framework, pod)
+            Class::new(ClassId(self.next), hash, framework, pod, spec.into_owned())
         };
         class.used = clock;
         class.fit(nodes);
@@ -201,6 +218,31 @@ impl Classes {
             self.count -= 1;
         }
     }
+}
+
+/// The spec without what tells pods apart that are alike: the name of the volume of the token, and whatever mounts it.
+fn shared(pod: &PodInfo) -> Cow<'_, PodSpec> {
+    let Some(spec) = pod.spec() else {
+        return Cow::Owned(PodSpec::default());
+    };
+    let is_token = |name: &str| name.starts_with(TOKEN_VOLUME);
+    let mut volumes = spec.volumes.iter().flatten();
+    if !volumes.any(|volume| volume.projected.is_some() && is_token(&volume.name)) {
+        return Cow::Borrowed(spec);
+    }
+    let mut spec = spec.clone();
+    let volumes = spec.volumes.iter_mut().flatten();
+    let init = spec.init_containers.iter_mut().flatten();
+    let mounts = init
+        .chain(&mut spec.containers)
+        .flat_map(|container| container.volume_mounts.iter_mut().flatten())
+        .map(|mount| &mut mount.name);
+    for name in volumes.map(|volume| &mut volume.name).chain(mounts) {
+        if is_token(name) {
+            name.truncate(TOKEN_VOLUME.len());
+        }
+    }
+    Cow::Owned(spec)
 }
 
 /// Tells most pods apart that are not alike.
@@ -242,3 +284,6 @@ fn hash(framework: &Framework, pod: &PodInfo) -> u64 {
     }
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,8 @@ pub struct CycleState {
     class: Option<ClassId>,
 }
 
-/// Names a class of pods that are alike in namespace, labels, owner references and spec. Ids are never used twice.
+/// Names a class of pods that are alike in namespace, labels, owner references and spec, but for the name of the volume that
+/// admission adds for their token. Ids are never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassId(pub(crate) u64);
 
