@@ -24,10 +24,12 @@ def config_map(name, **data):
 made = [core.create_namespaced_config_map("default", config_map(name, k="v")) for name in "ab"]
 print("created", *(one.metadata.name for one in made))
 token = None
-for _ in made:
+while True:
     page = core.list_namespaced_config_map("default", label_selector="set=py", limit=1, _continue=token)
     token = page.metadata._continue
-    print("page", page.items[0].metadata.name, "more" if token else "end")
+    print("page", *(one.metadata.name for one in page.items), "more" if token else "end")
+    if not token:
+        break
 print("patched", core.patch_namespaced_config_map("a", "default", {"data": {"x": "y"}}).data["x"])
 
 applied = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "applied"}, "data": {"k": "z"}}

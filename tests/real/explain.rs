@@ -145,6 +145,10 @@ fn what_is_served() {
         "kubectl get --raw '/readyz?verbose'",
         &["[+]ping ok", "readyz check passed"],
     );
+    // Nobody measures without nodes.
+    let alone = World::only_api("no-metrics");
+    alone.refuses("kubectl top pods", &["error: Metrics API not available"]);
+    alone.refuses("kubectl top nodes", &["error: Metrics API not available"]);
     world.refuses(
         "kubectl top pod nothing",
         &["Error from server (NotFound): pods.metrics.k8s.io \"nothing\" not found"],

@@ -25,6 +25,8 @@ fn the_python_client() {
             "created a b",
             "page a more",
             "page b more",
+            // More follow that the selector does not select.
+            "page end",
             "patched y",
             "applied z",
             "conflict AlreadyExists",

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use homeostat::apiserver::serve::{Certificates, ServeConfig, Serving};
 use homeostat::clock::Clock;
-use homeostat::cluster::Cluster;
+use homeostat::cluster::{Cluster, ClusterBuilder};
 use homeostat::cri::fake::Script;
 
 /// A Deployment with the label `app: web`.
@@ -64,6 +64,15 @@ impl World {
 
     /// The same with so many nodes.
     pub(crate) fn with_nodes(name: &str, nodes: usize) -> Self {
+        Self::of(name, Cluster::builder().nodes(nodes))
+    }
+
+    /// An API server alone.
+    pub(crate) fn only_api(name: &str) -> Self {
+        Self::of(name, Cluster::builder().only_api())
+    }
+
+    fn of(name: &str, cluster: ClusterBuilder) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -73,7 +82,7 @@ impl World {
             std::env::temp_dir().join(format!("homeostat-real-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let (cluster, serving) = runtime.block_on(async {
-            let cluster = Cluster::builder().nodes(nodes).start().await.unwrap();
+            let cluster = cluster.start().await.unwrap();
             let names = ["localhost", "127.0.0.1"];
             let certificates = Certificates::generate(&Clock::system(), &names).unwrap();
             let serving = ServeConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)))
