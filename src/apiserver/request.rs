@@ -5,7 +5,7 @@ pub(crate) mod options;
 pub(crate) mod query;
 pub(crate) mod route;
 
-use super::filter::identity::MASTERS;
+use super::filter::identity::{MASTERS, in_process};
 use super::registry::Resource;
 use super::response::Warnings;
 use crate::object::{FieldSelector, LabelSelector};
@@ -66,6 +66,26 @@ pub(crate) struct ResourceRequest {
     pub body: Bytes,
     /// What the client is to be warned of.
     pub warnings: Warnings,
+}
+
+impl ResourceRequest {
+    /// A request of the server itself. It has no body: the writer has the object at hand.
+    pub(crate) fn own(resource: Arc<Resource>, verb: Verb, namespace: &str, name: &str) -> Self {
+        Self {
+            verb,
+            resource,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            subresource: None,
+            query: Query::default(),
+            user: in_process("system:apiserver"),
+            user_agent: "kube-apiserver".into(),
+            accept: String::new(),
+            content_type: String::new(),
+            body: Bytes::new(),
+            warnings: Warnings::default(),
+        }
+    }
 }
 
 /// The query parameters, percent-decoded, in order.

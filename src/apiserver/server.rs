@@ -354,7 +354,8 @@ impl ApiServerBuilder {
         let server = ApiServer {
             shared: Arc::new(shared),
         };
-        bootstrap::run(server.shared())
+        // Much at once makes a large future; on the heap it does not lie in those of all callers.
+        Box::pin(bootstrap::run(server.shared()))
             .await
             .map_err(StartError::Bootstrap)?;
         crd::controller::start(server.shared())

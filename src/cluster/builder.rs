@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
-use kube::Api;
 
 use super::dialer::InProcess;
 use super::{Cluster, Node};
@@ -15,7 +14,7 @@ use crate::controllers;
 use crate::controllers::nodelifecycle::NodeLifecycleConfig;
 use crate::cri::FakeRuntime;
 use crate::node::{Hollow, Kubelet, NodeAgent, NodeServer, NodeSpec};
-use crate::reconcile::{Error, Manager};
+use crate::reconcile::{Error, Key, Manager};
 use crate::scheduler::{self, SchedulerConfig};
 use crate::store::{MemoryStore, Store};
 
@@ -218,7 +217,7 @@ impl ClusterBuilder {
             source,
         })?;
         if !self.only_api {
-            wait_for_account(&server).await;
+            wait_for_account(&manager).await;
         }
         for agent in &agents {
             agent.start().await.map_err(|source| StartError::Parts {
@@ -249,14 +248,13 @@ fn install_controllers(manager: &Manager, lifecycle: NodeLifecycleConfig) {
 }
 
 /// Waits until pods can be made in the namespace `default`. A cluster over a store in trouble starts without that.
-async fn wait_for_account(server: &ApiServer) {
+async fn wait_for_account(manager: &Manager) {
     const LONGEST: Duration = Duration::from_secs(5);
-    const STEP: Duration = Duration::from_millis(5);
-    let accounts = Api::<ServiceAccount>::namespaced(server.client(), "default");
+    let accounts = manager.cache::<ServiceAccount>();
+    let account = Key::new("default", "default");
     let there = async {
-        while !matches!(accounts.get_opt("default").await, Ok(Some(_))) {
-            tokio::time::sleep(STEP).await;
-        }
+        let mut changes = accounts.subscribe();
+        while accounts.get(&account).is_none() && changes.next().await.is_some() {}
     };
     if tokio::time::timeout(LONGEST, there).await.is_err() {
         tracing::warn!("the cluster starts without the service account of the namespace default");

@@ -2,7 +2,9 @@
 use super::{Admission, AdmissionRequest, Operation};
 use crate::object::{Document, Status};
 use async_trait::async_trait;
+use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const DEFAULT: &str = "default";
@@ -45,13 +47,13 @@ impl Admission for ServiceAccount {
         let account = account(request, object).await?;
         let mounts = object
             .bool_at(&["spec", "automountServiceAccountToken"])
-            .or_else(|| account.bool_at(&["automountServiceAccountToken"]));
+            .or(account.automount_service_account_token);
         if mounts.unwrap_or(true) {
             mount(request, object);
         }
-        let secrets = account.list_at(&["imagePullSecrets"]);
+        let secrets = account.image_pull_secrets;
         if object.list_at(&["spec", "imagePullSecrets"]).is_empty() && !secrets.is_empty() {
-            object.set_at(&["spec", "imagePullSecrets"], secrets.to_vec());
+            object.set_at(&["spec", "imagePullSecrets"], secrets);
         }
         Ok(())
     }
@@ -73,18 +75,40 @@ impl Admission for ServiceAccount {
             return check_mirror(pod).map_err(|why| request.forbidden(object, why));
         }
         let account = account(request, pod).await?;
-        let limited = account
-            .annotation(LIMITS_SECRETS)
-            .is_some_and(|value| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"));
-        if limited {
+        if account.limits_secrets() {
             return check_secrets(&account, pod).map_err(|why| request.forbidden(object, &why));
         }
         Ok(())
     }
 }
 
+/// What matters of a service account: read from the cache's bytes without building the rest of the document, twice for each pod.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Account {
+    metadata: Metadata,
+    automount_service_account_token: Option<bool>,
+    secrets: Vec<Value>,
+    image_pull_secrets: Vec<Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    name: String,
+    annotations: BTreeMap<String, String>,
+}
+
+impl Account {
+    /// Whether its pods may use only the secrets that it names.
+    fn limits_secrets(&self) -> bool {
+        let value = self.metadata.annotations.get(LIMITS_SECRETS);
+        value.is_some_and(|value| matches!(&**value, "1" | "t" | "T" | "true" | "TRUE" | "True"))
+    }
+}
+
 /// The account of a pod. The account `default` is made with its namespace by a controller, which is given a moment.
-async fn account(request: &AdmissionRequest<'_>, pod: &Value) -> Result<Value, Status> {
+async fn account(request: &AdmissionRequest<'_>, pod: &Value) -> Result<Account, Status> {
     let name = pod.str_at(&["spec", "serviceAccountName"]);
     let attempts = if name == DEFAULT { ATTEMPTS } else { 1 };
     for attempt in 0..attempts {
@@ -94,11 +118,10 @@ async fn account(request: &AdmissionRequest<'_>, pod: &Value) -> Result<Value, S
             tokio::time::sleep(wait).await;
         }
         let (view, namespace) = (&request.view, request.namespace);
-        if let Some(found) = view
-            .get("", "v1", "serviceaccounts", namespace, name)
-            .await?
-        {
-            return Ok(found);
+        let found = view.find("", "v1", "serviceaccounts", namespace, name);
+        if let Some((_, found)) = found.await? {
+            let account = serde_json::from_slice(&found.bytes);
+            return account.map_err(|error| Status::internal(&error.to_string()));
         }
     }
     let why = format!(
@@ -183,12 +206,12 @@ fn check_mirror(pod: &Value) -> Result<(), &'static str> {
 }
 
 /// Whether a pod uses only the secrets that its account names.
-fn check_secrets(account: &Value, pod: &Value) -> Result<(), String> {
-    let names = |field: &str| -> Vec<&str> {
-        let items = account.list_at(&[field]).iter();
-        items.map(|item| item.str_at(&["name"])).collect()
-    };
-    let (mountable, who) = (names("secrets"), account.name());
+fn check_secrets(account: &Account, pod: &Value) -> Result<(), String> {
+    fn names(references: &[Value]) -> Vec<&str> {
+        let names = references.iter().map(|item| item.str_at(&["name"]));
+        names.collect()
+    }
+    let (mountable, who) = (names(&account.secrets), &account.metadata.name);
     for volume in pod.list_at(&["spec", "volumes"]) {
         let secret = volume.str_at(&["secret", "secretName"]);
         if volume.get("secret").is_some() && !mountable.contains(&secret) {
@@ -214,7 +237,7 @@ fn check_secrets(account: &Value, pod: &Value) -> Result<(), String> {
             }
         }
     }
-    let pullable = names("imagePullSecrets");
+    let pullable = names(&account.image_pull_secrets);
     let secrets = pod.list_at(&["spec", "imagePullSecrets"]);
     for (index, secret) in secrets.iter().enumerate() {
         let secret = secret.str_at(&["name"]);

@@ -2,12 +2,11 @@
 //! that give the same address only one can write its object, so the other learns of it and takes another address.
 use super::addresses;
 use crate::apiserver::DeleteOptions;
-use crate::apiserver::bootstrap::request;
 use crate::apiserver::handler::call::{Call, Current, store_failure};
 use crate::apiserver::handler::{delete, write};
 use crate::apiserver::registry::cacher::prefix;
-use crate::apiserver::request::Verb;
 use crate::apiserver::request::options::WriteOptions;
+use crate::apiserver::request::{ResourceRequest, Verb};
 use crate::apiserver::server::Shared;
 use crate::object::{Document, Reason, Status};
 use crate::store::Range;
@@ -64,7 +63,7 @@ async fn claim_one(
         return Ok(Claim::Made);
     };
     let object = object(service, address);
-    let request = request(resource, Verb::Create, &object);
+    let request = ResourceRequest::own(resource, Verb::Create, "", "");
     let mut call = Call::new(shared, &request, WriteOptions::default());
     match Box::pin(write::create(&mut call, object.clone())).await {
         Ok(_) => Ok(Claim::Made),
@@ -97,7 +96,7 @@ async fn release_one(shared: &Arc<Shared>, object: &Value) -> Result<(), Status>
     let Some(resource) = shared.registry.get(GROUP, "v1", PLURAL) else {
         return Ok(());
     };
-    let request = request(resource, Verb::Delete, object);
+    let request = ResourceRequest::own(resource, Verb::Delete, "", "");
     let mut call = Call::new(shared, &request, WriteOptions::default());
     let parent = ["spec", "parentRef"];
     let present = call.read(object.name()).await?;

@@ -1,5 +1,5 @@
 //! Where the service `kubernetes` leads: to the address at which this server says it can be reached.
-use super::{ensure, get, replace};
+use super::{amend, ensure};
 use crate::apiserver::server::Shared;
 use crate::object::Status;
 use serde_json::{Value, json};
@@ -31,15 +31,19 @@ async fn write(
     wanted: &Value,
     field: &str,
 ) -> Result<(), Status> {
-    let Some(mut stored) = get(shared, group, plural, wanted).await? else {
-        return ensure(shared, group, plural, wanted).await;
-    };
-    for field in [field, "ports"] {
-        if let Some(value) = wanted.get(field) {
-            stored[field] = value.clone();
-        }
+    if ensure(shared, group, plural, wanted).await?.is_none() {
+        return Ok(());
     }
-    replace(shared, group, plural, None, stored).await
+    let change = |stored: &Value| {
+        let mut stored = stored.clone();
+        for field in [field, "ports"] {
+            if let Some(value) = wanted.get(field) {
+                stored[field] = value.clone();
+            }
+        }
+        Some(stored)
+    };
+    amend(shared, group, plural, None, wanted, &change).await
 }
 
 fn objects(address: SocketAddr) -> [Value; 2] {

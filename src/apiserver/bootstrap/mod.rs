@@ -7,34 +7,53 @@ mod flow_control;
 pub(crate) use self::endpoints::advertise;
 use super::alloc::claims;
 use super::auth::{AuthorizationMode, rbac};
-use super::filter::identity::in_process;
 use super::handler::body;
 use super::handler::call::{Call, Current, store_failure};
 use super::handler::metadata::timestamp;
 use super::handler::write::{self, Missing};
-use super::registry::Resource;
 use super::request::options::WriteOptions;
-use super::request::{Query, ResourceRequest, Verb};
-use super::response::Warnings;
+use super::request::{ResourceRequest, Verb};
 use super::server::Shared;
 use crate::object::{Document, Reason, Status, condition};
 use crate::store::Range;
 use futures::future::try_join_all;
+use futures::try_join;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Learns what the store holds and creates what is missing.
+/// Learns what the store holds and creates what is missing, at once where one thing does not need another.
 ///
 /// # Errors
 /// When the store fails.
 pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), Status> {
     load_allocations(shared).await?;
-    for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
-        let namespace =
-            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
-        ensure(shared, "", "namespaces", &namespace).await?;
-    }
-    for (name, value, description) in [
+    let namespaces = ["default", "kube-node-lease", "kube-public", "kube-system"].map(
+        |name| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }),
+    );
+    ensure_all(shared, "", "namespaces", &namespaces).await?;
+    let classes = priority_classes();
+    let service = service(shared);
+    let services = api_services::builtin(&shared.registry.all());
+    let roles = async {
+        if shared.authorizer.has(AuthorizationMode::Rbac) {
+            rbac::ensure(shared).await?;
+        }
+        Ok(())
+    };
+    try_join!(
+        ensure_all(shared, "scheduling.k8s.io", "priorityclasses", &classes),
+        ensure(shared, "", "services", &service),
+        ensure_service_range(shared),
+        ensure_flow_control(shared),
+        ensure_all(shared, "apiregistration.k8s.io", "apiservices", &services),
+        ensure_maps(shared),
+        roles,
+    )
+    .map(drop)
+}
+
+fn priority_classes() -> [Value; 2] {
+    [
         (
             "system-cluster-critical",
             2_000_000_000,
@@ -45,14 +64,18 @@ pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), Status> {
             2_000_001_000,
             "Used for system critical pods that must not be moved from their current node.",
         ),
-    ] {
-        let class = json!({
+    ]
+    .map(|(name, value, description)| {
+        json!({
             "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": { "name": name },
             "value": value, "description": description,
-        });
-        ensure(shared, "scheduling.k8s.io", "priorityclasses", &class).await?;
-    }
-    let service = json!({
+        })
+    })
+}
+
+/// The service by which pods reach this server.
+fn service(shared: &Shared) -> Value {
+    json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {
             "name": "kubernetes", "namespace": "default",
@@ -62,17 +85,7 @@ pub(crate) async fn run(shared: &Arc<Shared>) -> Result<(), Status> {
             "type": "ClusterIP", "clusterIP": first_address(shared), "sessionAffinity": "None",
             "ports": [{ "name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443 }],
         },
-    });
-    ensure(shared, "", "services", &service).await?;
-    ensure_service_range(shared).await?;
-    ensure_flow_control(shared).await?;
-    let services = api_services::builtin(&shared.registry.all());
-    ensure_all(shared, "apiregistration.k8s.io", "apiservices", &services).await?;
-    ensure_maps(shared).await?;
-    if shared.authorizer.has(AuthorizationMode::Rbac) {
-        rbac::ensure(shared).await?;
-    }
-    Ok(())
+    })
 }
 
 fn first_address(shared: &Shared) -> String {
@@ -92,23 +105,27 @@ async fn ensure_service_range(shared: &Arc<Shared>) -> Result<(), Status> {
         "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": { "name": "kubernetes" },
         "spec": { "cidrs": cidrs },
     });
-    ensure(shared, GROUP, PLURAL, &range).await?;
-    let Some(mut stored) = get(shared, GROUP, PLURAL, &range).await? else {
-        return Ok(());
-    };
-    // One of another range or with a condition already is somebody else's matter.
-    let conditions = stored.list_at(&["status", "conditions"]);
-    if stored.at(&["spec", "cidrs"]) != Some(&cidrs)
-        || condition::find(conditions, "Ready").is_some()
-    {
-        return Ok(());
-    }
     let ready = json!([{
         "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready",
         "lastTransitionTime": timestamp(shared.clock.now()),
     }]);
-    stored.set_at(&["status", "conditions"], ready);
-    replace(shared, GROUP, PLURAL, Some("status"), stored).await
+    // One of another range or with a condition already is somebody else's matter.
+    let change = |stored: &Value| {
+        let conditions = stored.list_at(&["status", "conditions"]);
+        if stored.at(&["spec", "cidrs"]) != Some(&cidrs)
+            || condition::find(conditions, "Ready").is_some()
+        {
+            return None;
+        }
+        let mut stored = stored.clone();
+        stored.set_at(&["status", "conditions"], ready.clone());
+        Some(stored)
+    };
+    let present = ensure(shared, GROUP, PLURAL, &range).await?;
+    if present.is_none_or(|present| change(&present).is_some()) {
+        amend(shared, GROUP, PLURAL, Some("status"), &range, &change).await?;
+    }
+    Ok(())
 }
 
 /// What extension servers need to know to tell clients apart as this server does, and since when the use of tokens in secrets
@@ -125,60 +142,56 @@ async fn ensure_maps(shared: &Arc<Shared>) -> Result<(), Status> {
     if let Some(authority) = &shared.client_ca {
         authentication["data"] = json!({ "client-ca-file": authority });
     }
-    let maps = [
-        authentication.clone(),
-        map(
-            "kube-apiserver-legacy-service-account-token-tracking",
-            json!({ "since": since }),
-        ),
-    ];
-    ensure_all(shared, "", "configmaps", &maps).await?;
-    let stored = get(shared, "", "configmaps", &authentication).await?;
-    let (Some(mut stored), Some(_)) = (stored, &shared.client_ca) else {
+    let tracking = map(
+        "kube-apiserver-legacy-service-account-token-tracking",
+        json!({ "since": since }),
+    );
+    let (present, _) = try_join!(
+        ensure(shared, "", "configmaps", &authentication),
+        ensure(shared, "", "configmaps", &tracking),
+    )?;
+    let (Some(present), Some(authority)) = (present, &shared.client_ca) else {
         return Ok(());
     };
     // Another authority than that of the server before.
-    let wanted = authentication.str_at(&["data", "client-ca-file"]);
-    if stored.str_at(&["data", "client-ca-file"]) == wanted {
-        return Ok(());
+    let change = |stored: &Value| {
+        let path = ["data", "client-ca-file"];
+        let differs = stored.str_at(&path) != authority;
+        differs.then(|| {
+            let mut stored = stored.clone();
+            stored.set_at(&path, authority.as_str());
+            stored
+        })
+    };
+    if change(&present).is_some() {
+        amend(shared, "", "configmaps", None, &authentication, &change).await?;
     }
-    stored.set_at(&["data", "client-ca-file"], wanted);
-    unless_changed(replace(shared, "", "configmaps", None, stored).await)
+    Ok(())
 }
 
 /// Priority levels, and the flow schemas that lead to them.
 async fn ensure_flow_control(shared: &Arc<Shared>) -> Result<(), Status> {
     const GROUP: &str = "flowcontrol.apiserver.k8s.io";
-    const PLURAL: &str = "flowschemas";
-    ensure_all(
-        shared,
-        GROUP,
-        "prioritylevelconfigurations",
-        &flow_control::levels(),
-    )
-    .await?;
+    let levels = flow_control::levels();
+    ensure_all(shared, GROUP, "prioritylevelconfigurations", &levels).await?;
     let schemas = flow_control::schemas(&timestamp(shared.clock.now()));
-    ensure_all(shared, GROUP, PLURAL, &schemas).await?;
-    try_join_all(schemas.iter().map(|wanted| async move {
-        let Some(mut stored) = get(shared, GROUP, PLURAL, wanted).await? else {
-            return Ok(());
+    let each = schemas.iter().map(|wanted| async move {
+        const PLURAL: &str = "flowschemas";
+        let change = |stored: &Value| {
+            let silent = stored.list_at(&["status", "conditions"]).is_empty();
+            silent.then(|| {
+                let mut stored = stored.clone();
+                stored["status"] = wanted["status"].clone();
+                stored
+            })
         };
-        if !stored.list_at(&["status", "conditions"]).is_empty() {
-            return Ok(());
+        let present = ensure(shared, GROUP, PLURAL, wanted).await?;
+        if present.is_none_or(|present| change(&present).is_some()) {
+            amend(shared, GROUP, PLURAL, Some("status"), wanted, &change).await?;
         }
-        stored["status"] = wanted["status"].clone();
-        unless_changed(replace(shared, GROUP, PLURAL, Some("status"), stored).await)
-    }))
-    .await
-    .map(drop)
-}
-
-/// Another server over the same store may have been quicker.
-fn unless_changed(outcome: Result<(), Status>) -> Result<(), Status> {
-    match outcome {
-        Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => Ok(()),
-        other => other,
-    }
+        Ok(())
+    });
+    try_join_all(each).await.map(drop)
 }
 
 /// [`ensure`] for many of a kind, at once: a store on a disk commits them together.
@@ -212,34 +225,11 @@ async fn load_allocations(shared: &Arc<Shared>) -> Result<(), Status> {
     claims::repair(shared, &stored).await
 }
 
-/// Creates the object unless one of its name is there.
-pub(crate) async fn ensure(
-    shared: &Arc<Shared>,
-    group: &str,
-    plural: &str,
-    object: &Value,
-) -> Result<(), Status> {
-    let Some(resource) = shared.registry.get(group, "v1", plural) else {
-        return Ok(());
-    };
-    if get(shared, group, plural, object).await?.is_some() {
-        return Ok(());
-    }
-    let request = request(resource, Verb::Create, object);
-    let mut call = Call::new(shared, &request, WriteOptions::default());
-    let object = body::object(&mut call)?;
-    match write::create(&mut call, object).await {
-        // Another server over the same store was quicker.
-        Err(status) if status.reason == Reason::AlreadyExists => Ok(()),
-        other => other.map(drop),
-    }
-}
-
-/// The stored object of the same name.
+/// Creates the object unless one of its name is there, which is given then.
 ///
 /// # Errors
 /// When the store fails.
-pub(crate) async fn get(
+pub(crate) async fn ensure(
     shared: &Arc<Shared>,
     group: &str,
     plural: &str,
@@ -248,50 +238,47 @@ pub(crate) async fn get(
     let Some(resource) = shared.registry.get(group, "v1", plural) else {
         return Ok(None);
     };
-    let key = resource.key(object.namespace(), object.name());
-    let entry = shared.store.get(&key).await;
-    let entry = entry.map_err(|error| store_failure(&error))?;
-    let current = entry.map(Current::decode).transpose()?;
-    Ok(current.map(|current| current.object))
+    let request = ResourceRequest::own(resource, Verb::Create, object.namespace(), "");
+    let mut call = Call::new(shared, &request, WriteOptions::default());
+    if let Some(present) = call.read(object.name()).await? {
+        return Ok(Some(present.object));
+    }
+    let made = body::own(&call, object.clone())?;
+    match write::create(&mut call, made).await {
+        // Another server over the same store was quicker.
+        Err(status) if status.reason == Reason::AlreadyExists => {
+            let present = call.read(object.name()).await?;
+            Ok(present.map(|present| present.object))
+        }
+        other => other.map(|_| None),
+    }
 }
 
-/// Replaces the object or a subresource of it, on condition of its resource version.
+/// Changes the stored object of the same name, or a subresource of it. `change` makes the new one from the one that is there
+/// when it is written; `None`: it stays. One that was removed meanwhile stays so.
 ///
 /// # Errors
-/// 409 when it has changed; when the store fails.
-pub(crate) async fn replace(
+/// When the store fails.
+pub(crate) async fn amend(
     shared: &Arc<Shared>,
     group: &str,
     plural: &str,
     subresource: Option<&str>,
-    object: Value,
+    object: &Value,
+    change: &(dyn Fn(&Value) -> Option<Value> + Sync),
 ) -> Result<(), Status> {
     let Some(resource) = shared.registry.get(group, "v1", plural) else {
         return Ok(());
     };
-    let mut request = request(resource, Verb::Update, &object);
+    let mut request = ResourceRequest::own(resource, Verb::Update, object.namespace(), "");
     request.subresource = subresource.map(str::to_owned);
     let mut call = Call::new(shared, &request, WriteOptions::default());
-    let mut change = |_: &mut Call<'_>, _: Option<&Current>| Ok(object.clone());
-    write::update(&mut call, object.name(), Missing::NotFound, &mut change)
-        .await
-        .map(drop)
-}
-
-/// A request of the server itself.
-pub(crate) fn request(resource: Arc<Resource>, verb: Verb, object: &Value) -> ResourceRequest {
-    ResourceRequest {
-        warnings: Warnings::default(),
-        verb,
-        namespace: object.namespace().to_owned(),
-        name: String::new(),
-        subresource: None,
-        query: Query::default(),
-        user: in_process("system:apiserver"),
-        user_agent: "kube-apiserver".into(),
-        accept: String::new(),
-        content_type: String::new(),
-        body: object.to_string().into(),
-        resource,
+    let mut change = |_: &mut Call<'_>, current: Option<&Current>| {
+        let stored = current.map_or(object, |current| &current.object);
+        Ok(change(stored).unwrap_or_else(|| stored.clone()))
+    };
+    match write::update(&mut call, object.name(), Missing::NotFound, &mut change).await {
+        Err(status) if status.reason == Reason::NotFound => Ok(()),
+        other => other.map(drop),
     }
 }

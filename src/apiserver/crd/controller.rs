@@ -6,14 +6,12 @@ use super::kind::FINALIZER;
 use super::registration::Registration;
 use super::{naming, serving};
 use crate::apiserver::DeleteOptions;
-use crate::apiserver::filter::identity::in_process;
 use crate::apiserver::handler::call::{Call, Current, store_failure};
 use crate::apiserver::handler::{delete, write};
 use crate::apiserver::registry::Resource;
 use crate::apiserver::registry::cacher::{Selection, Stop, Subscription, prefix};
 use crate::apiserver::request::options::WriteOptions;
-use crate::apiserver::request::{Query, ResourceRequest, Verb};
-use crate::apiserver::response::Warnings;
+use crate::apiserver::request::{ResourceRequest, Verb};
 use crate::apiserver::server::Shared;
 use crate::object::{Document, FieldSelector, Reason, Status};
 use crate::store::Range;
@@ -315,7 +313,7 @@ impl Controller {
         if known.is_none_or(|known| plan(known).is_none()) {
             return Ok(());
         }
-        let request = request(resource, name, Verb::Update);
+        let request = ResourceRequest::own(resource.clone(), Verb::Update, "", name);
         let mut call = Call::on(
             shared,
             &request,
@@ -393,8 +391,7 @@ async fn clear(shared: &Arc<Shared>, resource: &Arc<Resource>) -> Result<bool, S
     for entry in page.entries {
         let current = Current::decode(entry)?;
         let (namespace, name) = (current.object.namespace(), current.object.name());
-        let mut request = request(resource, name, Verb::Delete);
-        namespace.clone_into(&mut request.namespace);
+        let request = ResourceRequest::own(resource.clone(), Verb::Delete, namespace, name);
         if current.object.deletion_timestamp().is_some() {
             left = true;
             continue;
@@ -407,22 +404,4 @@ async fn clear(shared: &Arc<Shared>, resource: &Arc<Resource>) -> Result<bool, S
         }
     }
     Ok(!left)
-}
-
-/// A request of the server's own.
-pub(super) fn request(resource: &Arc<Resource>, name: &str, verb: Verb) -> ResourceRequest {
-    ResourceRequest {
-        warnings: Warnings::default(),
-        verb,
-        namespace: String::new(),
-        name: name.to_owned(),
-        subresource: None,
-        query: Query::default(),
-        user: in_process("system:apiserver"),
-        user_agent: "kube-apiserver".into(),
-        accept: String::new(),
-        content_type: String::new(),
-        body: bytes::Bytes::new(),
-        resource: resource.clone(),
-    }
 }

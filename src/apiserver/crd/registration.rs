@@ -1,5 +1,4 @@
 //! The `APIService` of each version that definitions serve, made and removed with them (`crdregistration`, `autoregister`).
-use super::controller::request;
 use super::definition::Definition;
 use crate::apiserver::DeleteOptions;
 use crate::apiserver::bootstrap::api_services::{self, MANAGED};
@@ -8,8 +7,8 @@ use crate::apiserver::handler::call::{Call, Current, store_failure};
 use crate::apiserver::handler::delete;
 use crate::apiserver::registry::Resource;
 use crate::apiserver::registry::cacher::prefix;
-use crate::apiserver::request::Verb;
 use crate::apiserver::request::options::WriteOptions;
+use crate::apiserver::request::{ResourceRequest, Verb};
 use crate::apiserver::server::Shared;
 use crate::object::{Document, GroupVersion, Reason, Status};
 use crate::store::Range;
@@ -86,7 +85,7 @@ async fn remove(
     version: &GroupVersion,
 ) -> Result<(), Status> {
     let name = format!("{}.{}", version.version, version.group);
-    let request = request(resource, &name, Verb::Delete);
+    let request = ResourceRequest::own(resource.clone(), Verb::Delete, "", &name);
     let mut call = Call::new(shared, &request, WriteOptions::default());
     // One that somebody has made his own stays.
     let current = call.read(&name).await?;

@@ -33,6 +33,18 @@ pub(crate) fn of_kind(call: &mut Call<'_>, expected: &GroupVersionKind) -> Resul
     accept(call, decoded, expected)
 }
 
+/// An object of the server itself, as a request with it would bring it.
+///
+/// # Errors
+/// 500 when it cannot be decoded.
+pub(crate) fn own(call: &Call<'_>, object: Value) -> Result<Value, Status> {
+    let resource = call.resource;
+    let decoded = decode::check_text(object, resource.schema.as_deref(), &resource.gvk);
+    let mut object = decoded.map_err(|why| Status::internal(&why))?.object;
+    call.to_storage(&mut object);
+    Ok(object)
+}
+
 fn decoded(
     call: &Call<'_>,
     schema: Option<&crate::apiserver::schema::Schema>,

@@ -3,7 +3,8 @@
 use super::GROUP;
 use crate::apiserver::bootstrap;
 use crate::apiserver::server::Shared;
-use crate::object::{Document, Reason, Status};
+use crate::object::{Document, Status};
+use futures::future::try_join_all;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -17,25 +18,16 @@ const WRITE: [&str; 5] = ["create", "delete", "deletecollection", "patch", "upda
 /// # Errors
 /// When the store fails.
 pub(crate) async fn ensure(shared: &Arc<Shared>) -> Result<(), Status> {
-    for (plural, object) in objects() {
-        loop {
-            let Some(present) = bootstrap::get(shared, GROUP, plural, &object).await? else {
-                bootstrap::ensure(shared, GROUP, plural, &object).await?;
-                break;
-            };
-            let Some(completed) = completed(&present, &object) else {
-                break;
-            };
-            match bootstrap::replace(shared, GROUP, plural, None, completed).await {
-                Err(status) if status.reason == Reason::Conflict => {}
-                other => {
-                    other?;
-                    break;
-                }
-            }
+    let objects = objects();
+    let each = objects.iter().map(|(plural, wanted)| async move {
+        let present = bootstrap::ensure(shared, GROUP, plural, wanted).await?;
+        let change = |present: &Value| completed(present, wanted);
+        if present.is_none_or(|present| change(&present).is_none()) {
+            return Ok(());
         }
-    }
-    Ok(())
+        bootstrap::amend(shared, GROUP, plural, None, wanted, &change).await
+    });
+    try_join_all(each).await.map(drop)
 }
 
 /// The rules that the cluster role `name` of the table has.
