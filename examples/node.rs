@@ -76,8 +76,9 @@ fn main() -> ExitCode {
 
 async fn run() -> Result<()> {
     let refuse = |name: &str| bail!("unknown flag --{name}; --help lists the flags");
-    let Some(flags) = Flags::parse(FLAGS, std::env::args().skip(1), refuse)? else {
-        print!("{}", flags::help("node: this machine as a node", FLAGS));
+    let known = [FLAGS, machine::FLAGS].concat();
+    let Some(flags) = Flags::parse(&known, std::env::args().skip(1), refuse)? else {
+        print!("{}", flags::help("node: this machine as a node", &known));
         return Ok(());
     };
     let stopped = program::stopped()?;
@@ -106,6 +107,7 @@ async fn run() -> Result<()> {
         address,
         port: flags.value("port")?.unwrap_or(10_250),
         client_authorities,
+        kubelet: machine::kubelet_config(&flags),
     };
     let client = kube::Client::try_from(config)?;
     let machine = Machine::start(client, settings).await?;

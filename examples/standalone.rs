@@ -18,6 +18,11 @@ mod flags;
 #[cfg(feature = "containerd")]
 #[path = "common/machine.rs"]
 mod machine;
+#[cfg(not(feature = "containerd"))]
+mod machine {
+    /// Without a machine there is nothing to say of it.
+    pub(crate) const FLAGS: &[super::Flag] = &[];
+}
 #[path = "common/program.rs"]
 mod program;
 #[path = "common/store.rs"]
@@ -131,10 +136,11 @@ fn main() -> ExitCode {
 
 async fn run() -> Result<()> {
     let refuse = |name: &str| bail!("unknown flag --{name}; --help lists the flags");
-    let Some(flags) = Flags::parse(FLAGS, std::env::args().skip(1), refuse)? else {
+    let known = [FLAGS, machine::FLAGS].concat();
+    let Some(flags) = Flags::parse(&known, std::env::args().skip(1), refuse)? else {
         print!(
             "{}",
-            flags::help("standalone: a Kubernetes cluster in one process", FLAGS)
+            flags::help("standalone: a Kubernetes cluster in one process", &known)
         );
         return Ok(());
     };
@@ -177,7 +183,7 @@ async fn run() -> Result<()> {
     };
     let cluster = cluster.start().await?;
     let node = match flags.get("containerd") {
-        Some(socket) => Some(Machine::start(&cluster, socket, &certificates).await?),
+        Some(socket) => Some(Machine::start(&cluster, socket, &certificates, &flags).await?),
         None => None,
     };
 
@@ -220,7 +226,12 @@ struct Machine(machine::Machine);
 
 #[cfg(feature = "containerd")]
 impl Machine {
-    async fn start(cluster: &Cluster, socket: &str, certificates: &Certificates) -> Result<Self> {
+    async fn start(
+        cluster: &Cluster,
+        socket: &str,
+        certificates: &Certificates,
+        flags: &Flags,
+    ) -> Result<Self> {
         let name = machine::hostname();
         let settings = machine::Settings {
             name: &name,
@@ -228,6 +239,7 @@ impl Machine {
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             port: 0,
             client_authorities: Some(certificates.authority_pem().into()),
+            kubelet: machine::kubelet_config(flags),
         };
         let client = cluster
             .server()
@@ -246,7 +258,7 @@ struct Machine;
 #[cfg(not(feature = "containerd"))]
 #[expect(clippy::unused_async, reason = "as with the feature")]
 impl Machine {
-    async fn start(_: &Cluster, _: &str, _: &Certificates) -> Result<Self> {
+    async fn start(_: &Cluster, _: &str, _: &Certificates, _: &Flags) -> Result<Self> {
         bail!("--containerd needs a build with --features containerd")
     }
 

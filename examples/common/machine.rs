@@ -9,10 +9,61 @@ use homeostat::clock::Clock;
 use homeostat::cri::ContainerRuntime;
 use homeostat::cri::containerd::{Containerd, ContainerdConfig};
 use homeostat::node::{
-    Kubelet, LogRotation, NodeAgent, NodeServer, NodeServerConfig, NodeServing, NodeSpec,
-    ServingCertificate,
+    Kubelet, KubeletConfig, LogRotation, NodeAgent, NodeServer, NodeServerConfig, NodeServing,
+    NodeSpec, ServingCertificate,
 };
 use homeostat::reconcile::Manager;
+
+use super::flags::{Flag, Flags, flag};
+
+/// The flags that say where and how a node runs its pods, as both programs that have one take them.
+pub(crate) const FLAGS: &[Flag] = &[
+    flag(
+        "root-dir",
+        "DIR",
+        "where volumes of pods are kept (/var/lib/kubelet)",
+    ),
+    flag(
+        "pod-logs-dir",
+        "DIR",
+        "where logs of pods are written (/var/log/pods)",
+    ),
+    flag(
+        "cgroup-root",
+        "GROUP",
+        "the control group that those of pods are made in (the topmost)",
+    ),
+    flag(
+        "cluster-dns",
+        "IPS",
+        "name servers of pods that ask the cluster first (none: they resolve as the node does)",
+    ),
+    flag(
+        "cluster-domain",
+        "DOMAIN",
+        "the domain of services (cluster.local)",
+    ),
+];
+
+/// How pods run, as the flags say.
+pub(crate) fn kubelet_config(flags: &Flags) -> KubeletConfig {
+    let mut config = KubeletConfig::on_this_machine();
+    if let Some(root) = flags.get("root-dir") {
+        root.clone_into(&mut config.root);
+    }
+    if let Some(logs) = flags.get("pod-logs-dir") {
+        config.logs = Some(logs.to_owned());
+    }
+    if let Some(group) = flags.get("cgroup-root") {
+        config.cgroup_root = Some(group.trim_end_matches('/').to_owned());
+    }
+    if let Some(domain) = flags.get("cluster-domain") {
+        domain.clone_into(&mut config.cluster_domain);
+    }
+    let servers = flags.list("cluster-dns").into_iter();
+    config.cluster_dns = servers.map(str::to_owned).collect();
+    config
+}
 
 /// What a machine is told.
 pub(crate) struct Settings<'a> {
@@ -26,6 +77,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) port: u16,
     /// Who signs the certificates of those who look into the node, in PEM.
     pub(crate) client_authorities: Option<Vec<u8>>,
+    /// How its pods run.
+    pub(crate) kubelet: KubeletConfig,
 }
 
 /// A node that runs.
@@ -61,7 +114,7 @@ impl Machine {
             .address(settings.address.to_string())
             .agent_port(serving.address().port())
             .of_this_machine();
-        let kubelet = Kubelet::new(&manager, spec, runtime.clone());
+        let kubelet = Kubelet::with_config(&manager, spec, runtime.clone(), settings.kubelet);
         manager.add_task("log rotation", move || {
             let rotation = LogRotation::default().run(runtime.clone(), clock.clone());
             async move {
