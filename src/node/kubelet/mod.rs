@@ -10,11 +10,16 @@ mod containers;
 mod environment;
 mod hook;
 mod host;
+mod hosts;
+mod housekeeping;
+mod keyring;
 mod limits;
 #[cfg(feature = "containerd")]
 mod machine;
+mod message;
 mod plan;
 mod probe;
+mod pull;
 mod report;
 mod restart;
 mod rights;
@@ -163,6 +168,10 @@ impl NodeAgent for Kubelet {
                 .source(Source::watcher(RuntimeEvents(inner.runtime.clone())))
                 .workers(AT_ONCE),
         );
+        if inner.config.host.keeps_files() {
+            let own = inner.clone();
+            manager.add_task("housekeeping", move || housekeeping::run(own.clone()));
+        }
         manager.add_task("heartbeat", move || heartbeat(inner.clone(), node.clone()));
         manager.start().await?;
         *running = Some(manager);
