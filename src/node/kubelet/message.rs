@@ -130,7 +130,8 @@ mod tests {
         let many: String = (0..100)
             .map(|number| line("F", &number.to_string()))
             .collect();
-        let tail: String = (20..100).map(|number| format!("{number}\n")).collect();
+        let tail: Vec<String> = (20..100).map(|number| number.to_string()).collect();
+        let tail = tail.join("\n") + "\n";
         let long = line("F", &"é".repeat(3000));
         for (log, expected) in [
             (String::new(), String::new()),

@@ -28,6 +28,9 @@ mod start;
 mod status;
 mod stop;
 mod sync;
+#[cfg(test)]
+#[cfg(feature = "containerd")]
+mod tests;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};

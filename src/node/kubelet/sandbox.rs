@@ -275,11 +275,13 @@ mod tests {
         tried(spec).unwrap().config
     }
 
+    fn pod(spec: Value) -> Pod {
+        let meta = json!({"name": "p", "namespace": "n", "uid": "u"});
+        serde_json::from_value(json!({"metadata": meta, "spec": spec})).unwrap()
+    }
+
     fn tried(spec: Value) -> Result<Made, String> {
-        let pod: Pod = serde_json::from_value(json!({
-            "metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": spec,
-        }))
-        .unwrap();
+        let pod = pod(spec);
         let config = KubeletConfig {
             cluster_dns: vec!["10.0.0.10".to_owned()],
             logs: Some("/logs".to_owned()),

@@ -276,9 +276,13 @@ impl Inner {
             if let Some(again) = again {
                 next.soon(again);
             }
-            let mut failed = false;
+            let (mut failed, mut pause) = (false, Duration::ZERO);
             let idle = steps.is_empty();
             for step in steps {
+                if step == Step::Sandbox {
+                    // Nothing else says how long to wait for what it lacks.
+                    pause = RESYNC;
+                }
                 failed |= self.take(key, pod, sandbox.as_ref(), step).await?;
             }
             if failed {
@@ -286,7 +290,7 @@ impl Inner {
                 let waits = memory
                     .values()
                     .filter_map(|memory| plan::backoff(Some(memory), Instant::now()));
-                next.soon(waits.min().unwrap_or(Duration::ZERO).min(RESYNC));
+                next.soon(waits.min().unwrap_or(pause).min(RESYNC));
             }
             if idle || failed {
                 break;

@@ -235,6 +235,7 @@ async fn get(
     tokio::pin!(answer);
     // The connection moves only while it is looked after; its end is no failure of the question.
     tokio::select! {
+        biased;
         answer = &mut answer => answer,
         _ = &mut connection => answer.await,
     }
