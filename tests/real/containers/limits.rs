@@ -90,28 +90,4 @@ fn limits(guest: &Guest) {
         let class = status["qosClass"].as_str().unwrap().to_ascii_lowercase();
         assert!(class == above || class == "guaranteed", "{status}");
     }
-    // The pod's own group bounds all its containers.
-    let pod = group(guest, "some", "cpu").parent().unwrap().to_owned();
-    assert_eq!(read(&pod.join("cpu.cfs_quota_us")), "50000");
-    assert_eq!(read(&pod.join("cpu.shares")), "256");
-    let pod = group(guest, "some", "memory").parent().unwrap().to_owned();
-    assert_eq!(
-        read(&pod.join("memory.limit_in_bytes")),
-        (64 << 20).to_string()
-    );
-    // Resized where it is.
-    let patch = json!({"spec": {"containers": [{"name": "c", "resources": {
-        "requests": {"cpu": "300m", "memory": "16Mi"}, "limits": {"cpu": "600m", "memory": "64Mi"},
-    }}]}});
-    guest.file("resize.json", &patch.to_string());
-    guest.ok("kubectl patch pod some --subresource resize --patch-file resize.json || kubectl get --raw /api/v1/namespaces/limits/pods/some/resize > /dev/null");
-    let cpu = group(guest, "some", "cpu");
-    guest.until("the container is resized", || {
-        (read(&cpu.join("cpu.cfs_quota_us")) == "60000").then_some(())
-    });
-    let status = guest.becomes(
-        "some",
-        &[("/containerStatuses/0/resources/limits/cpu", json!("600m"))],
-    );
-    assert_eq!(status["containerStatuses"][0]["restartCount"], 0);
 }

@@ -10,13 +10,14 @@ fn logs_in_every_mode() {
 }
 
 fn modes(guest: &Guest) {
-    let talks = format!("for i in 1 2 3 4 5; do echo line $i; done; echo bad >&2; {STAYS}");
+    let talks =
+        format!("for i in 1 2 3 4 5; do echo line $i; done; sleep 0.3; echo bad >&2; {STAYS}");
     let crashes = "echo attempt; sleep 1; exit 1";
     guest.pod(
         "p",
         json!({
             "initContainers": [shell("init", "echo before")],
-            "containers": [shell("c", &talks), shell("late", "echo early; sleep 4; echo late; sleep 1000")],
+            "containers": [shell("c", &talks), shell("late", "echo early; sleep 15; echo late; sleep 1000")],
         }),
     );
     guest.pod("again", json!({"containers": [shell("c", crashes)]}));
@@ -51,7 +52,7 @@ fn modes(guest: &Guest) {
             .contains("late")
             .then_some(())
     });
-    guest.prints("kubectl logs p -c late --since=2s", &["late"]);
+    guest.prints("kubectl logs p -c late --since=10s", &["late"]);
     guest.prints(
         "kubectl logs p -c late --since-time=2100-01-01T00:00:00Z",
         &[],

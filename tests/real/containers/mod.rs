@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod endings;
+mod full;
 mod images;
 mod limits;
 mod logs;
@@ -92,11 +93,6 @@ impl Place {
         let place = Arc::new(Self::start(&[]));
         *shared = Arc::downgrade(&place);
         place
-    }
-
-    /// The process id of the agent.
-    pub(crate) fn pid(&self) -> u32 {
-        self.program.id()
     }
 
     /// The directory of the volumes of pods.

@@ -35,11 +35,7 @@ fn kinds() -> [(&'static str, Value, &'static str); 3] {
             probe("httpGet", json!({"path": "/f", "port": 80})),
             "HTTP probe failed with statuscode: 404",
         ),
-        (
-            "tcp",
-            probe("tcpSocket", json!({"port": 81})),
-            "connect: connection refused",
-        ),
+        ("tcp", probe("tcpSocket", json!({"port": 81})), "dial tcp "),
     ]
 }
 
@@ -50,7 +46,7 @@ fn readiness(guest: &Guest) {
         guest.pod(kind, json!({"containers": [c]}));
     }
     for (kind, _, why) in kinds() {
-        guest.told(kind, &format!("Unhealthy: Readiness probe failed: "));
+        guest.told(kind, "Unhealthy: Readiness probe failed: ");
         guest.told(kind, why);
         guest.becomes(kind, &[("/containerStatuses/0/ready", json!(false))]);
         guest.inside(kind, "echo 1 > /w/f; echo 1 > /w/t");
