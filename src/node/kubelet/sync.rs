@@ -489,7 +489,12 @@ impl Inner {
         }
         if let Some(sandbox) = self.sandbox(pod).await? {
             self.stop_all(pod, &sandbox, grace(pod)).await?;
-            self.remove(&sandbox).await?;
+            if self.config.logs.is_some() && pod.metadata.deletion_timestamp.is_none() {
+                // Its logs can be read until the pod is deleted.
+                self.runtime.stop_sandbox(&sandbox.id).await?;
+            } else {
+                self.remove(&sandbox).await?;
+            }
         }
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         self.tokens.lock().retain(|(of, ..), _| of != uid);

@@ -62,7 +62,13 @@ fn modes(guest: &Guest) {
         &["early", "late"],
     );
     guest.prints("kubectl logs -l app=p -c c --tail=1", &["bad"]);
-    guest.becomes("again", &[("/containerStatuses/0/restartCount", json!(1))]);
+    guest.until("it is started again", || {
+        let pod = guest.find("pods/again")?;
+        (pod.pointer("/status/containerStatuses/0/restartCount")?
+            .as_u64()?
+            > 0)
+        .then_some(())
+    });
     guest.prints("kubectl logs again -p", &["attempt"]);
     let refused = guest.fails("kubectl logs p -c c -p");
     assert!(

@@ -55,7 +55,12 @@ fn shared(guest: &Guest) {
     let before = guest.inside("p", "cat /v/n");
     // The command ends with its container.
     guest.ok("kubectl exec p -- kill -TERM 1 || true");
-    guest.becomes("p", &[("/containerStatuses/2/restartCount", json!(1))]);
+    guest.until("the writer is started again", || {
+        let status = guest.find("pods/p")?["status"].clone();
+        let mut all = status["containerStatuses"].as_array()?.iter();
+        let writer = all.find(|container| container["name"] == "writer")?;
+        (writer["restartCount"] == 1).then_some(())
+    });
     assert!(!before.is_empty());
     guest.ok("kubectl delete pod p --timeout=30s");
     let left = std::fs::read_dir(guest.place.volumes().join("pods")).unwrap();
@@ -137,7 +142,7 @@ fn owned(guest: &Guest) {
     );
     guest.ready("p");
     let rows = [
-        ("id -u; id -g; id -G", "1000\n3000\n3000 4000 5000"),
+        ("id -u; id -g; id -G", "1000\n3000\n3000 2000 4000 5000"),
         ("touch /v/f; stat -c \"%g\" /v /v/f", "4000\n4000"),
         ("touch /x 2>&1 | grep -o Read-only", "Read-only"),
         (
