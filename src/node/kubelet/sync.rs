@@ -489,12 +489,7 @@ impl Inner {
         }
         if let Some(sandbox) = self.sandbox(pod).await? {
             self.stop_all(pod, &sandbox, grace(pod)).await?;
-            if self.config.logs.is_some() && pod.metadata.deletion_timestamp.is_none() {
-                // Its logs can be read until the pod is deleted.
-                self.runtime.stop_sandbox(&sandbox.id).await?;
-            } else {
-                self.remove(&sandbox).await?;
-            }
+            self.remove(&sandbox).await?;
         }
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         self.tokens.lock().retain(|(of, ..), _| of != uid);

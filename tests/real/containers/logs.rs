@@ -80,14 +80,6 @@ fn modes(guest: &Guest) {
         refused.contains("container none is not valid for pod p"),
         "{refused}"
     );
-    // More than one piece of the runtime's.
-    guest.pod(
-        "long",
-        json!({"restartPolicy": "Never", "containers": [shell("c", "head -c 100000 /dev/zero | tr \"\\\\0\" x; echo; echo end")]}),
-    );
-    guest.becomes("long", &[("/phase", json!("Succeeded"))]);
-    let said = guest.ok("kubectl logs long");
-    assert_eq!(said.len(), 100_005, "{}", &said[..100.min(said.len())]);
 }
 
 fn follow(guest: &Guest) {
@@ -101,5 +93,4 @@ fn follow(guest: &Guest) {
     });
     // Until the container ends.
     guest.prints("kubectl logs -f p", &["1", "2", "3", "4"]);
-    guest.prints("kubectl logs -f p --tail=1", &["4"]);
 }

@@ -5,7 +5,6 @@
 
 mod bad_input;
 mod endings;
-mod full;
 mod images;
 mod limits;
 mod logs;
@@ -118,8 +117,11 @@ impl Drop for Place {
     }
 }
 
+/// A case and its name, which is that of its namespace.
+type Case<'a> = (&'a str, fn(&Guest));
+
 /// Runs cases beside one another in the cluster of this run, each in a namespace of its own.
-fn cases(cases: &[(&str, fn(&Guest))]) {
+fn cases(cases: &[Case<'_>]) {
     let place = Place::shared();
     std::thread::scope(|scope| {
         let started = cases.iter().map(|(name, case)| {
@@ -183,23 +185,26 @@ impl Guest {
         // Its pods need the account's token and the authority of the cluster.
         guest.until("the account", || {
             let known = |path: &str| guest.find(path).map(drop);
-            known("serviceaccounts/default").and(known("configmaps/kube-root-ca.crt"))
+            known("serviceaccounts/default").and_then(|()| known("configmaps/kube-root-ca.crt"))
         });
         guest
     }
 
     fn send(&self, method: &str, path: &str, body: &Value) -> Result<Value, kube::Error> {
-        let request = http::Request::builder()
-            .method(method)
-            .uri(format!("/api/v1/namespaces/{}/{path}", self.namespace))
-            .header("content-type", "application/json")
-            .body(if body.is_null() {
-                Vec::new()
-            } else {
-                serde_json::to_vec(body).unwrap()
-            })
-            .unwrap();
+        let request = self.request(method, path, body);
         self.runtime.block_on(self.client.request(request))
+    }
+
+    fn request(&self, method: &str, path: &str, body: &Value) -> http::Request<Vec<u8>> {
+        let body = if body.is_null() {
+            Vec::new()
+        } else {
+            serde_json::to_vec(body).unwrap()
+        };
+        let uri = format!("/api/v1/namespaces/{}/{path}", self.namespace);
+        let request = http::Request::builder().method(method).uri(uri);
+        let request = request.header("content-type", "application/json");
+        request.body(body).unwrap()
     }
 
     /// What the API has at a path in the namespace: `pods/a`.
