@@ -88,6 +88,16 @@ async fn delete_gang(client: &kube::Client, name: &str) {
     }
 }
 
+async fn end_placed(client: &kube::Client) {
+    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let placed = ListParams::default().fields("spec.nodeName!=");
+    for pod in pods.list(&placed).await.unwrap() {
+        let now = DeleteParams::default().grace_period(0);
+        let name = pod.metadata.name.unwrap();
+        pods.delete(&name, &now).await.unwrap();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn pods_wait_for_their_group_and_for_each_other() {
     // As a document configures it.
@@ -265,7 +275,7 @@ async fn gangs_on_a_bad_network() {
                     "seed {seed}: {gang} has {with_node} of {all}"
                 );
             }
-            world.end_some(100).await;
+            end_placed(&client).await;
         }
         world.check(&history.lock(), seed, &[NAME]);
         process.end().await;

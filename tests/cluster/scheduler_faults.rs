@@ -318,7 +318,7 @@ impl World {
     }
 
     /// Ends some of the pods that have a node, and now and then one that has none.
-    pub(crate) async fn end_some(&mut self, percent: u64) {
+    async fn end_some(&mut self, percent: u64) {
         for pod in self
             .pods()
             .list(&ListParams::default())

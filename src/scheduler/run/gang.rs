@@ -83,7 +83,10 @@ impl Loop {
             self.place(members, &gang);
         } else {
             let is_helped = helped >= gang.quorum;
-            let (quorum, rest) = (gang.quorum, count + placed - helped);
+            let quorum = gang.quorum;
+            let open = members.iter();
+            let open = open.filter(|member| matches!(member.verdict, Verdict::Open));
+            let rest = open.count();
             let message = format!(
                 "minCount ({quorum}) cannot be satisfied: {fitting} scheduled, {rest} remaining"
             );
