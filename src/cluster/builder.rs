@@ -11,6 +11,7 @@ use super::{Cluster, Node};
 use crate::apiserver::{ApiServer, ApiServerBuilder, Dialer, WriteObserver};
 use crate::clock::Clock;
 use crate::controllers;
+use crate::controllers::localprovisioner::LocalProvisionerConfig;
 use crate::controllers::nodelifecycle::NodeLifecycleConfig;
 use crate::cri::FakeRuntime;
 use crate::node::{Hollow, Kubelet, NodeAgent, NodeServer, NodeSpec};
@@ -53,6 +54,7 @@ pub struct ClusterBuilder {
     observer: Option<Arc<dyn WriteObserver>>,
     scheduler: SchedulerConfig,
     lifecycle: NodeLifecycleConfig,
+    provisioner: Option<LocalProvisionerConfig>,
     only_api: bool,
     elect: Option<LeaderConfig>,
     dialer: Option<Arc<dyn Dialer>>,
@@ -137,6 +139,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Makes volumes for claims: directories on the nodes. Default = nobody does.
+    #[must_use]
+    pub fn local_provisioner(mut self, config: LocalProvisionerConfig) -> Self {
+        self.provisioner = Some(config);
+        self
+    }
+
     /// Serves a custom resource by its Rust type alone: see [`ApiServerBuilder::resource`]. Default = none.
     #[must_use]
     pub fn resource<K: kube::CustomResourceExt>(mut self) -> Self {
@@ -212,6 +221,9 @@ impl ClusterBuilder {
             install_controllers(&manager, self.lifecycle);
             install_accounts(&manager, &server, &self.root_ca);
             scheduler::install(&manager, self.scheduler)?;
+            if let Some(config) = self.provisioner {
+                controllers::localprovisioner::install(&manager, config);
+            }
         }
         let mut nodes = BTreeMap::new();
         let mut agents: Vec<Arc<dyn NodeAgent>> = Vec::new();
@@ -258,6 +270,9 @@ fn install_controllers(manager: &Manager, lifecycle: NodeLifecycleConfig) {
     controllers::podgc::install(manager, 12_500);
     controllers::clusterroleaggregation::install(manager, 5);
     controllers::gc::install(manager, 20);
+    controllers::persistentvolume::install(manager);
+    controllers::storageprotection::install(manager, 10);
+    controllers::ephemeralvolume::install(manager, 10);
 }
 
 /// Waits until pods can be made in the namespace `default`. A cluster over a store in trouble starts without that.

@@ -5,13 +5,17 @@
 
 pub mod clusterroleaggregation;
 pub mod deployment;
+pub mod ephemeralvolume;
 pub mod gc;
+pub mod localprovisioner;
 pub mod namespace;
 pub mod nodelifecycle;
+pub mod persistentvolume;
 pub mod podgc;
 mod podutil;
 pub mod replicaset;
 pub mod rootcapublisher;
 pub mod serviceaccount;
 pub mod serviceaccounttoken;
+pub mod storageprotection;
 pub mod tainteviction;

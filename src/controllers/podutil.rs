@@ -5,6 +5,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 
+use crate::object::volume::claims_of;
+use crate::reconcile::Key;
+
 /// The phase, `""` when not set.
 pub(super) fn phase(pod: &Pod) -> &str {
     pod.status
@@ -69,6 +72,14 @@ pub(super) fn node_name(pod: &Pod) -> &str {
         .as_ref()
         .and_then(|spec| spec.node_name.as_deref())
         .unwrap_or_default()
+}
+
+/// The claims that the pod uses, its ephemeral ones included.
+pub(super) fn claim_keys(pod: &Pod) -> Vec<Key> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    claims_of(pod)
+        .map(|claim| Key::new(namespace, &*claim.name))
+        .collect()
 }
 
 /// A time as the API writes it, to the second.

@@ -15,6 +15,7 @@ pub mod resources;
 pub mod selector;
 pub mod status;
 pub mod taint;
+pub mod volume;
 
 pub use self::document::Document;
 pub use self::gvk::{GroupKind, GroupResource, GroupVersion, GroupVersionKind};

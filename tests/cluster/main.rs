@@ -21,3 +21,4 @@ mod scheduler_faults;
 mod scheduler_outside;
 mod scheduling;
 mod scheduling_volumes;
+mod volumes;

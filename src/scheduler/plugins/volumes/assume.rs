@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::Mutex;
 
-use super::class_of_volume;
 use super::listers::Volumes;
+use crate::object::volume::{class_of_volume, owner};
 use crate::reconcile::Key;
 
 /// The volumes and claims of a cluster, with what was decided about them. Clones share the decisions.
@@ -86,11 +86,7 @@ impl Assumed {
             })
             .collect();
         all.retain(|_, volume| {
-            let owner = volume
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.claim_ref.as_ref());
-            let is_ours = owner.is_none_or(|owner| {
+            let is_ours = owner(volume).is_none_or(|owner| {
                 owner.name.as_deref() == Some(&*claim.name)
                     && owner.namespace.as_deref() == Some(&*claim.namespace)
             });

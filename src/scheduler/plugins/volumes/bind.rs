@@ -3,16 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, PostParams};
 use tokio::time::{Instant, sleep};
 
 use super::assume::Assumed;
-use super::matching::{Plan, is_meant_for};
-use super::{
-    BOUND_BY_CONTROLLER, Labels, SELECTED_NODE, annotation, is_bound, places, reaches, volume_name,
-};
+use super::matching::Plan;
+use super::{Labels, places, reaches};
+use crate::object::volume::{SELECTED_NODE, annotation, for_claim, is_bound, owner, volume_name};
 use crate::reconcile::{Error, Key};
 use crate::scheduler::framework::PodInfo;
 
@@ -30,31 +29,6 @@ pub(super) struct Reserved {
 fn annotate(meta: &mut ObjectMeta, name: &str, value: &str) {
     let annotations = meta.annotations.get_or_insert_default();
     annotations.insert(name.to_owned(), value.to_owned());
-}
-
-/// A volume as the claim's.
-fn for_claim(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> PersistentVolume {
-    let mut bound = volume.clone();
-    let Some(spec) = &mut bound.spec else {
-        return bound;
-    };
-    let was_meant = is_meant_for(spec, claim);
-    let uid = claim.metadata.uid.clone();
-    if spec.claim_ref.as_ref().is_none_or(|owner| owner.uid != uid) || !was_meant {
-        spec.claim_ref = Some(ObjectReference {
-            api_version: Some("v1".into()),
-            kind: Some("PersistentVolumeClaim".into()),
-            namespace: claim.metadata.namespace.clone(),
-            name: claim.metadata.name.clone(),
-            uid,
-            resource_version: claim.metadata.resource_version.clone(),
-            field_path: None,
-        });
-    }
-    if !was_meant {
-        annotate(&mut bound.metadata, BOUND_BY_CONTROLLER, "yes");
-    }
-    bound
 }
 
 impl Reserved {
@@ -170,11 +144,9 @@ impl Reserved {
                 return Ok(false);
             }
             check_place(&volume, node, labels.as_ref())?;
-            let owner = volume
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.claim_ref.as_ref());
-            if owner.is_none_or(|owner| owner.uid.as_deref().unwrap_or_default().is_empty()) {
+            if owner(&volume)
+                .is_none_or(|owner| owner.uid.as_deref().unwrap_or_default().is_empty())
+            {
                 return Err(format!("ClaimRef got reset for pv {name:?}"));
             }
             if !is_bound(&claim) {

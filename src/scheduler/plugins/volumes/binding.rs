@@ -13,7 +13,8 @@ use super::bind::Reserved;
 use super::listers::CachedVolumes;
 use super::matching::{PodClaims, Sorted, limit};
 use super::migrated::MIGRATED;
-use super::{annotation, claim_not_found, claims_of, foreign, volume_name, volumes_of};
+use super::{claim_not_found, claims_of, volumes_of};
+use crate::object::volume::{annotation, foreign, volume_name};
 use crate::reconcile::{Error, Key};
 use crate::scheduler::framework::{
     Actions, ArgsError, ClusterEvent, CycleState, EventPattern, Filter, Handle, Hint, Hooks,
@@ -94,7 +95,7 @@ pub(super) fn claims(
         if claim.metadata.deletion_timestamp.is_some() {
             return Err(format!("persistentvolumeclaim {:?} is being deleted", used.name));
         }
-        match foreign(pod, &claim).filter(|_| used.ephemeral) {
+        match foreign(&pod.pod, &claim).filter(|_| used.ephemeral) {
             Some(why) => Err(why),
             None => Ok(claim),
         }

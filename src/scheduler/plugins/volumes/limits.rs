@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::binding::uses;
 use super::listers::{CachedVolumes, Volumes};
-use super::migrated::{self, is_migrated, successor};
-use super::{claim_not_found, claim_of, class_of_claim, foreign, volume_name, volumes_of};
+use super::migrated::{self, is_migrated};
+use super::{claim_not_found, volumes_of};
+use crate::object::volume::{claim_of, class_of_claim, foreign, successor, volume_name};
 use crate::reconcile::Key;
 use crate::scheduler::framework::{
     Actions, ArgsError, ClusterEvent, CycleState, EventPattern, Filter, Handle, Hint, Hooks,
@@ -62,7 +63,7 @@ impl NodeVolumeLimits {
         attached: &mut Attached,
     ) -> Result<(), Unknown> {
         for volume in volumes_of(pod) {
-            let Some(used) = claim_of(pod, volume) else {
+            let Some(used) = claim_of(&pod.pod, volume) else {
                 attached.extend(migrated::of_inline(volume, node));
                 continue;
             };
@@ -77,7 +78,7 @@ impl NodeVolumeLimits {
                 }
                 continue;
             };
-            if let Some(why) = foreign(pod, &claim).filter(|_| used.ephemeral) {
+            if let Some(why) = foreign(&pod.pod, &claim).filter(|_| used.ephemeral) {
                 return Err(Unknown::Error(why));
             }
             attached.extend(self.handle_of(&claim, node));
@@ -158,7 +159,7 @@ fn limits(node: Option<&CSINode>) -> BTreeMap<&str, i64> {
 fn has_attachable(pod: &PodInfo) -> bool {
     volumes_of(pod)
         .iter()
-        .any(|volume| claim_of(pod, volume).is_some() || migrated::inline(volume).is_some())
+        .any(|volume| claim_of(&pod.pod, volume).is_some() || migrated::inline(volume).is_some())
 }
 
 impl Plugin for NodeVolumeLimits {
@@ -201,7 +202,7 @@ impl NodeVolumeLimits {
     /// Whether a volume that is attached no longer makes room for one of the pod: of the same driver, as far as can be told.
     fn frees(&self, gone: &VolumeAttachment, pod: &PodInfo) -> bool {
         volumes_of(pod).iter().any(|volume| {
-            let Some(used) = claim_of(pod, volume) else {
+            let Some(used) = claim_of(&pod.pod, volume) else {
                 let driver = migrated::inline(volume).and_then(|(in_tree, _)| successor(in_tree));
                 return driver == Some(gone.spec.attacher.as_str());
             };

@@ -8,7 +8,7 @@ use k8s_openapi::api::storage::v1::{
     CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment,
 };
 
-use super::class_of_volume;
+use crate::object::volume::{class_of_volume, owner};
 use crate::reconcile::{Cache, Index, Key};
 use crate::scheduler::framework::Handle;
 
@@ -65,8 +65,7 @@ fn meant_for(namespace: &str, claim: &str) -> String {
 
 /// Under which names a volume is looked for.
 fn use_of(volume: &PersistentVolume) -> Vec<String> {
-    let spec = volume.spec.as_ref();
-    let Some(claim) = spec.and_then(|spec| spec.claim_ref.as_ref()) else {
+    let Some(claim) = owner(volume) else {
         return vec![free(class_of_volume(volume))];
     };
     let namespace = claim.namespace.as_deref().unwrap_or_default();

@@ -4,16 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{
-    NodeSelectorTerm, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec,
-    PersistentVolumeSpec,
-};
+use k8s_openapi::api::core::v1::{NodeSelectorTerm, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
 
 use super::assume::Assumed;
-use super::{
-    Labels, NO_PROVISIONER, SELECTED_NODE, annotation, class_of_claim, class_of_volume, is_bound,
-    places, provisions, reaches, requested_storage, volume_name,
+use super::{Labels, places, provisions, reaches};
+use crate::object::volume::{
+    NO_PROVISIONER, SELECTED_NODE, WAIT_FOR_CONSUMER, annotation, attributes_differ,
+    class_of_claim, class_of_volume, has_access_modes, is_bound, is_meant_for, modes_differ, phase,
+    requested_storage, size, volume_name,
 };
 use crate::object::{LabelSelector, Quantity};
 use crate::reconcile::Key;
@@ -183,7 +182,7 @@ fn waits(
         None => Err(format!(
             "VolumeBindingMode not set for StorageClass {name:?}"
         )),
-        Some(mode) => Ok((mode == super::WAIT_FOR_CONSUMER).then_some(class)),
+        Some(mode) => Ok((mode == WAIT_FOR_CONSUMER).then_some(class)),
     }
 }
 
@@ -286,17 +285,14 @@ impl Candidates {
             let size = size(spec);
             let is_large_enough = size >= requested_storage(claim).unwrap_or(0);
             let leaves = volume.metadata.deletion_timestamp.is_some();
-            if !is_large_enough
-                || mode(wanted.volume_mode.as_ref()) != mode(spec.volume_mode.as_ref())
-                || leaves
-            {
+            if !is_large_enough || modes_differ(claim, &volume) || leaves {
                 continue;
             }
             let candidate = Candidate {
                 places: places(&volume),
                 volume: volume.clone(),
             };
-            if is_meant_for(spec, claim) {
+            if is_meant_for(&volume, claim) {
                 all.meant = Some(candidate);
                 return all;
             }
@@ -305,7 +301,7 @@ impl Candidates {
                 Some(Ok(selector)) => selector.matches_optional(volume.metadata.labels.as_ref()),
                 Some(Err(_)) => false,
             };
-            if spec.claim_ref.is_none() && selected && is_free(&volume, spec, claim, wanted) {
+            if spec.claim_ref.is_none() && selected && is_free(&volume, claim) {
                 free.push((size, candidate));
             }
         }
@@ -352,46 +348,12 @@ impl Candidates {
     }
 }
 
-/// The bytes of a volume.
-fn size(spec: &PersistentVolumeSpec) -> i64 {
-    let text = spec.capacity.as_ref().and_then(|all| all.get("storage"));
-    let size = text.and_then(|text| Quantity::parse(&text.0).ok());
-    size.map_or(0, |size| size.value())
-}
-
-fn mode(mode: Option<&String>) -> &str {
-    mode.map_or("Filesystem", String::as_str)
-}
-
-/// Whether a volume was set aside for the claim.
-pub(super) fn is_meant_for(spec: &PersistentVolumeSpec, claim: &PersistentVolumeClaim) -> bool {
-    spec.claim_ref.as_ref().is_some_and(|owner| {
-        let uid = owner.uid.as_deref().unwrap_or_default();
-        owner.name == claim.metadata.name
-            && owner.namespace == claim.metadata.namespace
-            && (uid.is_empty() || Some(uid) == claim.metadata.uid.as_deref())
-    })
-}
-
 /// Whether a volume that is nobody's suits the claim.
-fn is_free(
-    volume: &PersistentVolume,
-    spec: &PersistentVolumeSpec,
-    claim: &PersistentVolumeClaim,
-    wanted: &PersistentVolumeClaimSpec,
-) -> bool {
-    let phase = volume
-        .status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref());
-    let attributes = |class: &Option<String>| class.clone().unwrap_or_default();
-    let modes = spec.access_modes.as_deref().unwrap_or_default();
-    let mut modes_wanted = wanted.access_modes.iter().flatten();
-    phase == Some("Available")
+fn is_free(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+    phase(volume) == "Available"
         && class_of_volume(volume) == class_of_claim(claim)
-        && attributes(&spec.volume_attributes_class_name)
-            == attributes(&wanted.volume_attributes_class_name)
-        && modes_wanted.all(|mode| modes.contains(mode))
+        && !attributes_differ(claim, volume)
+        && has_access_modes(volume, claim)
 }
 
 /// A label of which a node must have one of these values to use the volume.

@@ -3,32 +3,13 @@
 use k8s_openapi::api::core::v1::{PersistentVolumeSpec, Volume};
 use k8s_openapi::api::storage::v1::CSINode;
 
-use super::annotation;
+use crate::object::volume::{annotation, successor};
 
 /// Where a node names the in-tree drivers that it leaves to CSI drivers.
 pub(super) const MIGRATED: &str = "storage.alpha.kubernetes.io/migrated-plugins";
 
-/// The in-tree drivers and their successors.
-const DRIVERS: [(&str, &str); 7] = [
-    ("kubernetes.io/aws-ebs", "ebs.csi.aws.com"),
-    ("kubernetes.io/gce-pd", "pd.csi.storage.gke.io"),
-    ("kubernetes.io/azure-disk", "disk.csi.azure.com"),
-    ("kubernetes.io/azure-file", "file.csi.azure.com"),
-    ("kubernetes.io/cinder", "cinder.csi.openstack.org"),
-    ("kubernetes.io/vsphere-volume", "csi.vsphere.vmware.com"),
-    ("kubernetes.io/portworx-volume", "pxd.portworx.com"),
-];
-
 /// A volume as a CSI driver knows it: the driver and the volume's handle.
 pub(super) type Handle = (String, String);
-
-/// The successor of an in-tree driver; `None`: it is not one.
-pub(super) fn successor(in_tree: &str) -> Option<&'static str> {
-    let mut drivers = DRIVERS.iter();
-    drivers
-        .find(|(name, _)| *name == in_tree)
-        .map(|(_, driver)| *driver)
-}
 
 /// Whether a node leaves volumes of an in-tree driver to its successor.
 pub(super) fn is_migrated(in_tree: &str, node: Option<&CSINode>) -> bool {

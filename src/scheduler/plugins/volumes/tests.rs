@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::class_of_volume;
 use super::listers::Volumes;
+use crate::object::volume::class_of_volume;
 use crate::reconcile::{Key, Object};
 use crate::scheduler::framework::{PodInfo, Snapshot, Status};
 

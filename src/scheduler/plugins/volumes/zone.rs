@@ -8,7 +8,8 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::Value;
 
 use super::listers::{CachedVolumes, Volumes};
-use super::{WAIT_FOR_CONSUMER, claim_not_found, class_of_claim, named_claims, volume_name};
+use super::{claim_not_found, named_claims};
+use crate::object::volume::{WAIT_FOR_CONSUMER, class_of_claim, volume_name};
 use crate::reconcile::Key;
 use crate::scheduler::framework::{
     Actions, ArgsError, ClusterEvent, CycleState, EventPattern, Filter, Handle, Hint, Hooks,
