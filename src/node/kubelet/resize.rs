@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::admit::{Rejection, admit};
 use super::stop::grace;
 use super::{Inner, limits, plan};
-use crate::cri::{Container, LinuxResources, Sandbox};
+use crate::cri::{Container, LinuxResources};
 use crate::node::driver::rfc3339;
 use crate::object::Resources;
 use crate::reconcile::{Error, Key};
