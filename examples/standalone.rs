@@ -39,6 +39,8 @@ use homeostat::apiserver::ApiServer;
 use homeostat::apiserver::serve::{Certificates, ServeConfig, TcpDialer};
 use homeostat::clock::Clock;
 use homeostat::cluster::Cluster;
+use homeostat::reconcile::Leadership;
+use homeostat::reconcile::leader::LeaderConfig;
 use store::Place;
 
 const FLAGS: &[Flag] = &[
@@ -77,6 +79,11 @@ const FLAGS: &[Flag] = &[
         "only-api",
         "",
         "no controllers, scheduler or nodes, as envtest",
+    ),
+    flag(
+        "leader-elect",
+        "",
+        "of several over one etcd, only one runs controllers and scheduler",
     ),
     flag(
         "audit-log-path",
@@ -181,6 +188,9 @@ async fn run() -> Result<()> {
     } else {
         cluster.nodes(nodes)
     };
+    if flags.is_on("leader-elect", false)? {
+        cluster = cluster.elect(candidate());
+    }
     let cluster = cluster.start().await?;
     let node = match flags.get("containerd") {
         Some(socket) => Some(Machine::start(&cluster, socket, &certificates, &flags).await?),
@@ -206,7 +216,12 @@ async fn run() -> Result<()> {
         kubeconfig.display()
     );
 
-    stopped.await;
+    let mut leadership = cluster.manager().leadership();
+    let lost = tokio::select! {
+        biased;
+        () = stopped => false,
+        _ = leadership.wait_for(|leadership| *leadership == Leadership::Lost) => true,
+    };
     println!("stopping");
     remove(&kubeconfig);
     if let Some(node) = node {
@@ -217,7 +232,18 @@ async fn run() -> Result<()> {
     drop((serving, cluster));
     audit_log.finish().await;
     opened.close().await;
+    if lost {
+        // As kube-controller-manager: whoever started it starts it again.
+        bail!("leadership is lost");
+    }
     Ok(())
+}
+
+/// Runs for the lease of kube-controller-manager, under a name that no other process has.
+fn candidate() -> LeaderConfig {
+    let clock = Clock::system();
+    let identity = format!("standalone_{}", clock.uid());
+    LeaderConfig::new("kube-system", "kube-controller-manager", identity)
 }
 
 /// This machine as the node of a cluster in the same process.

@@ -325,6 +325,9 @@ impl ApiServerBuilder {
         for definition in &self.definitions {
             let resources = crd::native::resources(definition).map_err(StartError::Resource)?;
             for resource in resources {
+                if resource.gvk.group == "scheduling.k8s.io" && resource.plural == "podgroups" {
+                    kinds::grouped_pods().map(|pods| registry.insert(pods));
+                }
                 registry.insert(resource);
             }
         }

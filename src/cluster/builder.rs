@@ -14,6 +14,7 @@ use crate::controllers;
 use crate::controllers::nodelifecycle::NodeLifecycleConfig;
 use crate::cri::FakeRuntime;
 use crate::node::{Hollow, Kubelet, KubeletConfig, NodeAgent, NodeServer, NodeSpec};
+use crate::reconcile::leader::LeaderConfig;
 use crate::reconcile::{Error, Key, Manager};
 use crate::scheduler::{self, SchedulerConfig};
 use crate::store::{MemoryStore, Store};
@@ -54,6 +55,7 @@ pub struct ClusterBuilder {
     lifecycle: NodeLifecycleConfig,
     kubelets: KubeletConfig,
     only_api: bool,
+    elect: Option<LeaderConfig>,
     dialer: Option<Arc<dyn Dialer>>,
     definitions: Vec<serde_json::Value>,
     root_ca: String,
@@ -175,6 +177,14 @@ impl ClusterBuilder {
         self
     }
 
+    /// Makes this cluster one of several over one store, of which one runs the controllers and the scheduler: see
+    /// [`Manager::elect`]. Each serves the API and runs its own nodes. Default = the only one.
+    #[must_use]
+    pub fn elect(mut self, lease: LeaderConfig) -> Self {
+        self.elect = Some(lease);
+        self
+    }
+
     /// Starts everything: server, controllers and scheduler, nodes. Returns when the nodes are registered. Must be called
     /// within a tokio runtime.
     ///
@@ -203,6 +213,9 @@ impl ClusterBuilder {
         }
         let server = server.start().await?;
         let manager = Manager::new(server.client(), clock.clone());
+        if let Some(lease) = self.elect {
+            manager.elect(lease);
+        }
         if !self.only_api {
             install_controllers(&manager, self.lifecycle);
             install_accounts(&manager, &server, &self.root_ca);

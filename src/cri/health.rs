@@ -15,6 +15,8 @@ pub enum Check {
         port: u16,
         /// The path.
         path: String,
+        /// Headers, in order; one that is empty in place of an own one takes that away.
+        headers: Vec<(String, String)>,
     },
     /// A port that must accept connections.
     Tcp {

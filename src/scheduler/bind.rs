@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::framework::{CycleState, Framework, PodInfo, Status, WaitingPod};
 use super::metrics::Metrics;
+use super::queue::Queued;
 use crate::reconcile::Error;
 
 /// How long a request may take before it counts as lost.
@@ -42,6 +43,17 @@ pub(super) struct Attempt {
     pub earlier: u32,
     /// When the pod came into the queue.
     pub queued: Instant,
+}
+
+impl Attempt {
+    /// One that begins now.
+    pub(super) fn of(queued: &Queued) -> Self {
+        Self {
+            began: Instant::now(),
+            earlier: queued.attempts,
+            queued: queued.since,
+        }
+    }
 }
 
 /// How many bindings are written at once, and how long what comes before may take.

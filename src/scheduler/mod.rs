@@ -15,6 +15,7 @@ pub mod extender;
 pub mod framework;
 pub mod metrics;
 pub mod plugins;
+mod pod_group;
 mod queue;
 #[cfg(test)]
 mod reference;
@@ -31,6 +32,9 @@ pub use self::drain::Drain;
 pub use self::framework::Profile;
 use self::framework::{Explain, Extender, Framework, Handle, ProfileError, Registry, Scheduler};
 use self::metrics::Metrics;
+pub use self::pod_group::{
+    BasicSchedulingPolicy, GangSchedulingPolicy, PodGroup, PodGroupSchedulingPolicy, PodGroupSpec,
+};
 pub use self::standalone::{Standalone, StandaloneError};
 use crate::reconcile::Manager;
 

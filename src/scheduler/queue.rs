@@ -61,6 +61,13 @@ struct Slot {
     guard: Option<Guard>,
 }
 
+impl Slot {
+    /// What keeps the pod out of the queue.
+    fn gate(&self) -> Option<Status> {
+        self.queued.framework.gate(&self.queued.info)
+    }
+}
+
 /// The queue; it holds each pod once.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -295,6 +302,32 @@ impl Queue {
         Some(slot.queued.clone())
     }
 
+    /// Takes those of these pods that may be scheduled, whatever they wait for, in their order.
+    pub(super) fn take_these(&mut self, keys: &[Key]) -> Vec<Queued> {
+        let mut taken: Vec<Ordered> = Vec::new();
+        for key in keys {
+            let Some(slot) = self.slots.get(key) else {
+                continue;
+            };
+            match slot.place {
+                Place::Active => self.deactivate(key),
+                Place::Backoff(at) => drop(self.backoff.remove(&(at, key.clone()))),
+                Place::Parked { .. } if slot.gate().is_none() => self.take_up(key),
+                Place::Parked { .. } | Place::Failed(_) | Place::Taken => continue,
+            }
+            let guard = self.guard(key, "its gang is tried", None);
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.place = Place::Taken;
+                slot.guard = Some(guard);
+            }
+            taken.extend(self.ordered(key));
+        }
+        taken.sort();
+        let slots = taken.iter();
+        let slots = slots.filter_map(|pod| self.slots.get(&pod.info.key));
+        slots.map(|slot| slot.queued.clone()).collect()
+    }
+
     /// Whether a pod can be taken now.
     pub(super) fn has_active(&mut self) -> bool {
         self.release_due();
@@ -385,9 +418,7 @@ impl Queue {
         match slot.place {
             Place::Backoff(at) => drop(self.backoff.remove(&(at, key.clone()))),
             Place::Failed(at) => drop(self.failed.remove(&(at, key.clone()))),
-            Place::Parked { .. } if slot.queued.framework.gate(&slot.queued.info).is_none() => {
-                self.take_up(key);
-            }
+            Place::Parked { .. } if slot.gate().is_none() => self.take_up(key),
             _ => return,
         }
         self.metrics.incoming(QueuePart::Active, "ForceActivate");
@@ -431,6 +462,12 @@ impl Queue {
         let Place::Parked { since, .. } = slot.place else {
             return;
         };
+        if let Some(rejection) = slot.gate() {
+            // What it waited for came, and something else is missing.
+            self.take_up(key);
+            self.lay_aside(key, BTreeSet::from([rejection.plugin]));
+            return;
+        }
         let due = since + backoff(slot.queued.attempts, self.pause);
         let backs_off = slot.queued.attempts > 0 && due > Instant::now();
         let guard = Some(self.guard(key, cause, backs_off.then_some(due)));
@@ -471,9 +508,8 @@ impl Queue {
         let old = |slot: &Slot| matches!(slot.place, Place::Parked { since, .. } if since + LEFTOVER <= now);
         let parked: BTreeSet<&Key> = self.parked.values().flatten().collect();
         let parked = parked.into_iter().filter_map(|key| self.slots.get(key));
-        let gated = |queued: &Queued| queued.framework.gate(&queued.info).is_some();
         let old: Vec<Key> = parked
-            .filter(|slot| old(slot) && !gated(&slot.queued))
+            .filter(|slot| old(slot) && slot.gate().is_none())
             .map(|slot| slot.queued.info.key.clone())
             .collect();
         for key in old {

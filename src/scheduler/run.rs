@@ -3,6 +3,8 @@
 //! One task owns everything, so a decision sees a state that does not change under it, and no event can be missed while
 //! a pod is being decided about. Bindings run beside it, a bounded number at once.
 
+mod gang;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -126,8 +128,8 @@ struct Loop {
     assumed: usize,
     /// How many bindings are under way.
     bindings: usize,
-    /// Pods whose victims are being asked to leave, and whether they came up meanwhile.
-    preempting: BTreeMap<Key, bool>,
+    /// Pods whose victims are being asked to leave, and who came up meanwhile and waits for that.
+    preempting: BTreeMap<Key, BTreeSet<Key>>,
     limits: Limits,
     settings: Settings,
     tails: JoinSet<Tail>,
@@ -402,18 +404,19 @@ impl Loop {
     }
 
     async fn schedule(&mut self, queued: Queued) {
-        let attempt = Attempt {
-            began: Instant::now(),
-            earlier: queued.attempts,
-            queued: queued.since,
-        };
+        match queued.framework.gang(&queued.info) {
+            Ok(None) => {}
+            Ok(Some(gang)) => return self.schedule_gang(queued, gang).await,
+            Err(status) => return self.refused(&queued.info, status),
+        }
+        let attempt = Attempt::of(&queued);
         let Queued {
             info, framework, ..
         } = queued;
         if let Some(came) = self.preempting.get_mut(&info.key) {
             // Room is being made for it; it is tried when that is done.
-            *came = true;
             self.queue.hold(&info.key);
+            came.insert(info.key.clone());
             return;
         }
         let deciding = self.scheduler.schedule(&framework, &info, &self.snapshot);
@@ -496,7 +499,7 @@ impl Loop {
             self.event(victim, EventType::Normal, "Preempted", message);
         }
         let (key, guard) = (info.key.clone(), self.begin(&info.key, "preemption"));
-        self.preempting.insert(key.clone(), false);
+        self.preempting.insert(key.clone(), BTreeSet::new());
         let evicted = evict::evict(
             self.settings.handle.client().clone(),
             self.settings.handle.clock().clone(),
@@ -599,9 +602,7 @@ impl Loop {
                 return;
             }
             Some(Tail::Evicted(key, guard)) => {
-                if self.preempting.remove(&key) == Some(true) {
-                    self.queue.activate_now(&key);
-                }
+                self.room_is_made(&key);
                 drop(guard);
                 return;
             }

@@ -9,6 +9,7 @@
 mod controllers;
 mod determinism;
 mod faults;
+mod gangs;
 mod kubelet;
 mod lifecycle;
 mod looking;

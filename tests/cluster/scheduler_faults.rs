@@ -11,7 +11,7 @@ use homeostat::clock::Clock;
 use homeostat::node::NodeSpec;
 use homeostat::reconcile::leader::LeaderConfig;
 use homeostat::reconcile::{Leadership, Manager};
-use homeostat::scheduler::{self, Drain, Profile, SchedulerConfig};
+use homeostat::scheduler::{self, Drain, PodGroup, Profile, SchedulerConfig};
 use homeostat::store::{self, MemoryStore, Range, Store, WatchEvent};
 use homeostat::testing::Cluster;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// How bad a network is: chances are in thousandths.
 #[derive(Clone, Copy, Debug, Default)]
-struct Faults {
+pub(crate) struct Faults {
     /// Requests that do not arrive.
     lost: u64,
     /// Requests that arrive and take effect, and whose answer does not.
@@ -41,7 +41,7 @@ struct Faults {
     broken: u64,
 }
 
-const BAD: Faults = Faults {
+pub(crate) const BAD: Faults = Faults {
     lost: 60,
     unanswered: 80,
     refused: 40,
@@ -52,20 +52,20 @@ const BAD: Faults = Faults {
 
 /// The network of one scheduler.
 #[derive(Clone)]
-struct Network {
+pub(crate) struct Network {
     faults: Arc<Mutex<Faults>>,
     chance: Clock,
 }
 
 impl Network {
-    fn new(seed: u64, faults: Faults) -> Self {
+    pub(crate) fn new(seed: u64, faults: Faults) -> Self {
         Self {
             faults: Arc::new(Mutex::new(faults)),
             chance: Clock::seeded(seed),
         }
     }
 
-    fn heal(&self) {
+    pub(crate) fn heal(&self) {
         *self.faults.lock() = Faults::default();
     }
 
@@ -87,7 +87,7 @@ impl Network {
     }
 
     /// A client on this network. Who sent a request may die; the request goes on.
-    fn client(&self, inner: &kube::Client) -> kube::Client {
+    pub(crate) fn client(&self, inner: &kube::Client) -> kube::Client {
         let (network, inner) = (self.clone(), inner.clone());
         let service = tower::service_fn(move |request: http::Request<Body>| {
             let (network, inner) = (network.clone(), inner.clone());
@@ -169,7 +169,7 @@ fn unavailable() -> http::Response<Body> {
 }
 
 /// A scheduler in a process of its own.
-struct Process {
+pub(crate) struct Process {
     manager: Manager,
     drain: Drain,
 }
@@ -182,9 +182,19 @@ impl Process {
         name: &str,
         lease: Option<LeaderConfig>,
     ) -> Option<Self> {
+        Self::start_with(client, seed, Profile::named(name), lease).await
+    }
+
+    /// Starts one with this profile.
+    pub(crate) async fn start_with(
+        client: kube::Client,
+        seed: u64,
+        profile: Profile,
+        lease: Option<LeaderConfig>,
+    ) -> Option<Self> {
         let manager = Manager::new(client, Clock::seeded(seed));
         let drain = Drain::default();
-        let config = SchedulerConfig::default().profile(Profile::named(name));
+        let config = SchedulerConfig::default().profile(profile);
         let config = config.drained_by(drain.clone());
         scheduler::install(&manager, config).unwrap();
         if let Some(lease) = lease {
@@ -195,7 +205,7 @@ impl Process {
     }
 
     /// Has it end in good order.
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.drain.drain(Duration::from_secs(60)).await;
         self.manager.stop().await;
     }
@@ -207,9 +217,9 @@ impl Process {
 }
 
 /// Pods and nodes, and what became of them.
-struct World {
-    cluster: Cluster,
-    store: MemoryStore,
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
+    pub(crate) store: MemoryStore,
     chance: Clock,
     made: usize,
     cpu: i64,
@@ -219,12 +229,15 @@ const NODES: usize = 4;
 
 impl World {
     /// Nodes that nobody runs, of `cpu` cores each.
-    async fn new(seed: u64, cpu: i64) -> Self {
+    pub(crate) async fn new(seed: u64, cpu: i64) -> Self {
         let store = MemoryStore::default();
         let shared = Arc::new(store.clone());
         let cluster = Cluster::builder()
             .seed(seed)
-            .with(|cluster| cluster.store(shared).only_api())
+            .with(|cluster| {
+                let cluster = cluster.store(shared).only_api();
+                cluster.resource::<PodGroup>()
+            })
             .start()
             .await
             .unwrap();
@@ -285,7 +298,7 @@ impl World {
     }
 
     /// Makes pods of one or two cores.
-    async fn make(&mut self, count: usize, scheduler: &str) {
+    pub(crate) async fn make(&mut self, count: usize, scheduler: &str) {
         for _ in 0..count {
             self.made += 1;
             let cpu = 1 + self.chance.below(2);
@@ -339,7 +352,7 @@ impl World {
     /// Everything that was ever true of pods, in order: no node had more than it can run (pods of these schedulers counted), and
     /// no pod changed its node.
     #[track_caller]
-    fn check(&self, history: &[Change], seed: u64, schedulers: &[&str]) {
+    pub(crate) fn check(&self, history: &[Change], seed: u64, schedulers: &[&str]) {
         let mut places: BTreeMap<String, (String, i64)> = BTreeMap::new();
         let mut bindings = 0;
         for change in history {
@@ -421,7 +434,7 @@ fn cpu_of(pod: &Value) -> i64 {
 
 /// The state of a pod after a write.
 #[derive(Clone, Debug)]
-struct Change {
+pub(crate) struct Change {
     #[expect(dead_code, reason = "shown when something is wrong")]
     name: String,
     uid: String,
@@ -450,7 +463,7 @@ impl Change {
 }
 
 /// Follows the writes of pods in the store itself, from now on.
-async fn history(store: &MemoryStore) -> Arc<Mutex<Vec<Change>>> {
+pub(crate) async fn history(store: &MemoryStore) -> Arc<Mutex<Vec<Change>>> {
     let changes = Arc::new(Mutex::new(Vec::new()));
     let told = changes.clone();
     let prefix = "/registry/pods/";

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 
 use homeostat::cri::fake::Script;
 
+use crate::shell::Shell;
 use crate::world::World;
 
 /// How much is sent.
@@ -41,12 +42,19 @@ fn ports_are_forwarded() {
     let world = World::new("ports");
     world.script("echo", &Script::default().listens(8080));
     world.ok("kubectl run web --image=echo --port=8080 && kubectl wait pod/web --for=condition=Ready --timeout=30s");
+    forwarded(&world, "web", 8080);
+}
+
+/// Moves 100 MB through a port of a pod that sends back what it is sent, and compares.
+pub(crate) fn forwarded(shell: &Shell, pod: &str, target: u16) {
     // Tunnelled in a WebSocket, and by SPDY as older clients do.
     for (client, bytes) in [
         ("KUBECTL_PORT_FORWARD_WEBSOCKETS=true", BYTES),
         ("KUBECTL_PORT_FORWARD_WEBSOCKETS=false", BYTES / 4),
     ] {
-        let mut forwards = world.start(&format!("env {client} kubectl port-forward pod/web :8080"));
+        let mut forwards = shell.start(&format!(
+            "env {client} kubectl port-forward pod/{pod} :{target}"
+        ));
         let line = forwards.line();
         let port = line
             .split([':', ' '])

@@ -11,6 +11,8 @@
 
 mod apply;
 #[cfg(feature = "containerd")]
+mod containers;
+#[cfg(feature = "containerd")]
 mod crashes;
 mod create;
 #[cfg(feature = "containerd")]
@@ -26,5 +28,6 @@ mod nodes;
 mod python;
 mod read;
 mod rollout;
+mod shell;
 mod waits;
 mod world;

@@ -1,10 +1,8 @@
 //! The contract of controller-runtime's envtest: `kube_apiserver` started with exactly its flags.
 
 use std::io::Write;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
@@ -16,18 +14,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::{WatchStreamExt, wait, watcher};
 use kube::{Client, Config};
 
-/// Built with the tests: `cargo build --examples`, as `scripts/test` does.
-pub(crate) fn program(name: &str) -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let target = tests.parent().and_then(Path::parent).unwrap();
-    let program = target.join("examples").join(name);
-    assert!(
-        program.exists(),
-        "{} is built by `cargo build --all-features --examples`",
-        program.display()
-    );
-    program
-}
+use super::program::{free_port, program};
 
 /// What envtest keeps of an API server that it started.
 struct ApiServer {
@@ -35,19 +22,6 @@ struct ApiServer {
     directory: PathBuf,
     url: String,
     certificates: Certificates,
-}
-
-/// A port that nobody has, given to one server only. It is below those that the system gives to clients, one of which
-/// could take it before the server does.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 20_000 + u16::try_from(std::process::id() % 100).unwrap() * 100;
-    loop {
-        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 impl ApiServer {

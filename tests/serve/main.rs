@@ -8,6 +8,7 @@
 
 mod envtest;
 mod kube_rs;
+mod program;
 mod robust;
 mod scheduler;
 mod webhooks;

@@ -3,10 +3,7 @@
 use std::convert::Infallible;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use homeostat::apiserver::serve::Certificates;
 use homeostat::clock::Clock;
@@ -19,60 +16,10 @@ use hyper::{Request, Response};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
 
-use super::envtest::{free_port, program};
+use super::program::{Running, client, free_port, until};
 use super::webhooks::https;
-
-/// Ends with the test, however that ends.
-struct Running(Child);
-
-impl Running {
-    fn start(name: &str, arguments: &[&str]) -> Self {
-        let mut command = Command::new(program(name));
-        command.args(arguments).stdout(Stdio::null());
-        Self(command.spawn().unwrap())
-    }
-
-    /// Asks it to end, as Kubernetes does; whether it ends well.
-    async fn ends_well(mut self) -> bool {
-        let pid = self.0.id().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                return status.success();
-            }
-            assert!(
-                started.elapsed() < Duration::from_secs(20),
-                "it does not end"
-            );
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Waits for something.
-async fn until<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(started.elapsed() < Duration::from_secs(60), "{what}");
-        sleep(Duration::from_millis(50)).await;
-    }
-}
 
 /// The answer of an endpoint; empty when there is none yet.
 fn get(port: u16, path: &str) -> String {
@@ -84,13 +31,6 @@ fn get(port: u16, path: &str) -> String {
     stream.write_all(request.as_bytes()).unwrap();
     stream.read_to_string(&mut answer).unwrap();
     answer
-}
-
-async fn client(kubeconfig: &Path) -> Option<Client> {
-    let file = Kubeconfig::read_from(kubeconfig).ok()?;
-    let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(file, &options).await;
-    Client::try_from(config.ok()?).ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,8 +13,8 @@ use homeostat::store::{
 };
 use homeostat::testing::conformance;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams, WatchParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 
 use super::Temporary;
 use super::history::{History, Recorder};
@@ -168,61 +168,6 @@ async fn certificates_and_passwords_are_shown() {
     );
 }
 
-/// Two API servers on three members: what is written through one is seen through the other, in order.
-#[tokio::test(flavor = "multi_thread")]
-async fn servers_share_an_etcd() {
-    let [_, (_, program)] = programs();
-    let etcd = Etcd::start(&program, 3);
-    let mut maps = Vec::new();
-    let mut servers = Vec::new();
-    for _ in 0..2 {
-        let server = ApiServer::builder(Arc::new(etcd.store().await))
-            .start()
-            .await
-            .unwrap();
-        maps.push(Api::<ConfigMap>::default_namespaced(server.client()));
-        servers.push(server);
-    }
-    let listed = maps[1].list(&ListParams::default()).await.unwrap();
-    let from = listed.metadata.resource_version.unwrap();
-    let mut watch = maps[1]
-        .watch(&WatchParams::default(), &from)
-        .await
-        .unwrap()
-        .boxed();
-    for number in 0..50 {
-        let map = ConfigMap {
-            metadata: ObjectMeta {
-                name: Some(format!("m{number}")),
-                ..ObjectMeta::default()
-            },
-            ..ConfigMap::default()
-        };
-        let writer = &maps[number % 2];
-        writer.create(&PostParams::default(), &map).await.unwrap();
-        // A consistent read through the other sees it.
-        let reader = &maps[1 - number % 2];
-        reader.get(&format!("m{number}")).await.unwrap();
-        let count = reader
-            .list(&ListParams::default())
-            .await
-            .unwrap()
-            .items
-            .len();
-        assert_eq!(count, number + 1);
-    }
-    for number in 0..50 {
-        let event = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
-        let Some(Ok(kube::api::WatchEvent::Added(map))) = event.unwrap() else {
-            panic!("not the addition of m{number}")
-        };
-        assert_eq!(map.metadata.name, Some(format!("m{number}")));
-    }
-    for server in servers {
-        server.stop().await;
-    }
-}
-
 /// The code of `/readyz`, and what it says of etcd.
 async fn readiness(server: &ApiServer) -> (u16, String) {
     let request = http::Request::get("/readyz?verbose");
@@ -313,7 +258,7 @@ async fn under_load<F: Future<Output = ()>>(stores: [EtcdStore; 2], faults: F) {
     history.check(&operations).unwrap();
 }
 
-async fn changes_since(store: &dyn Store, start: Revision) -> Vec<Change> {
+pub(crate) async fn changes_since(store: &dyn Store, start: Revision) -> Vec<Change> {
     let newest = store.revision().await.unwrap();
     let mut watch = store.watch("/", start).await.unwrap();
     let mut changes = Vec::new();

@@ -34,8 +34,10 @@ enum What {
 }
 
 /// Records what clients do.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Recorder {
+    /// What all keys begin with.
+    prefix: Arc<str>,
     clock: Arc<AtomicU64>,
     operations: Arc<Mutex<Vec<Operation>>>,
 }
@@ -47,7 +49,22 @@ fn next(random: &mut u64, below: u64) -> u64 {
     (*random >> 33) % below
 }
 
+impl Default for Recorder {
+    fn default() -> Self {
+        Self::under("/")
+    }
+}
+
 impl Recorder {
+    /// For clients that share keys under this prefix.
+    pub(crate) fn under(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.into(),
+            clock: Arc::default(),
+            operations: Arc::default(),
+        }
+    }
+
     pub(crate) fn operations(&self) -> Vec<Operation> {
         self.operations.lock().clone()
     }
@@ -69,7 +86,7 @@ impl Recorder {
 
     /// A client reads a key and perhaps writes it, as controllers do.
     pub(crate) async fn step(&self, store: &dyn Store, random: &mut u64, keys: u64) {
-        let key = format!("/{}", next(random, keys));
+        let key = format!("{}{}", self.prefix, next(random, keys));
         let began = self.tick();
         let Ok(found) = store.get(&key).await else {
             return;

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
 use homeostat::store::{EtcdConfig, EtcdStore, Store};
@@ -271,7 +271,8 @@ fn run(command: &str) {
 
 impl Network {
     pub(crate) fn new(hosts: usize) -> Self {
-        let number = std::process::id() % 200 + 20;
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = (std::process::id() + NEXT.fetch_add(1, Ordering::Relaxed) * 100) % 200 + 20;
         let network = Self {
             name: format!("hs{number}"),
             number,

@@ -10,11 +10,11 @@ use kube::core::cel::cel::common::ast::{
 use kube::core::cel::cel::parser::Expression;
 use std::collections::BTreeMap;
 
-const LIST: u64 = 10;
-const MAP: u64 = 30;
-const STRUCT: u64 = 40;
-const TRAVERSAL: f64 = 0.1;
-const REGEX: f64 = 0.25;
+pub(super) const LIST: u64 = 10;
+pub(super) const MAP: u64 = 30;
+pub(super) const STRUCT: u64 = 40;
+pub(super) const TRAVERSAL: f64 = 0.1;
+pub(super) const REGEX: f64 = 0.25;
 
 /// What is declared of a value: how large it can get.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +58,8 @@ struct Coster<'d, 'e> {
     scope: Vec<(&'e str, Node<'d>)>,
 }
 
-fn by(size: u64, factor: f64) -> u64 {
+/// A size times a factor, rounded up.
+pub(super) fn by(size: u64, factor: f64) -> u64 {
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,

@@ -1,10 +1,13 @@
 //! Evaluation, step by step and at a bounded cost.
+//!
+//! The cost is cel-go's, so that what a user may spend is what the real server lets them spend. It says little of the work: two
+//! large objects are compared for next to nothing. So work is bounded too, widely enough that no fair rule notices.
 use super::authority::{self, Authorize, Permission};
 use super::check::qualified;
 use super::operator::{add, binary, check_growth, key, optional_index, unary};
 use super::unordered::Lists;
 use super::value::{self, deep_size, map, optional, size, to_optional};
-use super::{PER_CALL, Program, Value, function};
+use super::{PER_CALL, Program, Value, cost, function, spent};
 use kube::core::cel::cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, SelectExpr, operators,
 };
@@ -14,6 +17,11 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+
+/// How many steps a unit of cost may take.
+const STEPS: u64 = 10;
+/// What a name costs, and a field of something.
+const NAME: u64 = 1;
 
 /// Why an expression has no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,12 +143,14 @@ impl<'a> Activation<'a> {
             activation: self,
             scope: Vec::new(),
             left: PER_CALL,
+            steps: PER_CALL * STEPS,
         };
         let outcome = run.value(&program.tree);
-        let spent = PER_CALL - run.left;
+        let spent = (PER_CALL - run.left).max((PER_CALL * STEPS - run.steps) / STEPS);
         let left = self.left.get();
         self.left.set(left.saturating_sub(spent));
-        if spent >= left && outcome.is_err() {
+        if spent > left {
+            self.left.set(0);
             return Err(Failure::OutOfBudget);
         }
         outcome
@@ -174,28 +184,33 @@ struct Run<'r> {
     activation: &'r Activation<'r>,
     /// The variables of the comprehensions around.
     scope: Vec<(String, Value)>,
+    /// What may still be spent.
     left: u64,
+    /// The steps that may still be taken.
+    steps: u64,
 }
 
 impl Run<'_> {
     fn spend(&mut self, cost: u64) -> Result<(), Failure> {
-        if let Some(left) = self.left.checked_sub(cost) {
-            self.left = left;
-            Ok(())
-        } else {
-            self.left = 0;
-            Err(Failure::TooCostly)
-        }
+        take_from(&mut self.left, cost)
+    }
+
+    fn work(&mut self, steps: u64) -> Result<(), Failure> {
+        take_from(&mut self.steps, steps)
     }
 
     fn value(&mut self, tree: &Expression) -> Result<Value, Failure> {
-        self.spend(1)?;
+        self.work(1)?;
         match &tree.expr {
             Expr::Unspecified => Err(Failure::error("unspecified expression")),
             Expr::Literal(literal) => Ok(self::literal(literal)),
-            Expr::Ident(name) => self.name(name),
+            Expr::Ident(name) => {
+                self.spend(NAME)?;
+                self.name(name)
+            }
             Expr::Select(select) => self.select(select),
             Expr::List(list) => {
+                self.spend(cost::LIST)?;
                 let mut items = Vec::with_capacity(list.elements.len());
                 for (index, element) in list.elements.iter().enumerate() {
                     let item = self.value(element)?;
@@ -208,6 +223,7 @@ impl Run<'_> {
                 Ok(Value::List(Arc::new(items)))
             }
             Expr::Map(entries) => {
+                self.spend(cost::MAP)?;
                 let mut found: BTreeMap<Key, Value> = BTreeMap::new();
                 for entry in &entries.entries {
                     let EntryExpr::MapEntry(entry) = &entry.expr else {
@@ -227,6 +243,7 @@ impl Run<'_> {
                 Ok(map(found))
             }
             Expr::Struct(object) => {
+                self.spend(cost::STRUCT)?;
                 let mut found: BTreeMap<Key, Value> = BTreeMap::new();
                 for entry in &object.entries {
                     let EntryExpr::StructField(entry) = &entry.expr else {
@@ -265,6 +282,7 @@ impl Run<'_> {
             && !self.scope.iter().any(|(known, _)| known == "variables")
             && !self.activation.variables.is_empty()
         {
+            self.spend(2 * NAME)?;
             let value = self.activation.variable(&select.field);
             return if select.test {
                 Ok(Value::Bool(value.is_ok()))
@@ -278,6 +296,9 @@ impl Run<'_> {
             return Ok(named);
         }
         let operand = self.value(&select.operand)?;
+        if !select.test {
+            self.spend(NAME)?;
+        }
         let is_optional = optional(&operand);
         let within = match &is_optional {
             Some(None) => {
@@ -324,7 +345,7 @@ impl Run<'_> {
                 )));
             }
         };
-        self.spend(items.len() as u64)?;
+        self.work(items.len() as u64)?;
         let start = self.value(&comprehension.accu_init)?;
         let known = self.scope.len();
         self.scope.push((comprehension.accu_var.clone(), start));
@@ -344,14 +365,10 @@ impl Run<'_> {
         // An error is forgotten when a later item settles the outcome, as `all` and `exists` do.
         let mut pending: Option<Failure> = None;
         for item in items {
-            if !matches!(
-                self.value(&comprehension.loop_cond),
-                Ok(Value::Bool(true)) | Err(Failure::Error(_))
-            ) {
-                if self.left == 0 {
-                    return Err(Failure::TooCostly);
-                }
-                break;
+            match self.value(&comprehension.loop_cond) {
+                Ok(Value::Bool(true)) | Err(Failure::Error(_)) => {}
+                Err(failure) => return Err(failure),
+                Ok(_) => break,
             }
             if let Some((_, bound)) = self.scope.get_mut(at + 1) {
                 *bound = item;
@@ -416,6 +433,7 @@ impl Run<'_> {
     }
 
     fn take(&mut self, at: usize) -> Result<Value, Failure> {
+        self.spend(NAME)?;
         let slot = self.scope.get_mut(at);
         slot.map(|(_, value)| std::mem::replace(value, Value::Null))
             .ok_or_else(|| Failure::error("no such overload"))
@@ -424,6 +442,7 @@ impl Run<'_> {
     fn append(&mut self, added: &Expression, at: usize) -> Result<Value, Failure> {
         let added = self.value(added)?;
         let grown = self.take(at)?;
+        self.spend(spent::before(operators::ADD, &[&grown, &added]))?;
         add(grown, added)
     }
 
@@ -440,16 +459,21 @@ impl Run<'_> {
             },
             (operators::LOGICAL_AND, [left, right]) => self.logical(false, left, right),
             (operators::LOGICAL_OR, [left, right]) => self.logical(true, left, right),
-            (operators::NOT_STRICTLY_FALSE, [one]) => match self.value(one) {
-                Ok(value) => Ok(Value::Bool(value != Value::Bool(false))),
-                Err(Failure::Error(_)) => Ok(Value::Bool(true)),
-                Err(failure) => Err(failure),
-            },
+            (operators::NOT_STRICTLY_FALSE, [one]) => {
+                self.spend(1)?;
+                match self.value(one) {
+                    Ok(value) => Ok(Value::Bool(value != Value::Bool(false))),
+                    Err(Failure::Error(_)) => Ok(Value::Bool(true)),
+                    Err(failure) => Err(failure),
+                }
+            }
             (operators::OPT_SELECT, [operand, field]) => {
+                self.spend(NAME)?;
                 let (operand, field) = (self.value(operand)?, self.value(field)?);
                 optional_index(&operand, &field)
             }
             (operators::OPT_INDEX, [operand, index]) => {
+                self.spend(NAME)?;
                 let (operand, index) = (self.value(operand)?, self.value(index)?);
                 optional_index(&operand, &index)
             }
@@ -460,19 +484,19 @@ impl Run<'_> {
                         name,
                         operators::EQUALS | operators::NOT_EQUALS | operators::IN
                     ) {
-                        let left_size = deep_size(left, self.left);
-                        self.spend(left_size.min(deep_size(right, self.left)))?;
+                        let left_size = deep_size(left, self.steps);
+                        self.work(left_size.min(deep_size(right, self.steps)))?;
                     }
-                    if let Some(outcome) = self.activation.unordered.binary(name, left, right) {
-                        return Ok(outcome);
-                    }
-                    if let Some(outcome) = binary(name, left, right) {
+                    let unordered = self.activation.unordered.binary(name, left, right);
+                    if let Some(outcome) = unordered.map(Ok).or_else(|| binary(name, left, right)) {
+                        self.spend(spent::before(name, &[left, right]))?;
                         return outcome;
                     }
                 }
                 if let [one] = &arguments[..]
                     && let Some(outcome) = unary(name, one)
                 {
+                    self.spend(1)?;
                     return outcome;
                 }
                 self.invoke(name, None, &arguments)
@@ -502,6 +526,7 @@ impl Run<'_> {
         if let Some(outcome) =
             authority::ask(self.activation.authorizer, name, &receiver, &arguments)
         {
+            self.spend(spent::before(name, &[]))?;
             return outcome;
         }
         self.invoke(name, Some(&receiver), &arguments)
@@ -546,21 +571,24 @@ impl Run<'_> {
         receiver: Option<&Value>,
         arguments: &[Value],
     ) -> Result<Value, Failure> {
-        let mut cost = 1;
-        for value in receiver.into_iter().chain(arguments) {
-            cost += deep_size(value, self.left);
+        let given: Vec<&Value> = receiver.into_iter().chain(arguments).collect();
+        self.spend(spent::before(name, &given))?;
+        let mut steps = 1;
+        for value in &given {
+            steps += deep_size(value, self.steps);
         }
         // Libraries copy what they are given, and some look at every pair.
         if matches!(
             name,
             "distinct" | "sort" | "sets.contains" | "sets.equivalent" | "sets.intersects"
         ) {
-            cost = cost.saturating_mul(cost.min(1_000));
+            steps = steps.saturating_mul(steps.min(1_000));
         }
-        self.spend(cost)?;
+        self.work(steps)?;
         check_growth(name, receiver, arguments)?;
         let found = function::call(name, receiver, arguments)?;
-        self.spend(size(&found))?;
+        self.spend(spent::after(name, &found))?;
+        self.work(size(&found))?;
         Ok(found)
     }
 
@@ -584,6 +612,13 @@ impl Run<'_> {
             (_, first) => Err(first.unwrap_or_else(|| Failure::error("no such overload"))),
         }
     }
+}
+
+/// Takes from what is left; what is not enough is gone too.
+fn take_from(left: &mut u64, amount: u64) -> Result<(), Failure> {
+    let enough = left.checked_sub(amount);
+    *left = enough.unwrap_or(0);
+    enough.map(drop).ok_or(Failure::TooCostly)
 }
 
 /// Whether a step is `… && …` or `… || …`, whose errors a later item can settle.

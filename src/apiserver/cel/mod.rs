@@ -11,6 +11,7 @@ mod eval;
 mod function;
 mod operator;
 mod source;
+mod spent;
 mod types;
 mod unordered;
 mod value;
@@ -25,7 +26,7 @@ pub(crate) use kube::core::cel::cel::Value;
 use kube::core::cel::cel::parser::{Expression, Parser};
 use std::sync::Arc;
 
-/// What one expression may cost at most; about the number of steps.
+/// What one expression may cost at most, counted as cel-go counts ([`spent`]).
 pub(crate) const PER_CALL: u64 = 1_000_000;
 /// What the expressions of one policy may cost together for one request.
 pub(crate) const PER_POLICY: u64 = 10_000_000;

@@ -364,3 +364,69 @@ fn the_authorizer_is_asked() {
         assert_eq!(to_json(&value), Ok(expected), "{source}");
     }
 }
+
+#[test]
+fn what_is_evaluated_costs_what_cel_go_counts() {
+    let object = json!({"text": "a".repeat(100), "list": ["p", "q", "r"], "flags": [true, true]});
+    for (source, expected) in [
+        ("1", 0),
+        ("object", 1),
+        ("object.text", 2),
+        ("has(object.text)", 1),
+        ("[1, 2, 3]", 10),
+        ("{'a': 1}", 30),
+        ("1 + 2", 1),
+        ("object.text == 'abc'", 3),
+        ("object.text.startsWith('0123456789')", 3),
+        ("object.text.contains('aaaaaaaaaaa')", 2 + 10 * 2),
+        ("object.text.matches('^a+$')", 2 + 11),
+        ("object.text + object.text", 4 + 20),
+        ("'q' in object.list", 2 + 3),
+        ("object.text.upperAscii()", 2 + 10),
+        ("object.text.replace('a', 'b')", 2 + 20),
+        ("object.list.join(',')", 2 + 1),
+        ("object.list[1]", 3),
+        ("size(object.list)", 3),
+        ("true || object.nope", 0),
+        ("true ? object.text : object.list", 2),
+        // The list, and for each item: the state and its test, the state and the item; the outcome.
+        ("object.flags.all(x, x)", 2 + 2 * (2 + 2) + 1),
+        ("object.list.map(x, x)", 2 + 10 + 3 * (1 + 10 + 1 + 1) + 1),
+    ] {
+        let activation = Activation::new(PER_POLICY).with("object", from_json(&object));
+        let program = Program::parse(source).unwrap();
+        activation.evaluate(&program).unwrap();
+        assert_eq!(PER_POLICY - activation.left(), expected, "{source}");
+    }
+}
+
+#[test]
+fn two_questions_to_the_authorizer_are_what_one_expression_can_pay() {
+    let check = "authorizer.group('').resource('pods').check('get').allowed()";
+    for (count, expected) in [(1, true), (2, true), (3, false)] {
+        let source = vec![check; count].join(" && ");
+        let activation =
+            Activation::new(PER_POLICY).with_authorizer(Some(&OnlyPods), &Permission::default());
+        let found = activation.evaluate(&Program::parse(&source).unwrap());
+        let costly = Err(Failure::TooCostly);
+        assert_eq!(
+            found,
+            if expected {
+                Ok(Value::Bool(true))
+            } else {
+                costly
+            }
+        );
+    }
+}
+
+#[test]
+fn what_costs_little_and_takes_long_ends_too() {
+    let deep = json!({ "a": vec![vec![0; 1_000]; 1_000] });
+    let activation = Activation::new(PER_POLICY).with("object", from_json(&deep));
+    let program = Program::parse(
+        "[0,1,2,3,4,5,6,7,8,9].all(x, [0,1,2,3,4,5,6,7,8,9].all(y, object == object))",
+    )
+    .unwrap();
+    assert_eq!(activation.evaluate(&program), Err(Failure::TooCostly));
+}

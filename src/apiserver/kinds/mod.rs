@@ -49,6 +49,14 @@ pub(crate) fn builtin() -> Vec<Resource> {
     table::resources()
 }
 
+/// Pods that may name the pod group they belong to: for servers that serve pod groups.
+pub(crate) fn grouped_pods() -> Option<Resource> {
+    let mut resources = table::resources().into_iter();
+    let pods = resources.find(|pods| pods.gvk.group.is_empty() && pods.plural == "pods")?;
+    let strategy = Arc::new(core::Pod { grouped: true });
+    Some(Resource { strategy, ..pods })
+}
+
 /// What nodes and pods use, as resources.
 pub(crate) fn metrics() -> Vec<Resource> {
     table::metrics()
@@ -58,7 +66,7 @@ pub(crate) fn metrics() -> Vec<Resource> {
 fn strategy(group: &str, plural: &str) -> Arc<dyn Strategy> {
     match (group, plural) {
         ("", "namespaces") => Arc::new(core::Namespace),
-        ("", "pods") => Arc::new(core::Pod),
+        ("", "pods") => Arc::new(core::Pod::PLAIN),
         ("", "podtemplates") => Arc::new(core::PodTemplate),
         ("", "nodes") => Arc::new(core::Node),
         ("", "configmaps") => Arc::new(core::ConfigMap),

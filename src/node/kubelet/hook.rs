@@ -5,8 +5,9 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Container as Spec, LifecycleHandler, Pod};
 use tokio::time::sleep;
 
-use super::{full_name, probe};
-use crate::cri::ContainerRuntime;
+use super::full_name;
+use super::host::Answer;
+use super::probe::{self, Ask};
 
 /// How long a request of a hook may take.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -16,7 +17,7 @@ const REQUEST: Duration = Duration::from_secs(30);
 /// # Errors
 /// What went wrong, in the words of the real kubelet.
 pub(super) async fn run(
-    runtime: &dyn ContainerRuntime,
+    ask: &Ask<'_>,
     pod: &Pod,
     container: &Spec,
     id: &str,
@@ -33,7 +34,7 @@ pub(super) async fn run(
             let start = of("Exec", &format!("[{words}]"));
             format!("{start} - error: {error}, message: {said:?}")
         };
-        return match runtime.exec_sync(id, &command, Duration::ZERO).await {
+        return match ask.runtime.exec_sync(id, &command, Duration::ZERO).await {
             Ok(output) if output.code == 0 => Ok(()),
             Ok(output) => {
                 let said = [output.stdout, output.stderr].concat();
@@ -52,9 +53,13 @@ pub(super) async fn run(
                 get.port
             ));
         };
-        return match runtime.check(id, &check, REQUEST).await {
-            Ok(Some(true)) => Ok(()),
-            Ok(_) => Err(format!("{start} - error: the request failed")),
+        return match ask.check(id, &check, REQUEST).await {
+            // A runtime that pretends does not say more.
+            Ok(Answer::Unwell(why)) if why.is_empty() => {
+                Err(format!("{start} - error: the request failed"))
+            }
+            // Any answer is good: the request was made.
+            Ok(_) => Ok(()),
             Err(error) => Err(format!("{start} - error: {error}")),
         };
     }

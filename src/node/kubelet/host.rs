@@ -35,6 +35,21 @@ pub(super) enum Kind {
     BlockDevice,
 }
 
+/// What came of a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "containerd"),
+    allow(dead_code, reason = "only a real machine has a network")
+)]
+pub(super) enum Answer {
+    /// It is well.
+    Well,
+    /// It is well, but …
+    Warning(String),
+    /// It answered that it is not; empty: it does not say why.
+    Unwell(String),
+}
+
 /// Files and the network of a machine.
 #[async_trait]
 pub(super) trait Host: Debug + Send + Sync + 'static {
@@ -52,13 +67,36 @@ pub(super) trait Host: Debug + Send + Sync + 'static {
     /// What is at a path; `None`: nothing.
     async fn kind(&self, path: &Path) -> io::Result<Option<Kind>>;
 
-    /// Makes a directory show exactly these files, all at once; who reads meanwhile sees the old or the new ones.
+    /// Makes a directory show exactly these files, all at once; who reads meanwhile sees the old or the new ones. `version`
+    /// is a name that no earlier content had.
     async fn publish(
         &self,
         directory: &Path,
         files: &BTreeMap<String, File>,
         group: Option<u32>,
+        version: &str,
     ) -> io::Result<()>;
+
+    /// Writes a file anew.
+    async fn write(&self, path: &Path, data: &[u8], mode: u32) -> io::Result<()>;
+
+    /// Shows a part of a volume at a path outside of it, and makes the directories that are missing.
+    ///
+    /// # Errors
+    /// When the part is not in the volume, whatever links say.
+    async fn part(&self, volume: &Path, below: &Path, shown: &Path) -> io::Result<()>;
+
+    /// Makes a directory hold its files in memory, so many bytes at most; whether it did not before.
+    async fn memory(&self, place: &Path, bytes: Option<u64>) -> io::Result<bool>;
+
+    /// The names in a directory; none where there is none.
+    async fn entries(&self, directory: &Path) -> io::Result<Vec<String>>;
+
+    /// The control groups in another, and the files in it.
+    async fn groups(&self, parent: &str) -> io::Result<Vec<String>>;
+
+    /// Removes a control group in which no process is left.
+    async fn remove_group(&self, group: &str) -> io::Result<()>;
 
     /// Gives a directory to a group, which may write to it.
     async fn give(&self, directory: &Path, group: u32) -> io::Result<()>;
@@ -72,8 +110,8 @@ pub(super) trait Host: Debug + Send + Sync + 'static {
     /// Asks over the network whether a pod of this address is well.
     ///
     /// # Errors
-    /// Why it is not.
-    async fn ask(&self, address: &str, check: &Check, timeout: Duration) -> Result<(), String>;
+    /// Why there is no answer.
+    async fn ask(&self, address: &str, check: &Check, timeout: Duration) -> Result<Answer, String>;
 }
 
 /// No machine: every file can be made and none is there.
@@ -103,7 +141,32 @@ impl Host for Nowhere {
         _: &Path,
         _: &BTreeMap<String, File>,
         _: Option<u32>,
+        _: &str,
     ) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn write(&self, _: &Path, _: &[u8], _: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn part(&self, _: &Path, _: &Path, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn memory(&self, _: &Path, _: Option<u64>) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    async fn entries(&self, _: &Path) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    async fn groups(&self, _: &str) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    async fn remove_group(&self, _: &str) -> io::Result<()> {
         Ok(())
     }
 
@@ -119,7 +182,7 @@ impl Host for Nowhere {
         Ok(())
     }
 
-    async fn ask(&self, _: &str, _: &Check, _: Duration) -> Result<(), String> {
+    async fn ask(&self, _: &str, _: &Check, _: Duration) -> Result<Answer, String> {
         Err("there is no network".to_owned())
     }
 }

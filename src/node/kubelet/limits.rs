@@ -1,6 +1,6 @@
 //! What containers may use: requests and limits as the kernel's control groups take them. Pure.
 
-use k8s_openapi::api::core::v1::{Container as Spec, Pod};
+use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodSpec};
 
 use crate::cri::LinuxResources;
 use crate::object::Resources;
@@ -34,6 +34,18 @@ pub(super) fn of(pod: &Pod, container: &Spec, memory_capacity: i64) -> LinuxReso
         oom_score_adj: danger(pod, requests.memory, memory_capacity),
         ..LinuxResources::default()
     }
+}
+
+/// What running a pod costs besides its containers.
+pub(super) fn overhead(spec: &PodSpec) -> Option<LinuxResources> {
+    let costs = Resources::of(Some(spec.overhead.as_ref()?));
+    Some(LinuxResources {
+        cpu_period: PERIOD,
+        cpu_quota: quota(costs.milli_cpu),
+        cpu_shares: shares(costs.milli_cpu),
+        memory_limit: costs.memory,
+        ..LinuxResources::default()
+    })
 }
 
 /// A weight from thousandths of a CPU.

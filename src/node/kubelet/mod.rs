@@ -12,12 +12,17 @@ mod eviction;
 mod garbage;
 mod hook;
 mod host;
+mod hosts;
+mod housekeeping;
+mod keyring;
 mod limits;
 #[cfg(feature = "containerd")]
 mod machine;
+mod message;
 mod node;
 mod plan;
 mod probe;
+mod pull;
 mod report;
 mod resize;
 mod restart;
@@ -28,6 +33,9 @@ mod start;
 mod status;
 mod stop;
 mod sync;
+#[cfg(test)]
+#[cfg(feature = "containerd")]
+mod tests;
 #[cfg(feature = "containerd")]
 mod this_machine;
 mod vitals;
@@ -202,6 +210,10 @@ impl NodeAgent for Kubelet {
                 .source(Source::watcher(Nudges(inner.clone())))
                 .workers(AT_ONCE),
         );
+        if inner.config.host.keeps_files() {
+            let own = inner.clone();
+            manager.add_task("housekeeping", move || housekeeping::run(own.clone()));
+        }
         if let Some(monitor) = inner.config.monitor.clone() {
             look_after(&manager, &inner, &monitor);
         }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Container as Spec, ContainerStatus, HTTPGetActi
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::time::Instant;
 
-use super::host::Host;
+use super::host::{Answer, Host};
 use super::plan::{Fatal, Health};
 use crate::cri::{Check, ContainerRuntime};
 
@@ -35,9 +35,12 @@ pub(super) struct Round {
     pub health: Health,
     /// When to probe again.
     pub again: Option<Duration>,
-    /// What to tell of failed probes: `Readiness probe failed: …`.
-    pub failures: Vec<String>,
+    /// What to tell of probes, with the reason: `Unhealthy`, `Readiness probe failed: …`.
+    pub told: Vec<Told>,
 }
+
+/// What is told of a probe, after its reason.
+pub(super) type Told = (&'static str, String);
 
 impl Probes {
     /// What was reported of a container that an earlier agent started: it counts until the probes say otherwise.
@@ -65,14 +68,14 @@ impl Probes {
             };
         }
         let begun = self.begun.unwrap_or_else(Instant::now);
-        let mut failures = Vec::new();
+        let mut told = Vec::new();
         let started = match &spec.startup_probe {
             None => true,
             // A startup probe that has succeeded is over.
             Some(_) if self.startup.verdict == Some(true) => true,
             Some(probe) => {
                 self.startup
-                    .run(ask, spec, id, probe, begun, ("Startup", &mut failures))
+                    .run(ask, spec, id, probe, begun, ("Startup", &mut told))
                     .await;
                 self.startup.verdict == Some(true)
             }
@@ -81,7 +84,7 @@ impl Probes {
         if started {
             if let Some(probe) = &spec.liveness_probe {
                 self.liveness
-                    .run(ask, spec, id, probe, begun, ("Liveness", &mut failures))
+                    .run(ask, spec, id, probe, begun, ("Liveness", &mut told))
                     .await;
                 alive = self.liveness.verdict != Some(false);
             }
@@ -89,7 +92,7 @@ impl Probes {
                 None => true,
                 Some(probe) => {
                     self.readiness
-                        .run(ask, spec, id, probe, begun, ("Readiness", &mut failures))
+                        .run(ask, spec, id, probe, begun, ("Readiness", &mut told))
                         .await;
                     self.readiness.verdict == Some(true)
                 }
@@ -116,7 +119,7 @@ impl Probes {
                 failed,
             },
             again,
-            failures,
+            told,
         }
     }
 }
@@ -129,7 +132,7 @@ impl State {
         id: &str,
         probe: &Probe,
         begun: Instant,
-        (kind, told): (&str, &mut Vec<String>),
+        (kind, told): (&str, &mut Vec<Told>),
     ) {
         let seconds = |value: Option<i32>, default: u64| {
             Duration::from_secs(
@@ -150,31 +153,35 @@ impl State {
         if due > Instant::now() {
             return;
         }
+        let period = seconds(probe.period_seconds, 10).max(Duration::from_secs(1));
         let Some(check) = check(spec, probe) else {
+            // A port that the container does not name: it may be there after a change of the pod.
+            self.next = Some(Instant::now() + period);
             return;
         };
         let wait = seconds(probe.timeout_seconds, 1);
-        let answer = ask.check(id, &check, wait).await;
-        if answer.is_ok() {
+        let failure = match ask.check(id, &check, wait).await {
+            Ok(Answer::Well) => None,
+            Ok(Answer::Warning(why)) => {
+                told.push(("ProbeWarning", format!("{kind} probe warning: {why}")));
+                None
+            }
+            Ok(Answer::Unwell(why)) if why.is_empty() => Some(describe(&check)),
+            Ok(Answer::Unwell(why)) | Err(why) => Some(why),
+        };
+        if let Some(why) = failure {
+            (self.successes, self.failures) = (0, self.failures + 1);
+            told.push(("Unhealthy", format!("{kind} probe failed: {why}")));
+            if self.failures >= count(probe.failure_threshold, 3) {
+                self.verdict = Some(false);
+            }
+        } else {
             (self.successes, self.failures) = (self.successes + 1, 0);
             if self.successes >= count(probe.success_threshold, 1) {
                 self.verdict = Some(true);
             }
-        } else {
-            (self.successes, self.failures) = (0, self.failures + 1);
-            let why = answer.err().unwrap_or_default();
-            let why = if why.is_empty() {
-                describe(&check)
-            } else {
-                why
-            };
-            told.push(format!("{kind} probe failed: {why}"));
-            if self.failures >= count(probe.failure_threshold, 3) {
-                self.verdict = Some(false);
-            }
         }
-        self.next =
-            Some(Instant::now() + seconds(probe.period_seconds, 10).max(Duration::from_secs(1)));
+        self.next = Some(Instant::now() + period);
     }
 }
 
@@ -190,16 +197,16 @@ impl Ask<'_> {
     /// Asks once.
     ///
     /// # Errors
-    /// Why it is not well; empty: the runtime does not say.
+    /// Why there is no answer.
     pub(super) async fn check(
         &self,
         id: &str,
         check: &Check,
         wait: Duration,
-    ) -> Result<(), String> {
+    ) -> Result<Answer, String> {
         match self.runtime.check(id, check, wait).await {
-            Ok(Some(true)) => return Ok(()),
-            Ok(Some(false)) => return Err(String::new()),
+            Ok(Some(true)) => return Ok(Answer::Well),
+            Ok(Some(false)) => return Ok(Answer::Unwell(String::new())),
             Err(error) => return Err(error.to_string()),
             Ok(None) => {}
         }
@@ -207,10 +214,10 @@ impl Ask<'_> {
             return self.host.ask(self.address, check, wait).await;
         };
         match self.runtime.exec_sync(id, command, wait).await {
-            Ok(output) if output.code == 0 => Ok(()),
+            Ok(output) if output.code == 0 => Ok(Answer::Well),
             Ok(output) => {
                 let said = [output.stdout, output.stderr].concat();
-                Err(String::from_utf8_lossy(&said).into_owned())
+                Ok(Answer::Unwell(String::from_utf8_lossy(&said).into_owned()))
             }
             Err(error) => Err(error.to_string()),
         }
@@ -250,11 +257,15 @@ fn check(spec: &Spec, probe: &Probe) -> Option<Check> {
 /// The request that a probe or a hook makes.
 pub(super) fn http(spec: &Spec, get: &HTTPGetAction) -> Option<Check> {
     let scheme = get.scheme.as_deref().unwrap_or("HTTP").to_lowercase();
+    let headers = get.http_headers.iter().flatten();
     Some(Check::Http {
         scheme,
         host: get.host.clone().unwrap_or_default(),
         port: port(spec, &get.port)?,
         path: get.path.clone().unwrap_or_else(|| "/".to_owned()),
+        headers: headers
+            .map(|header| (header.name.clone(), header.value.clone()))
+            .collect(),
     })
 }
 

@@ -4,12 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container as Spec, Node, Pod};
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::Api;
 use tokio::time::Instant;
 
 use super::environment::{self, Origin};
 use super::plan::{self, Failure};
+use super::sandbox::Made;
 use super::stop::grace;
-use super::{Inner, full_name, hook, limits, rights, volumes};
+use super::{Inner, full_name, hook, hosts, limits, rights, volumes};
 use crate::cri::{ContainerConfig, Mount, Sandbox};
 use crate::object::Resources;
 use crate::reconcile::events::EventType;
@@ -19,10 +22,14 @@ use crate::reconcile::{Error, Key};
 const FIRST_PULL_BACKOFF: Duration = Duration::from_secs(10);
 /// … this.
 const LONGEST_PULL_BACKOFF: Duration = Duration::from_secs(300);
+/// How the node resolves names.
+const RESOLVER: &str = "/etc/resolv.conf";
+/// So much of the node's own files is read.
+const LONGEST_FILE: u64 = 1 << 20;
 /// What lacks something is looked at again after this.
 pub(super) const RESYNC: Duration = Duration::from_secs(10);
 
-fn failure(reason: &'static str, message: impl Into<String>) -> Failure {
+pub(super) fn failure(reason: &'static str, message: impl Into<String>) -> Failure {
     Failure {
         reason,
         message: message.into(),
@@ -50,7 +57,7 @@ impl Inner {
                 for old in old {
                     self.runtime.remove_container(&old.id).await?;
                 }
-                self.post_start(pod, container, &id).await?
+                self.post_start(pod, sandbox, container, &id).await?
             }
             Err(failure) => Some(failure),
         };
@@ -108,7 +115,9 @@ impl Inner {
         if let Some(wait) = wait {
             memory.not_before = Some(Instant::now() + wait);
             let said = match failed.reason {
-                "CreateContainerConfigError" | "RunContainerError" => &failed.message,
+                "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+                    &failed.message
+                }
                 reason => reason,
             };
             self.event(pod, EventType::Warning, "Failed", format!("Error: {said}"));
@@ -158,9 +167,11 @@ impl Inner {
         container: &Spec,
         attempt: u32,
     ) -> Result<String, Failure> {
-        let image = self.image(pod, container).await?;
-        let present = self.runtime.image_status(&image.as_str().into()).await;
-        let present = present.map_err(|error| failure("ImageInspectError", error.to_string()))?;
+        let of = self.sandbox_config(pod, sandbox.metadata.attempt).await;
+        let of = of
+            .map_err(|why| failure("CreateContainerConfigError", why))?
+            .config;
+        let (image, present) = Box::pin(self.image(pod, container, &of)).await?;
         let origin = self.origin(pod, &sandbox.ip);
         let env = environment::of(&origin, container)
             .await
@@ -173,8 +184,11 @@ impl Inner {
         if self.config.host.keeps_files() {
             let places = Box::pin(self.volumes(&origin)).await;
             let places = places.map_err(|why| failure("CreateContainerConfigError", why))?;
-            mounts = volumes::mounts(container, &places, &env)
+            let seen = volumes::mounts(pod, container, &places, &env)
                 .map_err(|why| failure("CreateContainerConfigError", why))?;
+            let shown = Box::pin(self.shown(pod, container, seen)).await;
+            mounts = shown.map_err(|why| failure("CreateContainerConfigError", why))?;
+            mounts.extend(self.hosts(pod, sandbox, container).await?);
             mounts.push(self.last_words(pod, container, attempt).await?);
         }
         // Images that are pretended have no user of their own.
@@ -199,7 +213,6 @@ impl Inner {
             security,
             ..ContainerConfig::default()
         };
-        let of = super::sandbox::of(pod, &self.config, sandbox.metadata.attempt);
         let tell = |reason, message: &str| {
             self.event(pod, EventType::Normal, reason, message.to_owned());
         };
@@ -268,24 +281,110 @@ impl Inner {
         })
     }
 
-    /// Makes the pod's sandbox and the directory of its logs.
-    pub(super) async fn make_sandbox(&self, pod: &Pod, attempt: u32) -> Result<(), Error> {
-        let config = super::sandbox::of(pod, &self.config, attempt);
+    /// The file of host names, as a container sees it: none where it brings its own, or the pod has no address.
+    async fn hosts(
+        &self,
+        pod: &Pod,
+        sandbox: &Sandbox,
+        container: &Spec,
+    ) -> Result<Option<Mount>, Failure> {
+        let Some(spec) = &pod.spec else {
+            return Ok(None);
+        };
+        let mut mounts = container.volume_mounts.iter().flatten();
+        let on_node = spec.host_network == Some(true);
+        if mounts.any(|mount| mount.mount_path == hosts::PATH)
+            || (sandbox.ip.is_empty() && !on_node)
+        {
+            return Ok(None);
+        }
+        let failed = |error: std::io::Error| failure("CreateContainerError", error.to_string());
+        let host = &self.config.host;
+        let text = if on_node {
+            let own = host.tail(Path::new(hosts::PATH), LONGEST_FILE).await;
+            let own = own.map_err(failed)?.unwrap_or_default();
+            hosts::of_node(spec, &String::from_utf8_lossy(&own))
+        } else {
+            let (name, domain) = super::sandbox::names(pod, spec, &self.config);
+            let more = sandbox.additional_ips.iter().map(String::as_str);
+            let ips: Vec<&str> = std::iter::once(&*sandbox.ip).chain(more).collect();
+            hosts::managed(spec, &ips, &name, &domain)
+        };
+        let directory = self.pod_directory(pod);
+        host.make_dir(&directory, 0o750).await.map_err(failed)?;
+        let file = directory.join("etc-hosts");
+        let written = host.write(&file, text.as_bytes(), 0o644).await;
+        written.map_err(failed)?;
+        Ok(Some(Mount {
+            container_path: hosts::PATH.to_owned(),
+            host_path: file.to_string_lossy().into_owned(),
+            ..Mount::default()
+        }))
+    }
+
+    /// What the pod's sandbox is made from.
+    ///
+    /// # Errors
+    /// What of the pod cannot be.
+    async fn sandbox_config(&self, pod: &Pod, attempt: u32) -> Result<Made, String> {
+        let own = self.config.host.tail(Path::new(RESOLVER), LONGEST_FILE);
+        let own = own.await.map_err(|error| error.to_string())?;
+        let node = super::sandbox::resolver(&String::from_utf8_lossy(&own.unwrap_or_default()));
+        let mut made = super::sandbox::of(pod, &self.config, attempt, &node)?;
+        made.config.runtime_handler = self.handler(pod).await?;
+        Ok(made)
+    }
+
+    /// The runtime handler of the pod's class; empty: the default one.
+    async fn handler(&self, pod: &Pod) -> Result<String, String> {
+        let class = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.runtime_class_name.as_deref())
+            .filter(|class| !class.is_empty());
+        let Some(class) = class else {
+            return Ok(String::new());
+        };
+        let classes: Api<RuntimeClass> = Api::all(self.client.clone());
+        match classes.get_opt(class).await {
+            Ok(Some(found)) => Ok(found.handler),
+            Ok(None) => Err(format!("runtimeclass.node.k8s.io {class:?} not found")),
+            Err(error) => Err(format!("failed to lookup RuntimeClass {class}: {error}")),
+        }
+    }
+
+    /// Makes the pod's sandbox and the directory of its logs; whether what the pod asks for can be.
+    pub(super) async fn make_sandbox(&self, pod: &Pod, attempt: u32) -> Result<bool, Error> {
+        let failed = |why: &str| {
+            let message = format!("Failed to create pod sandbox: {why}");
+            self.event(pod, EventType::Warning, "FailedCreatePodSandBox", message);
+        };
+        let config = match self.sandbox_config(pod, attempt).await {
+            Ok(Made { config, told }) => {
+                for (reason, message) in told {
+                    self.event(pod, EventType::Warning, reason, message);
+                }
+                config
+            }
+            Err(why) => {
+                failed(&why);
+                return Ok(false);
+            }
+        };
         if !config.log_directory.is_empty() {
             let directory = Path::new(&config.log_directory);
             self.config.host.make_dir(directory, 0o755).await?;
         }
         if let Err(error) = self.runtime.run_sandbox(&config).await {
-            let message = format!("Failed to create pod sandbox: {error}");
-            self.event(pod, EventType::Warning, "FailedCreatePodSandBox", message);
+            failed(&error.to_string());
             return Err(error.into());
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Where a container's log is written, below that of its pod.
     async fn log_path(&self, pod: &Pod, container: &Spec, attempt: u32) -> Result<String, Failure> {
-        let of_pod = super::sandbox::of(pod, &self.config, 0).log_directory;
+        let of_pod = super::sandbox::log_directory(pod, &self.config);
         if of_pod.is_empty() {
             return Ok(String::new());
         }
@@ -304,64 +403,11 @@ impl Inner {
         Resources::of(capacity).memory
     }
 
-    /// Makes sure that the image is present; gives its name.
-    async fn image(&self, pod: &Pod, container: &Spec) -> Result<String, Failure> {
-        let image = container.image.clone().unwrap_or_default();
-        let policy = container
-            .image_pull_policy
-            .as_deref()
-            .unwrap_or("IfNotPresent");
-        let present = self
-            .runtime
-            .image_status(&image.as_str().into())
-            .await
-            .map_err(|error| failure("ImageInspectError", error.to_string()))?
-            .is_some();
-        let tell = |type_, reason, message| self.event(pod, type_, reason, message);
-        match (policy, present) {
-            ("Never", false) => {
-                let message =
-                    format!("Container image {image:?} is not present with pull policy of Never");
-                tell(EventType::Warning, "ErrImageNeverPull", message.clone());
-                Err(failure("ErrImageNeverPull", message))
-            }
-            ("Always", _) | (_, false) => {
-                tell(
-                    EventType::Normal,
-                    "Pulling",
-                    format!("Pulling image {image:?}"),
-                );
-                let begun = Instant::now();
-                if let Err(error) = self
-                    .runtime
-                    .pull_image(&image.as_str().into(), None, None)
-                    .await
-                {
-                    let message = format!("Failed to pull image {image:?}: {error}");
-                    tell(EventType::Warning, "Failed", message);
-                    return Err(failure("ErrImagePull", error.to_string()));
-                }
-                let took = go_duration(begun.elapsed());
-                let message = format!(
-                    "Successfully pulled image {image:?} in {took} ({took} including waiting)"
-                );
-                tell(EventType::Normal, "Pulled", message);
-                Ok(image)
-            }
-            _ => {
-                let message = format!(
-                    "Container image {image:?} already present on machine and can be accessed by the pod"
-                );
-                tell(EventType::Normal, "Pulled", message);
-                Ok(image)
-            }
-        }
-    }
-
     /// Runs the hook of a container that has just started. A container whose hook fails is ended.
     async fn post_start(
         &self,
         pod: &Pod,
+        sandbox: &Sandbox,
         container: &Spec,
         id: &str,
     ) -> Result<Option<Failure>, Error> {
@@ -369,7 +415,7 @@ impl Inner {
         let Some(hook) = lifecycle.and_then(|lifecycle| lifecycle.post_start.as_ref()) else {
             return Ok(None);
         };
-        let Err(error) = hook::run(&*self.runtime, pod, container, id, hook).await else {
+        let Err(error) = hook::run(&self.ask(&sandbox.ip), pod, container, id, hook).await else {
             return Ok(None);
         };
         // Its output may be secret.
@@ -383,7 +429,7 @@ impl Inner {
 }
 
 /// A duration to the millisecond, as Go writes it.
-fn go_duration(duration: Duration) -> String {
+pub(super) fn go_duration(duration: Duration) -> String {
     let millis = Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     if millis.is_zero() {
         "0s".to_owned()

@@ -10,8 +10,8 @@ use super::plan::{Fatal, all, is_running};
 use super::restart::is_sidecar;
 use super::{Inner, hook};
 use crate::cri::{Container, Sandbox};
-use crate::reconcile::Error;
 use crate::reconcile::events::EventType;
+use crate::reconcile::{Error, Key};
 use crate::signal::Signal;
 
 /// A container is given at least this long to end.
@@ -138,7 +138,11 @@ impl Inner {
             return Duration::ZERO;
         }
         let begun = Instant::now();
-        let ran = timeout(grace, hook::run(&*self.runtime, pod, container, id, hook)).await;
+        let known = self.pods.get(&Key::of(pod));
+        let status = known.as_deref().unwrap_or(pod).status.as_ref();
+        let address = status.and_then(|status| status.pod_ip.as_deref());
+        let ask = self.ask(address.unwrap_or_default());
+        let ran = timeout(grace, hook::run(&ask, pod, container, id, hook)).await;
         if let Ok(Err(error)) = ran {
             tracing::debug!(%error, "a preStop hook failed");
             // Its output may be secret.

@@ -1,6 +1,6 @@
 //! One look at a pod: what it has and what it should have, the steps between, and the status.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use super::report::debuggers;
 use super::resize::Resize;
 use super::start::RESYNC;
 use super::stop::{grace, grace_after};
-use super::{Inner, PodState, is_terminal};
-use crate::cri::{ContainerRuntimeExt, ContainerState, Sandbox};
+use super::{Inner, PodState, is_terminal, limits};
+use crate::cri::{ContainerRuntimeExt, Sandbox, SandboxFilter, labels};
 use crate::reconcile::events::EventType;
 use crate::reconcile::{Action, Error, Key};
 
@@ -28,9 +28,6 @@ use crate::reconcile::{Action, Error, Key};
 const PROMPT: Duration = Duration::from_millis(200);
 /// What is left of a pod of which this agent knows nothing may take this long to end.
 const ORPHAN_GRACE: Duration = Duration::from_secs(30);
-
-/// The longest termination message, in bytes.
-const LAST_WORDS: u64 = 4096;
 /// Mounted config is brought up to date this often.
 const CONFIG_RESYNC: Duration = Duration::from_secs(60);
 
@@ -84,8 +81,15 @@ impl Inner {
         }
         let pod = self.pods.get(key).filter(|pod| self.owns(pod));
         let uid = pod.as_ref().and_then(|pod| pod.metadata.uid.clone());
-        self.clean_others(key, uid.as_deref().unwrap_or_default())
-            .await?;
+        let is_known = {
+            let states = self.state.lock();
+            uid.is_some() && states.get(key).map(|state| &state.uid) == uid.as_ref()
+        };
+        // Others of its name were looked for when it became known.
+        if !is_known {
+            self.clean_others(key, uid.as_deref().unwrap_or_default())
+                .await?;
+        }
         let Some(pod) = pod else {
             self.state.lock().remove(key);
             return Ok(Action::Done);
@@ -287,9 +291,13 @@ impl Inner {
             if let Some(again) = again {
                 next.soon(again);
             }
-            let mut failed = false;
+            let (mut failed, mut pause) = (false, Duration::ZERO);
             let idle = steps.is_empty();
             for step in steps {
+                if step == Step::Sandbox {
+                    // Nothing else says how long to wait for what it lacks.
+                    pause = RESYNC;
+                }
                 failed |= self.take(key, pod, sandbox.as_ref(), step).await?;
             }
             if failed {
@@ -297,7 +305,7 @@ impl Inner {
                 let waits = memory
                     .values()
                     .filter_map(|memory| plan::backoff(Some(memory), Instant::now()));
-                next.soon(waits.min().unwrap_or(Duration::ZERO).min(RESYNC));
+                next.soon(waits.min().unwrap_or(pause).min(RESYNC));
             }
             if idle || failed {
                 break;
@@ -320,41 +328,46 @@ impl Inner {
     pub(super) async fn sandbox(&self, pod: &Pod) -> Result<Option<Sandbox>, Error> {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let mut found = self.runtime.pod(uid).await?.pop();
-        for container in found.iter_mut().flat_map(|found| &mut found.containers) {
-            let ContainerState::Exited { message, .. } = &mut container.state else {
-                continue;
-            };
-            let file = self.pod_directory(pod).join("containers");
-            let file = file
-                .join(&container.name)
-                .join(container.attempt.to_string());
-            // What it left itself says more than what the runtime knows.
-            if let Some(said) = self.config.host.tail(&file, LAST_WORDS).await?
-                && !said.is_empty()
-            {
-                *message = String::from_utf8_lossy(&said).into_owned();
-            }
+        if let Some(found) = &mut found {
+            self.add_last_words(pod, found).await?;
         }
         Ok(found)
     }
 
     /// Removes what runs for other pods of this name, which are gone.
     async fn clean_others(&self, key: &Key, uid: &str) -> Result<(), Error> {
-        for sandbox in self.runtime.pods().await? {
-            let of_key = *sandbox.metadata.namespace == *key.namespace
-                && *sandbox.metadata.name == *key.name;
-            if of_key && sandbox.metadata.uid != uid {
-                let running = sandbox
-                    .containers
-                    .iter()
-                    .filter(|container| plan::is_running(container));
-                let stops = running
-                    .map(|container| self.runtime.stop_container(&container.id, ORPHAN_GRACE));
-                for stopped in join_all(stops).await {
-                    stopped?;
-                }
-                self.remove(&sandbox).await?;
+        let of_key = SandboxFilter {
+            labels: BTreeMap::from([
+                (labels::POD_NAMESPACE.to_owned(), key.namespace.to_string()),
+                (labels::POD_NAME.to_owned(), key.name.to_string()),
+            ]),
+            ..SandboxFilter::default()
+        };
+        let found = self.runtime.list_sandboxes(&of_key).await?;
+        let others: BTreeSet<String> = found
+            .into_iter()
+            .map(|sandbox| sandbox.metadata.uid)
+            .filter(|of| of != uid)
+            .collect();
+        for other in others {
+            self.end_orphan(&other).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends and removes what runs for a pod of which nothing else is known.
+    pub(super) async fn end_orphan(&self, uid: &str) -> Result<(), Error> {
+        for sandbox in self.runtime.pod(uid).await? {
+            let running = sandbox
+                .containers
+                .iter()
+                .filter(|container| plan::is_running(container));
+            let stops =
+                running.map(|container| self.runtime.stop_container(&container.id, ORPHAN_GRACE));
+            for stopped in join_all(stops).await {
+                stopped?;
             }
+            self.remove(&sandbox).await?;
         }
         Ok(())
     }
@@ -367,6 +380,19 @@ impl Inner {
             hooked.remove(&container.id);
         }
         Ok(())
+    }
+
+    /// Whom to ask about a pod of this address; without one it is on the node's network.
+    pub(super) fn ask<'a>(&'a self, own: &'a str) -> Ask<'a> {
+        Ask {
+            runtime: &*self.runtime,
+            host: &*self.config.host,
+            address: if own.is_empty() {
+                &self.spec.address
+            } else {
+                own
+            },
+        }
     }
 
     /// Runs the probes that are due.
@@ -383,19 +409,10 @@ impl Inner {
                 state.and_then(|state| state.probes.remove(&container.name))
             };
             let mut probes = known.unwrap_or_default();
-            let own = sandbox.map_or("", |sandbox| sandbox.ip.as_str());
-            let ask = Ask {
-                runtime: &*self.runtime,
-                host: &*self.config.host,
-                address: if own.is_empty() {
-                    &self.spec.address
-                } else {
-                    own
-                },
-            };
+            let ask = self.ask(sandbox.map_or("", |sandbox| sandbox.ip.as_str()));
             let round = probes.round(&ask, container, &latest.id).await;
-            for failure in round.failures {
-                self.event(pod, EventType::Warning, "Unhealthy", failure);
+            for (reason, message) in round.told {
+                self.event(pod, EventType::Warning, reason, message);
             }
             if let Some(again) = round.again {
                 // A pod that is not ready yet is waited for; a steady one is merely looked after.
@@ -426,8 +443,7 @@ impl Inner {
                 if Box::pin(self.mount(pod, "")).await.is_none() {
                     return Ok(true);
                 }
-                self.make_sandbox(pod, 0).await?;
-                Ok(false)
+                Ok(!self.make_sandbox(pod, 0).await?)
             }
             Step::Start { name } => {
                 let debuggers = debuggers(pod);
@@ -500,6 +516,13 @@ impl Inner {
         self.tokens.lock().retain(|(of, ..), _| of != uid);
         if self.config.host.keeps_files() {
             self.config.host.remove(&self.pod_directory(pod)).await?;
+        }
+        if let Some(root) = &self.config.cgroup_root {
+            let group = limits::cgroup(root, pod);
+            if let Err(error) = self.config.host.remove_group(&group).await {
+                // A process may still be on its way out; housekeeping comes again.
+                tracing::debug!(%error, group, "a control group stays");
+            }
         }
         Ok(Action::Done)
     }

@@ -6,9 +6,9 @@ use std::path::{Component, Path, PathBuf};
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Container as Spec, DownwardAPIVolumeFile, HostPathVolumeSource, KeyToPath,
-    PersistentVolume, PersistentVolumeClaim, Pod, Secret, ServiceAccount,
-    ServiceAccountTokenProjection, Volume,
+    ConfigMap, Container as Spec, DownwardAPIVolumeFile, EmptyDirVolumeSource,
+    HostPathVolumeSource, KeyToPath, PersistentVolume, PersistentVolumeClaim, Pod, Secret,
+    ServiceAccount, ServiceAccountTokenProjection, Volume,
 };
 use kube::Api;
 use kube::api::PostParams;
@@ -18,6 +18,7 @@ use super::Inner;
 use super::environment::{self, Origin};
 use super::host::{File, Kind};
 use crate::cri::{Mount, Propagation};
+use crate::object::Quantity;
 
 /// How long a token of a service account is good for, unless the pod says otherwise.
 const TOKEN_SECONDS: i64 = 3600;
@@ -70,9 +71,23 @@ impl Inner {
                 .join(&volume.name)
         };
         let group = fs_group(origin.pod);
-        if volume.empty_dir.is_some() {
+        if let Some(source) = &volume.empty_dir {
             let place = place("empty-dir");
-            if host.kind(&place).await.map_err(text)?.is_none() {
+            let mut is_fresh = host.kind(&place).await.map_err(text)?.is_none();
+            if is_fresh {
+                host.make_dir(&place, 0o777).await.map_err(text)?;
+            }
+            match source.medium.as_deref().unwrap_or_default() {
+                "" => {}
+                // Also where the directory is there: a machine that was started anew has lost what was in memory.
+                "Memory" => {
+                    let size = memory_size(origin, source);
+                    is_fresh = host.memory(&place, size).await.map_err(text)?;
+                }
+                other => return Err(format!("unknown storage medium {other:?}")),
+            }
+            if is_fresh {
+                // Of the root of what was mounted, too.
                 host.make_dir(&place, 0o777).await.map_err(text)?;
                 if let Some(group) = group {
                     host.give(&place, group).await.map_err(text)?;
@@ -140,7 +155,10 @@ impl Inner {
             return Err(format!("invalid path: {bad:?}"));
         }
         let place = place(plugin);
-        host.publish(&place, &files, group).await.map_err(text)?;
+        let now = self.clock.now().strftime("%Y_%m_%d_%H_%M_%S");
+        let version = format!("{now}.{}", self.clock.below(1 << 32));
+        let published = host.publish(&place, &files, group, &version).await;
+        published.map_err(text)?;
         Ok(place)
     }
 
@@ -162,16 +180,10 @@ impl Inner {
             (Some(found), _) if found == wanted => {}
             (None, Some("DirectoryOrCreate")) => host.make_dir(&path, 0o755).await.map_err(text)?,
             (None, Some("FileOrCreate")) => host.make_file(&path).await.map_err(text)?,
-            (None, _) => return Err(format!("hostPath {} doesn't exist", source.path)),
-            (Some(found), _) => {
-                let is = match found {
-                    Kind::CharDevice => "CharDevice".to_owned(),
-                    Kind::BlockDevice => "BlockDevice".to_owned(),
-                    other => format!("{other:?}"),
-                };
+            _ => {
                 let path = &source.path;
                 return Err(format!(
-                    "hostPath type check failed: {path} is not a {what}, it's a {is}"
+                    "hostPath type check failed: {path} is not a {what}"
                 ));
             }
         }
@@ -290,6 +302,27 @@ fn namespace(pod: &Pod) -> &str {
 fn fs_group(pod: &Pod) -> Option<u32> {
     let context = pod.spec.as_ref()?.security_context.as_ref()?;
     u32::try_from(context.fs_group?).ok()
+}
+
+/// How much a volume in memory may hold: no more than its limit, the node, and the limits of all containers together.
+fn memory_size(origin: &Origin<'_>, source: &EmptyDirVolumeSource) -> Option<u64> {
+    let own = source.size_limit.as_ref();
+    let own = own
+        .and_then(|limit| Quantity::parse(&limit.0).ok())
+        .map(|limit| limit.value());
+    let node = Some(origin.allocatable.memory);
+    let limit = |container: &Spec| {
+        let limits = container.resources.as_ref()?.limits.as_ref()?;
+        Some(Quantity::parse(&limits.get("memory")?.0).ok()?.value())
+    };
+    let spec = origin.pod.spec.as_ref();
+    // A container without a limit may use all that there is.
+    let pod = spec.and_then(|spec| spec.containers.iter().map(limit).sum::<Option<i64>>());
+    let least = [own, node, pod]
+        .into_iter()
+        .flatten()
+        .filter(|bytes| *bytes > 0);
+    least.min().and_then(|bytes| u64::try_from(bytes).ok())
 }
 
 fn bits(mode: Option<i32>) -> u32 {
@@ -444,15 +477,27 @@ fn lines(map: Option<&BTreeMap<String, String>>) -> String {
     lines.join("\n")
 }
 
+/// What a container sees of a volume.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// The mount, of the whole volume.
+    pub mount: Mount,
+    /// The part of it that is seen; `None`: all.
+    pub below: Option<String>,
+    volume: String,
+}
+
 /// What a container sees of its pod's volumes.
 ///
 /// # Errors
 /// A mount of a volume that there is not, or of what is not below it.
 pub(super) fn mounts(
+    pod: &Pod,
     container: &Spec,
     places: &Places,
     env: &[(String, String)],
-) -> Result<Vec<Mount>, String> {
+) -> Result<Vec<Seen>, String> {
+    let fixed = fixed(pod);
     let mounts = container.volume_mounts.iter().flatten().map(|mount| {
         let place = places.get(&mount.name).ok_or_else(|| {
             let (name, of) = (&container.name, &mount.name);
@@ -463,33 +508,93 @@ pub(super) fn mounts(
             .as_deref()
             .filter(|text| !text.is_empty());
         let below = expanded.map(|text| environment::expand(text, env));
-        let below = below.or_else(|| mount.sub_path.clone()).unwrap_or_default();
-        if !below.is_empty() && !stays_inside(&below) {
-            return Err(format!(
-                "unable to provision SubPath `{below}`: must not contain '..'"
-            ));
+        let below = below
+            .or_else(|| mount.sub_path.clone())
+            .filter(|below| !below.is_empty());
+        if let Some(below) = &below {
+            if below.starts_with('/') {
+                return Err(format!(
+                    "error SubPath `{below}` must not be an absolute path"
+                ));
+            }
+            if !stays_inside(below) {
+                return Err(format!(
+                    "unable to provision SubPath `{below}`: must not contain '..'"
+                ));
+            }
         }
-        let host_path = if below.is_empty() {
-            place.clone()
-        } else {
-            place.join(&below)
-        };
-        let readonly = mount.read_only == Some(true);
+        let readonly = mount.read_only == Some(true) || fixed.contains(&mount.name.as_str());
         let deep = mount.recursive_read_only.as_deref() == Some("Enabled");
-        Ok(Mount {
-            container_path: mount.mount_path.clone(),
-            host_path: host_path.to_string_lossy().into_owned(),
-            readonly,
-            recursive_readonly: readonly && deep,
-            propagation: match mount.mount_propagation.as_deref() {
-                Some("HostToContainer") => Propagation::HostToContainer,
-                Some("Bidirectional") => Propagation::Bidirectional,
-                _ => Propagation::Private,
+        Ok(Seen {
+            mount: Mount {
+                container_path: mount.mount_path.clone(),
+                host_path: place.to_string_lossy().into_owned(),
+                readonly,
+                recursive_readonly: readonly && deep,
+                propagation: match mount.mount_propagation.as_deref() {
+                    Some("HostToContainer") => Propagation::HostToContainer,
+                    Some("Bidirectional") => Propagation::Bidirectional,
+                    _ => Propagation::Private,
+                },
+                ..Mount::default()
             },
-            ..Mount::default()
+            below,
+            volume: mount.name.clone(),
         })
     });
     mounts.collect()
+}
+
+/// The volumes of a pod that nobody in it may write to: what they show is not the pod's.
+fn fixed(pod: &Pod) -> Vec<&str> {
+    let volumes = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.volumes.iter().flatten());
+    let fixed = volumes.filter(|volume| {
+        let claim = volume.persistent_volume_claim.as_ref();
+        volume.config_map.is_some()
+            || volume.secret.is_some()
+            || volume.projected.is_some()
+            || volume.downward_api.is_some()
+            || claim.is_some_and(|claim| claim.read_only == Some(true))
+    });
+    fixed.map(|volume| volume.name.as_str()).collect()
+}
+
+impl Inner {
+    /// The mounts of a container, those of parts of volumes among them.
+    ///
+    /// # Errors
+    /// When a part cannot be shown; why is told to the node alone, whose files it is about.
+    pub(super) async fn shown(
+        &self,
+        pod: &Pod,
+        container: &Spec,
+        seen: Vec<Seen>,
+    ) -> Result<Vec<Mount>, String> {
+        let mut mounts = Vec::with_capacity(seen.len());
+        for (index, seen) in seen.into_iter().enumerate() {
+            let mut mount = seen.mount;
+            if let Some(below) = seen.below {
+                let place = self.pod_directory(pod).join("volume-subpaths");
+                let place = place.join(&seen.volume).join(&container.name);
+                let place = place.join(index.to_string());
+                let volume = Path::new(&mount.host_path);
+                let shown = self.config.host.part(volume, Path::new(&below), &place);
+                if let Err(error) = shown.await {
+                    tracing::warn!(%error, pod = %super::full_name(pod), volume = %seen.volume, "a part of a volume cannot be shown");
+                    return Err(format!(
+                        "failed to prepare subPath for volumeMount {:?} of container {:?}",
+                        seen.volume, container.name
+                    ));
+                }
+                mount.host_path = place.to_string_lossy().into_owned();
+            }
+            mounts.push(mount);
+        }
+        Ok(mounts)
+    }
 }
 
 #[cfg(test)]
@@ -524,22 +629,53 @@ mod tests {
 
     #[test]
     fn mounts_of_a_container() {
-        let places = Places::from([("v".to_owned(), PathBuf::from("/p/v"))]);
+        let place = |name: &str| (name.to_owned(), PathBuf::from(format!("/p/{name}")));
+        let places = Places::from([place("v"), place("config"), place("claim")]);
         let env = [("N".to_owned(), "x".to_owned())];
-        let mounted = |mount: serde_json::Value| {
-            let container: Spec =
-                serde_json::from_value(json!({"name": "c", "volumeMounts": [mount]})).unwrap();
-            mounts(&container, &places, &env).map(|mut mounts| mounts.remove(0))
-        };
-        let plain = mounted(json!({"name": "v", "mountPath": "/v", "readOnly": true})).unwrap();
-        assert_eq!((plain.host_path.as_str(), plain.readonly), ("/p/v", true));
-        let below = mounted(json!({"name": "v", "mountPath": "/v", "subPathExpr": "d/$(N)"}));
-        assert_eq!(below.unwrap().host_path, "/p/v/d/x");
-        for bad in [
-            json!({"name": "w", "mountPath": "/v"}),
-            json!({"name": "v", "mountPath": "/v", "subPath": "../x"}),
+        let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [], "volumes": [
+            {"name": "v", "emptyDir": {}}, {"name": "config", "configMap": {"name": "c"}},
+            {"name": "claim", "persistentVolumeClaim": {"claimName": "c", "readOnly": true}},
+        ]}}))
+        .unwrap();
+        for (mount, expected) in [
+            (
+                json!({"name": "v", "readOnly": true}),
+                Ok(("/p/v", true, None)),
+            ),
+            (json!({"name": "v"}), Ok(("/p/v", false, None))),
+            (json!({"name": "config"}), Ok(("/p/config", true, None))),
+            (json!({"name": "claim"}), Ok(("/p/claim", true, None))),
+            (
+                json!({"name": "v", "subPathExpr": "d/$(N)"}),
+                Ok(("/p/v", false, Some("d/x"))),
+            ),
+            (
+                json!({"name": "w"}),
+                Err("cannot find volume \"w\" to mount into container \"c\""),
+            ),
+            (
+                json!({"name": "v", "subPath": "../x"}),
+                Err("unable to provision SubPath `../x`: must not contain '..'"),
+            ),
+            (
+                json!({"name": "v", "subPathExpr": "/$(N)"}),
+                Err("error SubPath `/x` must not be an absolute path"),
+            ),
         ] {
-            assert!(mounted(bad).is_err());
+            let mut given = mount.clone();
+            given["mountPath"] = "/m".into();
+            let container: Spec =
+                serde_json::from_value(json!({"name": "c", "volumeMounts": [given]})).unwrap();
+            let seen = mounts(&pod, &container, &places, &env).map(|mut seen| seen.remove(0));
+            let seen = seen.as_ref().map_err(String::as_str).map(|seen| {
+                let mount = &seen.mount;
+                (
+                    mount.host_path.as_str(),
+                    mount.readonly,
+                    seen.below.as_deref(),
+                )
+            });
+            assert_eq!(seen, expected, "{mount}");
         }
     }
 }

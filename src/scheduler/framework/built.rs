@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    Bind, ClusterEvent, EventPattern, Extender, Filter, Handle, Hint, Hooks, Permit, Plugin,
+    Bind, ClusterEvent, EventPattern, Extender, Filter, Gang, Handle, Hint, Hooks, Permit, Plugin,
     PodInfo, Point, PostBind, PostFilter, PreBind, PreEnqueue, PreFilter, PreScore, ProfileError,
     QueueSort, Reserve, Score, Snapshot, Status, guarded,
 };
@@ -177,6 +177,18 @@ impl Framework {
                 .plugins
                 .get(plugin)
                 .is_none_or(|registered| hint(registered) == Hint::Queue)
+    }
+
+    /// The pods that are scheduled together with this one or not at all. `Err`: a plugin does not know, and what it waits for.
+    pub(crate) fn gang(&self, pod: &PodInfo) -> Result<Option<Gang>, Status> {
+        for plugin in &self.permit {
+            let said = guarded(|| plugin.gang(pod));
+            let gang = said.unwrap_or_else(|panic| Err(Status::error(panic)));
+            if let Some(gang) = gang.map_err(|status| status.by(plugin.name()))? {
+                return Ok(Some(gang));
+            }
+        }
+        Ok(None)
     }
 
     /// What keeps a pod out of the queue.

@@ -46,7 +46,7 @@ pub use self::trial::{Trial, TrialNode, Verdicts};
 pub use self::waiting::{WaitingPod, WaitingPods};
 pub use crate::object::Resources;
 pub use crate::object::selector::NodeTerm;
-use crate::reconcile::Error;
+use crate::reconcile::{Error, Key};
 
 /// The best score a plugin can give a node, after normalisation.
 pub const MAX_SCORE: i64 = 100;
@@ -237,8 +237,28 @@ pub enum Permission {
     Wait(Duration),
 }
 
+/// Pods that are scheduled together or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gang {
+    /// The name of the plugin that says so.
+    pub plugin: Arc<str>,
+    /// All of them, those that have a node, too.
+    pub members: Vec<Key>,
+    /// So many of them must have a node at once.
+    pub quorum: usize,
+}
+
 /// Holds a pod back before it is bound, for instance until its gang is complete. Pods that wait keep their place on the node.
 pub trait Permit: Plugin {
+    /// The pods that are scheduled together with `pod` or not at all. One run decides about all of them; those that fit are told to
+    /// this plugin, which has each of them wait, and are let go on when they are enough. Default: it is scheduled by itself.
+    ///
+    /// # Errors
+    /// The pod waits for the plugin's events.
+    fn gang(&self, _pod: &PodInfo) -> Result<Option<Gang>, Status> {
+        Ok(None)
+    }
+
     /// Judges.
     fn permit(&self, state: &mut CycleState, pod: &PodInfo, node: &str) -> Permission;
 }

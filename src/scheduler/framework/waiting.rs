@@ -99,6 +99,18 @@ impl WaitingPod {
         self.shared.state.lock().pending.keys().cloned().collect()
     }
 
+    /// Whether `plugin` is one of those it waits for.
+    #[must_use]
+    pub fn awaits(&self, plugin: &str) -> bool {
+        self.shared.state.lock().pending.contains_key(plugin)
+    }
+
+    /// Whether it goes back to the queue.
+    #[must_use]
+    pub fn is_rejected(&self) -> bool {
+        self.shared.state.lock().rejection.is_some()
+    }
+
     /// `plugin` lets the pod go on. It does so when no other plugin keeps it.
     pub fn allow(&self, plugin: &str) {
         self.shared.state.lock().pending.remove(plugin);

@@ -5,6 +5,7 @@ mod balanced;
 mod basic;
 mod binder;
 mod fit;
+mod gang;
 mod image_locality;
 mod node_affinity;
 mod node_ports;
@@ -24,6 +25,7 @@ pub use self::balanced::BalancedAllocation;
 pub use self::basic::{NodeName, NodeUnschedulable, PrioritySort, SchedulingGates};
 pub use self::binder::DefaultBinder;
 pub use self::fit::Fit;
+pub use self::gang::GangScheduling;
 pub use self::image_locality::ImageLocality;
 pub use self::node_affinity::NodeAffinity;
 pub use self::node_ports::NodePorts;
@@ -81,6 +83,7 @@ pub(super) fn registry() -> Registry {
             })
         })
         .with("NodeResourcesFit", Fit::make)
+        .with(GangScheduling::NAME, GangScheduling::make)
         .with("VolumeRestrictions", VolumeRestrictions::make)
         .with("NodeVolumeLimits", NodeVolumeLimits::make)
         .with("VolumeBinding", VolumeBinding::make)

@@ -1,6 +1,7 @@
 //! The rules of the plugins, one table each.
 
 mod arguments;
+mod gang;
 mod hints;
 mod near;
 mod preempt;

@@ -4,12 +4,16 @@
 //! all within the history. What was compacted is a number in a second table, written with the removals that it allows: a
 //! commit that only appends touches the log alone.
 
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
+use futures::future::join_all;
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
     StorageError, TableDefinition, WriteTransaction,
 };
+use tokio::runtime::Handle;
+use tokio::task::{JoinError, spawn_blocking};
 
 use super::record::Record;
 use super::witness::Witness;
@@ -23,6 +27,8 @@ const COMPACTED: &str = "compacted";
 const NEWEST: &str = "newest";
 const FORMAT: &str = "format";
 const FORMAT_NOW: u64 = 1;
+/// The log is read in so many pieces at once.
+const PARTS: u64 = 4;
 /// Values are in memory anyway; the engine needs room for the inner pages only.
 const CACHE: usize = 32 << 20;
 
@@ -71,8 +77,19 @@ pub(super) struct Log {
 pub(super) struct Contents {
     pub compacted: Revision,
     pub newest: Revision,
-    /// In the order of their revisions.
-    pub records: Vec<(Revision, Record)>,
+    /// In the order of their revisions, in pieces.
+    pub parts: Vec<Vec<(Revision, Record)>>,
+    /// What all records take.
+    bytes: u64,
+}
+
+/// A piece of the log.
+#[derive(Debug, Default)]
+struct Part {
+    records: Vec<(Revision, Record)>,
+    bytes: u64,
+    /// The revision of a record that is none.
+    damaged: Option<Revision>,
 }
 
 /// The failure of a commit.
@@ -110,7 +127,7 @@ impl Log {
         log.begin().map_err(|error| failed(path, error.0))?;
         let contents = log.read()?;
         log.newest = contents.newest;
-        log.shrink();
+        log.shrink(contents.bytes);
         Ok((log, contents))
     }
 
@@ -138,58 +155,52 @@ impl Log {
     }
 
     fn read(&self) -> Result<Contents, OpenError> {
+        let failed = |error: redb::Error| failed(&self.path, error);
         let Some(database) = &self.database else {
             return Ok(Contents::default());
         };
-        let read = || -> Result<(Contents, Option<Revision>), redb::Error> {
+        let begin = || -> Result<_, redb::Error> {
             let transaction = database.begin_read()?;
             let (log, facts) = (transaction.open_table(LOG)?, transaction.open_table(FACTS)?);
             let fact = |name| Ok::<_, redb::Error>(facts.get(name)?.map(|fact| fact.value()));
-            let mut contents = Contents {
+            let contents = Contents {
                 compacted: fact(COMPACTED)?.unwrap_or(0),
                 newest: fact(NEWEST)?.unwrap_or(0),
-                records: Vec::with_capacity(usize::try_from(log.len()?).unwrap_or(0)),
+                ..Contents::default()
             };
-            if fact(FORMAT)? != Some(FORMAT_NOW) {
-                return Ok((contents, Some(0)));
-            }
-            for record in log.iter()? {
-                let (revision, bytes) = record?;
-                let revision = revision.value();
-                let Some(record) = Record::decode(bytes.value()) else {
-                    return Ok((contents, Some(revision)));
-                };
-                contents.newest = contents.newest.max(revision);
-                contents.records.push((revision, record));
-            }
-            Ok((contents, None))
+            let first = log.first()?.map_or(0, |(first, _)| first.value());
+            let last = log.last()?.map_or(0, |(last, _)| last.value());
+            let known = fact(FORMAT)? == Some(FORMAT_NOW);
+            Ok((contents, known, first..=last))
         };
-        match read().map_err(|error| failed(&self.path, error))? {
-            (contents, None) => Ok(contents),
-            (_, Some(0)) => Err(OpenError::Format {
+        let (mut contents, known, revisions) = begin().map_err(failed)?;
+        if !known {
+            return Err(OpenError::Format {
                 path: self.path.clone(),
-            }),
-            (_, Some(revision)) => Err(OpenError::Damaged {
-                path: self.path.clone(),
-                what: format!("the record of revision {revision} is none"),
-            }),
+            });
         }
+        contents.newest = contents.newest.max(*revisions.end());
+        for part in read_parts(database, revisions).map_err(failed)? {
+            if let Some(revision) = part.damaged {
+                return Err(OpenError::Damaged {
+                    path: self.path.clone(),
+                    what: format!("the record of revision {revision} is none"),
+                });
+            }
+            contents.bytes += part.bytes;
+            contents.parts.push(part.records);
+        }
+        Ok(contents)
     }
 
     /// Gives unused space back to the file system when it is most of the file.
-    fn shrink(&mut self) {
+    fn shrink(&mut self, used: u64) {
         const WORTH_IT: u64 = 64 << 20;
         let Some(database) = &mut self.database else {
             return;
         };
-        let used = || -> Result<u64, redb::Error> {
-            let transaction = database.begin_write()?;
-            let stats = transaction.stats()?;
-            transaction.abort()?;
-            Ok(stats.stored_bytes() + stats.metadata_bytes())
-        };
         let size = std::fs::metadata(&self.path).map_or(0, |file| file.len());
-        if size > WORTH_IT && used().is_ok_and(|used| used < size / 2) {
+        if size > WORTH_IT && used < size / 2 {
             // Whether it succeeds matters to the size of the file only.
             if let Err(error) = database.compact() {
                 tracing::warn!(%error, "the store's file could not be made smaller");
@@ -272,6 +283,46 @@ impl Log {
         };
         Ok(Snapshot(database.begin_read()?))
     }
+}
+
+/// Reads the records of these revisions, several pieces at once.
+fn read_parts(
+    database: &Database,
+    revisions: RangeInclusive<Revision>,
+) -> Result<Vec<Part>, redb::Error> {
+    let length = (revisions.end() - revisions.start()) / PARTS + 1;
+    let mut parts = Vec::new();
+    for number in 0..PARTS {
+        let first = revisions.start() + number * length;
+        let transaction = database.begin_read()?;
+        let part = move || read_part(&transaction, first..first.saturating_add(length));
+        parts.push(spawn_blocking(part));
+    }
+    let parts = Handle::current().block_on(join_all(parts));
+    let unwound = |part: Result<_, JoinError>| match part {
+        Ok(part) => part,
+        // As if it had been read here.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
+    parts.into_iter().map(unwound).collect()
+}
+
+fn read_part(
+    transaction: &redb::ReadTransaction,
+    revisions: Range<Revision>,
+) -> Result<Part, redb::Error> {
+    let mut part = Part::default();
+    for record in transaction.open_table(LOG)?.range(revisions)? {
+        let (revision, bytes) = record?;
+        let (revision, bytes) = (revision.value(), bytes.value());
+        let Some(record) = Record::decode(bytes) else {
+            part.damaged = Some(revision);
+            break;
+        };
+        part.bytes += (size_of::<Revision>() + bytes.len()) as u64;
+        part.records.push((revision, record));
+    }
+    Ok(part)
 }
 
 /// A log as it was at one moment.

@@ -53,6 +53,13 @@ async fn contents(store: &dyn Store) -> Vec<(String, Bytes, Revision, Revision)>
         .collect()
 }
 
+/// The log and what it holds.
+async fn log(place: &Temporary) -> (Log, Contents) {
+    let file = place.file();
+    let open = move || Log::open(&file, Durability::Immediate, log::from_path);
+    blocking(open).await.unwrap()
+}
+
 async fn write(store: &DurableStore, key: &str, value: &str) -> Revision {
     let expect = store
         .get(key)
@@ -124,8 +131,8 @@ async fn compaction_survives_and_reclaims() {
     write(&store, "/b", "stays").await;
     store.close().await;
     // One record is left, of the key that is left.
-    let (log, contents) = Log::open(&place.file(), Durability::Immediate, log::from_path).unwrap();
-    assert_eq!(contents.records.len(), 1);
+    let (log, contents) = log(&place).await;
+    assert_eq!(contents.parts.concat().len(), 1);
     assert_eq!((contents.compacted, contents.newest), (newest, newest + 1));
     drop(log);
     let store = place.open().await;
@@ -133,6 +140,50 @@ async fn compaction_survives_and_reclaims() {
     let past = store.range(Range::prefix("/").at(newest - 1)).await;
     assert!(matches!(past, Err(Error::Compacted { oldest }) if oldest == newest));
     store.close().await;
+}
+
+/// Whatever of history is forgotten: keys, when they were made, the past that is left, and where it begins.
+#[tokio::test]
+async fn a_restart_shows_the_same() {
+    async fn shown(store: &DurableStore) -> Vec<Result<Vec<Entry>, String>> {
+        let newest = store.revision().await.unwrap();
+        let mut shown = Vec::new();
+        for revision in 0..=newest {
+            let page = store.range(Range::prefix("").at(revision)).await;
+            shown.push(
+                page.map(|page| page.entries)
+                    .map_err(|error| error.to_string()),
+            );
+        }
+        shown
+    }
+    let clock = Clock::seeded(1);
+    for history in 1..12 {
+        let place = Temporary::new("same");
+        let memory = MemoryConfig::default().history_events(history);
+        let config = DurableConfig::default().memory(memory);
+        let store = DurableStore::open(&place.0, config).await.unwrap();
+        for number in 0..60 {
+            let key = format!("/{}", clock.below(8));
+            if clock.below(3) > 0 {
+                write(&store, &key, &number.to_string()).await;
+            } else {
+                let _there = store.delete(&key, None).await;
+            }
+            if number == 40 {
+                // So that updates are left whose creation is not.
+                store
+                    .compact(store.revision().await.unwrap())
+                    .await
+                    .unwrap();
+            }
+        }
+        let before = shown(&store).await;
+        store.close().await;
+        let store = DurableStore::open(&place.0, config).await.unwrap();
+        assert_eq!(shown(&store).await, before, "history of {history}");
+        store.close().await;
+    }
 }
 
 #[tokio::test]
@@ -162,8 +213,9 @@ async fn history_is_bounded_on_disk() {
         write(&store, &format!("/{}", number % 3), "x").await;
     }
     store.close().await;
-    let (_, contents) = Log::open(&place.file(), Durability::Immediate, log::from_path).unwrap();
-    assert!(contents.records.len() < 20, "{}", contents.records.len());
+    let (_, contents) = log(&place).await;
+    let records = contents.parts.concat().len();
+    assert!(records < 20, "{records}");
 }
 
 #[tokio::test]

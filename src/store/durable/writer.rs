@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::log::{Batch, Contents, Log, Snapshot, WriteError};
 use super::record;
 use super::witness::SYNC_WITHIN;
-use crate::store::memory::Expiry;
+use crate::store::memory::{Expiry, Present};
 use crate::store::{Change, Entry, Error, Expect, MemoryConfig, MemoryStore, Result, Revision};
 
 /// So many operations share a commit.
@@ -68,25 +68,42 @@ pub(super) struct Loaded {
     obsolete: Vec<Revision>,
 }
 
-/// Replays a log into memory.
+/// Fills memory from a log: what is older than history at once, without its order in time; the rest as it happened.
 pub(super) fn load(config: MemoryConfig, contents: Contents) -> Loaded {
-    let memory = MemoryStore::mirror(config, contents.compacted);
+    let records = || contents.parts.iter().flatten().rev();
+    let sizes = records().map(|(_, record)| {
+        let value = record.value.as_ref().map_or(0, Bytes::len);
+        (record.key.len(), value)
+    });
+    let kept = config.kept(sizes);
+    let past = records().nth(kept).map_or(0, |(revision, _)| *revision);
+    let compacted = contents.compacted.max(past);
     let mut expiring = BTreeMap::new();
     let mut obsolete = Vec::new();
-    for (revision, record) in contents.records {
-        let change = change(
-            memory.present(&record.key),
-            record.key,
-            record.value,
-            revision,
-        );
-        let Some(change) = change else { continue };
-        match record.ttl {
-            Some(ttl) => expiring.insert(change.key().clone(), ttl),
-            None => expiring.remove(change.key()),
-        };
-        let forgotten = memory.apply(vec![change]);
-        obsolete.extend(forgotten.iter().flat_map(unneeded));
+    let mut expires = |key: &Arc<str>, ttl: Option<Duration>| match ttl {
+        Some(ttl) => drop(expiring.insert(key.clone(), ttl)),
+        None => drop(expiring.remove(key)),
+    };
+    let mut present = Present::default();
+    let mut records = contents.parts.into_iter().flatten().peekable();
+    while let Some((revision, record)) = records.next_if(|(revision, _)| *revision <= compacted) {
+        expires(&record.key, record.ttl);
+        let (key, created) = (record.key, record.created);
+        if let Some(value) = record.value {
+            obsolete.extend(present.put(key, value, created, revision));
+        } else {
+            obsolete.extend(present.delete(&key));
+            obsolete.push(revision);
+        }
+    }
+    let memory = MemoryStore::filled(config, compacted, present);
+    for (revision, record) in records {
+        expires(&record.key, record.ttl);
+        let (before, created) = (memory.present(&record.key), record.created);
+        if let Some(change) = change(before, record.key, record.value, created, revision) {
+            let forgotten = memory.apply(vec![change]);
+            obsolete.extend(forgotten.iter().flat_map(unneeded));
+        }
     }
     memory.catch_up(contents.newest);
     Loaded {
@@ -96,16 +113,19 @@ pub(super) fn load(config: MemoryConfig, contents: Contents) -> Loaded {
     }
 }
 
-/// The change that sets `key` to `value` at `revision`; `None` for the deletion of what is not there.
+/// The change that sets `key`, created at `created` if that is known better than from `previous`, to `value` at `revision`;
+/// `None` for the deletion of what is not there.
 fn change(
     previous: Option<Entry>,
     key: Arc<str>,
     value: Option<Bytes>,
+    created: Option<Revision>,
     revision: Revision,
 ) -> Option<Change> {
     match (value, previous) {
         (Some(value), previous) => {
-            let created = previous.as_ref().map_or(revision, |entry| entry.created);
+            let before = previous.as_ref().map(|entry| entry.created);
+            let created = created.or(before).unwrap_or(revision);
             Some(Change::Put {
                 entry: Entry {
                     key: previous.as_ref().map_or(key, |entry| entry.key.clone()),
@@ -178,7 +198,7 @@ impl<'a> Plan<'a> {
     ) -> Result<Revision> {
         let previous = self.present(key);
         expect.check(key, previous.as_ref())?;
-        let change = change(previous, key.into(), Some(value), self.revision + 1);
+        let change = change(previous, key.into(), Some(value), None, self.revision + 1);
         Ok(change.map_or(self.revision, |change| self.make(change, ttl)))
     }
 

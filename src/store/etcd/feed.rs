@@ -38,7 +38,6 @@ impl Drop for Feed {
 impl Feed {
     /// Follows etcd from where `memory` is.
     pub(super) fn start(client: Client, memory: MemoryStore, compaction: Option<Duration>) -> Self {
-        memory.catch_up(memory.compacted());
         let (tell, reached) = watch::channel(memory.newest());
         // The store's own tasks; aborted when it is dropped.
         let mut tasks = vec![tokio::spawn(follow(client.clone(), memory.clone(), tell))];

@@ -6,6 +6,7 @@
 
 mod error;
 mod feed;
+mod limits;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use etcd_client::{
 use tokio::time::{Instant, sleep, timeout};
 
 use self::feed::Feed;
+use self::limits::Limits;
 use super::{
     Entry, Error, Expect, MemoryConfig, MemoryStore, Page, Range, Result, Revision, Store,
     WatchStream,
@@ -126,6 +128,7 @@ struct Shared {
     client: Client,
     kv: KvClient,
     timeout: Duration,
+    limits: Limits,
     feed: Feed,
 }
 
@@ -147,7 +150,8 @@ impl EtcdStore {
             .map_err(|_| error::timed_out())?
             .map_err(|error| error::unavailable(&error))?;
         let kv = client.kv_client().max_decoding_message_size(LARGEST);
-        let start = read(config.timeout, || newest(kv.clone())).await?;
+        let limits = Limits::start();
+        let start = read(&limits, config.timeout, || newest(kv.clone())).await?;
         let feed = Feed::start(
             client.clone(),
             MemoryStore::mirror(config.history, start),
@@ -158,17 +162,29 @@ impl EtcdStore {
                 client,
                 kv,
                 timeout: config.timeout,
+                limits,
                 feed,
             }),
         })
+    }
+
+    /// What a request answers, if it does in time.
+    async fn within<T>(&self, request: impl Future<Output = T>) -> Result<T> {
+        let answer = self.shared.limits.within(self.shared.timeout, request);
+        answer.await.map_err(|_| error::timed_out())
     }
 
     async fn read<T, F>(&self, ask: impl Fn(KvClient) -> F) -> Result<T>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
-        let kv = &self.shared.kv;
-        let read = read(self.shared.timeout, || ask(kv.clone())).await;
+        let Shared {
+            kv,
+            limits,
+            timeout,
+            ..
+        } = &*self.shared;
+        let read = read(limits, *timeout, || ask(kv.clone())).await;
         match read {
             Err(Error::Compacted { .. }) => Err(Error::Compacted {
                 oldest: self.oldest().await,
@@ -187,7 +203,7 @@ impl EtcdStore {
                 .or_else([TxnOp::get(key, None)]);
             let mut kv = self.shared.kv.clone();
             let left = deadline.saturating_duration_since(Instant::now());
-            let error = match timeout(left, kv.txn(txn)).await {
+            let error = match self.shared.limits.within(left, kv.txn(txn)).await {
                 Err(_) => return Err(error::timed_out()),
                 Ok(Ok(done)) => {
                     return Ok(Outcome {
@@ -208,11 +224,7 @@ impl EtcdStore {
     /// What etcd still knows: from this revision on.
     async fn oldest(&self) -> Revision {
         let oldest = feed::compacted(self.shared.client.watch_client());
-        timeout(self.shared.timeout, oldest)
-            .await
-            .ok()
-            .flatten()
-            .unwrap_or(0)
+        self.within(oldest).await.ok().flatten().unwrap_or(0)
     }
 }
 
@@ -271,7 +283,7 @@ fn entry(kv: KeyValue) -> Option<Entry> {
 }
 
 /// Asks until there is an answer, or time runs out.
-async fn read<T, F>(limit: Duration, ask: impl Fn() -> F) -> Result<T>
+async fn read<T, F>(limits: &Limits, limit: Duration, ask: impl Fn() -> F) -> Result<T>
 where
     F: Future<Output = Result<T, etcd_client::Error>>,
 {
@@ -280,7 +292,7 @@ where
         let left = deadline.saturating_duration_since(Instant::now());
         // One member that does not answer leaves time to ask another.
         let each = left.min(limit / 2).max(PAUSE);
-        let error = match timeout(each, ask()).await {
+        let error = match limits.within(each, ask()).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => error::of(&error),
             Err(_) => error::timed_out(),
@@ -380,9 +392,9 @@ impl Store for EtcdStore {
             // Each key has a lease of its own, so that keys which expire together do not share a revision.
             let seconds = i64::try_from(ttl.as_millis().div_ceil(1000)).unwrap_or(i64::MAX);
             let mut leases = self.shared.client.lease_client();
-            let lease = timeout(self.shared.timeout, leases.grant(seconds.max(1), None))
-                .await
-                .map_err(|_| error::timed_out())?
+            let lease = self
+                .within(leases.grant(seconds.max(1), None))
+                .await?
                 .map_err(|error| error::of(&error))?;
             options = options.with_lease(lease.id());
         }
@@ -434,10 +446,11 @@ impl Store for EtcdStore {
     async fn compact(&self, revision: Revision) -> Result<()> {
         let mut kv = self.shared.kv.clone();
         let compact = kv.compact(number(revision), None);
-        let compacted = timeout(self.shared.timeout, compact)
-            .await
-            .map_err(|_| error::timed_out())?;
-        match compacted.map_err(|error| error::of(&error)) {
+        match self
+            .within(compact)
+            .await?
+            .map_err(|error| error::of(&error))
+        {
             Ok(_) => {}
             Err(Error::Compacted { .. }) => {
                 return Err(Error::Compacted {

@@ -21,7 +21,12 @@ fn size(change: &Change) -> usize {
         Change::Put { entry, .. } => entry.value.len(),
         Change::Delete { .. } => 0,
     };
-    OVERHEAD + change.key().len() + value
+    cost(change.key().len(), value)
+}
+
+/// What a change with a key and a value of these sizes counts.
+pub(super) fn cost(key: usize, value: usize) -> usize {
+    OVERHEAD + key + value
 }
 
 impl History {

@@ -117,18 +117,7 @@ impl Index {
             versions.past.get_or_insert_default().push_back(past);
             return;
         }
-        let versions = Versions {
-            latest: version,
-            past: None,
-        };
-        let slot = self.free.pop().unwrap_or_else(|| {
-            // Four thousand million keys do not fit into any memory that this runs in.
-            u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
-        });
-        match self.slots.get_mut(slot as usize) {
-            Some(empty) => *empty = versions,
-            None => self.slots.push(versions),
-        }
+        let slot = take_slot(&mut self.slots, &mut self.free, version);
         self.by_hash.insert(key.clone(), slot);
         self.in_order.insert(key.clone(), slot);
     }
@@ -161,6 +150,74 @@ impl Index {
             self.free.push(slot);
         }
     }
+}
+
+/// What is there, gathered key by key before anybody reads it: keys are put in order once, and what is superseded is gone.
+#[cfg(feature = "durable")]
+#[derive(Debug, Default)]
+pub(in crate::store) struct Present(Index);
+
+#[cfg(feature = "durable")]
+impl Present {
+    /// Sets a key; `created`: when, if that was not with what is known of it. Returns the revision that is superseded.
+    pub(in crate::store) fn put(
+        &mut self,
+        key: Arc<str>,
+        value: Bytes,
+        created: Option<Revision>,
+        modified: Revision,
+    ) -> Option<Revision> {
+        let Index {
+            by_hash,
+            slots,
+            free,
+            ..
+        } = &mut self.0;
+        let mut version = Version {
+            created: created.unwrap_or(modified),
+            modified,
+            value: Some(value),
+        };
+        let known = by_hash.get(&*key);
+        if let Some(versions) = known.and_then(|slot| slots.get_mut(*slot as usize)) {
+            version.created = created.unwrap_or(versions.latest.created);
+            return Some(std::mem::replace(&mut versions.latest, version).modified);
+        }
+        by_hash.insert(key, take_slot(slots, free, version));
+        None
+    }
+
+    /// Removes a key. Returns the revision that set it.
+    pub(in crate::store) fn delete(&mut self, key: &str) -> Option<Revision> {
+        let slot = self.0.by_hash.remove(key)?;
+        self.0.free.push(slot);
+        let versions = self.0.slots.get_mut(slot as usize)?;
+        versions.latest.value = None;
+        Some(versions.latest.modified)
+    }
+
+    pub(super) fn index(self) -> Index {
+        let mut index = self.0;
+        let keys = index.by_hash.iter();
+        let mut keys: Vec<_> = keys.map(|(key, slot)| (key.clone(), *slot)).collect();
+        keys.sort_unstable();
+        index.in_order = keys.into_iter().collect();
+        index
+    }
+}
+
+/// Puts the first version of a key where there is room.
+fn take_slot(slots: &mut Vec<Versions>, free: &mut Vec<u32>, latest: Version) -> u32 {
+    let versions = Versions { latest, past: None };
+    let slot = free.pop().unwrap_or_else(|| {
+        // Four thousand million keys do not fit into any memory that this runs in.
+        u32::try_from(slots.len()).unwrap_or(u32::MAX)
+    });
+    match slots.get_mut(slot as usize) {
+        Some(empty) => *empty = versions,
+        None => slots.push(versions),
+    }
+    slot
 }
 
 /// When keys go by themselves.

@@ -4,19 +4,48 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::history::History;
+use super::history::{self, History};
+#[cfg(feature = "durable")]
+use super::index::Present;
 use super::watch::Watchers;
 use super::{MemoryConfig, MemoryStore, Shared, State, index};
 #[cfg(feature = "durable")]
 use crate::store::Entry;
 use crate::store::{Change, Result, Revision};
 
+#[cfg(feature = "durable")]
+impl MemoryConfig {
+    /// How many changes history keeps of those whose keys and values are of these sizes, the newest first.
+    pub(in crate::store) fn kept(&self, sizes: impl Iterator<Item = (usize, usize)>) -> usize {
+        let mut bytes = 0;
+        let fits = sizes.take(self.history_events).take_while(|(key, value)| {
+            bytes += history::cost(*key, *value);
+            bytes <= self.history_bytes
+        });
+        fits.count().max(1)
+    }
+}
+
 impl MemoryStore {
     /// An empty mirror of a store whose history begins after `compacted`.
     pub(in crate::store) fn mirror(config: MemoryConfig, compacted: Revision) -> Self {
+        Self::of(config, index::Index::default(), compacted)
+    }
+
+    /// A mirror of a store that holds this, and whose history begins after `compacted`.
+    #[cfg(feature = "durable")]
+    pub(in crate::store) fn filled(
+        config: MemoryConfig,
+        compacted: Revision,
+        present: Present,
+    ) -> Self {
+        Self::of(config, present.index(), compacted)
+    }
+
+    fn of(config: MemoryConfig, index: index::Index, compacted: Revision) -> Self {
         let state = State {
-            revision: 0,
-            index: index::Index::default(),
+            revision: compacted,
+            index,
             history: History::beginning_after(compacted),
             expiry: index::Expiry::default(),
         };
@@ -43,6 +72,7 @@ impl MemoryStore {
     }
 
     /// History begins after this revision.
+    #[cfg(feature = "durable")]
     pub(in crate::store) fn compacted(&self) -> Revision {
         self.shared.state.read().history.compacted()
     }
@@ -53,15 +83,8 @@ impl MemoryStore {
         let mut forgotten = Vec::new();
         let mut state = self.shared.state.write();
         for change in changes {
-            if change.revision() <= state.history.compacted() {
-                // What is kept of the time before history: the newest version of its key.
-                state.revision = change.revision();
-                state.index.apply(&change);
-                state.index.forget(&change);
-            } else {
-                self.shared
-                    .apply(&mut state, change, &mut |change| forgotten.push(change));
-            }
+            self.shared
+                .apply(&mut state, change, &mut |change| forgotten.push(change));
         }
         forgotten
     }
@@ -90,6 +113,7 @@ impl MemoryStore {
     }
 
     /// The newest revision is at least this: what it wrote may be gone.
+    #[cfg(feature = "durable")]
     pub(in crate::store) fn catch_up(&self, revision: Revision) {
         let mut state = self.shared.state.write();
         state.revision = state.revision.max(revision);

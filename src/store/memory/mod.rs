@@ -8,7 +8,7 @@ mod mirror;
 mod watch;
 
 #[cfg(feature = "durable")]
-pub(in crate::store) use self::index::Expiry;
+pub(in crate::store) use self::index::{Expiry, Present};
 
 use std::sync::Arc;
 use std::time::Duration;

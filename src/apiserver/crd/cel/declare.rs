@@ -2,42 +2,20 @@
 use super::super::schema::Props;
 use crate::apiserver::cel::Type;
 use crate::apiserver::cel::cost::Declared;
+use crate::apiserver::kinds::names::RESERVED;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The largest request, in bytes.
 pub(super) const REQUEST: u64 = 3 * 1024 * 1024;
 
-/// Words that cannot be the names of fields as they are.
-const RESERVED: [&str; 22] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-    "",
-];
-
 /// The name by which rules refer to a property; `None`: they cannot.
 pub(super) fn escape(name: &str) -> Option<String> {
+    if name.is_empty() {
+        return None;
+    }
     if RESERVED.contains(&name) {
-        return (!name.is_empty()).then(|| format!("__{name}__"));
+        return Some(format!("__{name}__"));
     }
     if name.starts_with(|character: char| character.is_ascii_digit()) {
         return None;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::expression::{Scope, Use};
 use super::{FAILURE_POLICIES, conditions, expression, is_set, one_of, required_one_of, rules};
 use crate::apiserver::kinds::check;
+use crate::apiserver::kinds::names::RESERVED;
 use crate::apiserver::registry::strategy::{Context, Strategy};
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, GroupVersion, name};
@@ -12,31 +13,6 @@ use crate::object::{Document, GroupVersion, name};
 const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
 const MOST_ANNOTATIONS: usize = 20;
 const LONGEST_ANNOTATION: usize = 5 * 1024;
-/// Words that are no names in the language.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
-
 #[derive(Debug)]
 pub(in crate::apiserver::kinds) struct ValidatingAdmissionPolicy;
 

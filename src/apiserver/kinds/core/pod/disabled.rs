@@ -5,10 +5,11 @@ use serde_json::{Map, Value};
 use super::CONTAINER_LISTS;
 use crate::object::Document;
 
-/// Takes them out of a spec.
-pub(super) fn drop_disabled(spec: &mut Value) {
-    // GenericWorkload.
-    spec.remove_at(&["schedulingGroup"]);
+/// Takes them out of a spec. `grouped`: GenericWorkload is on.
+pub(super) fn drop_disabled(spec: &mut Value, grouped: bool) {
+    if !grouped {
+        spec.remove_at(&["schedulingGroup"]);
+    }
     let volumes = spec.get_mut("volumes").and_then(Value::as_array_mut);
     for volume in volumes.into_iter().flatten() {
         let sources = volume.at_mut(&["projected", "sources"]);

@@ -40,7 +40,15 @@ use crate::object::field::{Errors, Path};
 use crate::object::{Document, name};
 
 #[derive(Debug)]
-pub(in crate::apiserver::kinds) struct Pod;
+pub(in crate::apiserver::kinds) struct Pod {
+    /// Whether pods may name the pod group they belong to.
+    pub grouped: bool,
+}
+
+impl Pod {
+    /// As they are without pod groups.
+    pub(in crate::apiserver::kinds) const PLAIN: Self = Self { grouped: false };
+}
 
 /// The lists of containers in a pod, in the order in which they are looked through.
 const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
@@ -122,7 +130,7 @@ impl Strategy for Pod {
 
     fn prepare_create(&self, context: &Context<'_>, object: &mut Value) {
         if let Some(spec) = object.get_mut("spec") {
-            drop_disabled(spec);
+            drop_disabled(spec, self.grouped);
         }
         object["status"] = json!({"phase": "Pending", "qosClass": qos::class(&object["spec"])});
         if !object.list_at(&["spec", "schedulingGates"]).is_empty() {
@@ -157,7 +165,7 @@ impl Strategy for Pod {
             _ => {
                 object["status"] = old["status"].clone();
                 if let Some(spec) = object.get_mut("spec") {
-                    drop_disabled(spec);
+                    drop_disabled(spec, self.grouped);
                 }
             }
         }

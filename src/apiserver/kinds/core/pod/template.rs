@@ -17,7 +17,8 @@ pub(in crate::apiserver::kinds) fn default_template(template: &mut Value) {
 /// Takes out of a template what the server does not have: fields of features that are off.
 pub(in crate::apiserver::kinds) fn prepare_template(template: &mut Value) {
     if let Some(spec) = template.get_mut("spec") {
-        super::drop_disabled(spec);
+        // Whether there are pod groups is asked when a pod is made.
+        super::drop_disabled(spec, true);
     }
 }
 

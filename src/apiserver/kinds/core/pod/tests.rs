@@ -26,7 +26,7 @@ fn pod(patch: &Value) -> Value {
         "spec": {"containers": [{"name": "c", "image": "i:1"}]},
     });
     merge(&mut pod, patch);
-    Pod.default(&mut pod);
+    Pod::PLAIN.default(&mut pod);
     pod
 }
 
@@ -63,7 +63,7 @@ fn check_errors(errors: &Errors, expected: &[&str]) {
 #[track_caller]
 fn spec(patch: &Value, expected: &[&str]) {
     let mut errors = Errors::new();
-    Pod.validate(&context(None), &pod(&json!({"spec": patch})), &mut errors);
+    Pod::PLAIN.validate(&context(None), &pod(&json!({"spec": patch})), &mut errors);
     check_errors(&errors, expected);
 }
 
@@ -74,7 +74,7 @@ fn container(patch: &Value, expected: &[&str]) {
     merge(&mut own, patch);
     let mut errors = Errors::new();
     let pod = pod(&json!({"spec": {"containers": [own]}}));
-    Pod.validate(&context(None), &pod, &mut errors);
+    Pod::PLAIN.validate(&context(None), &pod, &mut errors);
     let expected: Vec<String> = expected
         .iter()
         .map(|text| format!("spec.containers[0]{text}"))
@@ -92,10 +92,10 @@ fn change(subresource: Option<&'static str>, from: &Value, patch: &Value, expect
     }
     let mut new = old.clone();
     merge(&mut new, patch);
-    Pod.default(&mut new);
+    Pod::PLAIN.default(&mut new);
     let context = context(subresource);
-    Pod.prepare_update(&context, &mut new, &old);
+    Pod::PLAIN.prepare_update(&context, &mut new, &old);
     let mut errors = Errors::new();
-    Pod.validate_update(&context, &new, &old, &mut errors);
+    Pod::PLAIN.validate_update(&context, &new, &old, &mut errors);
     check_errors(&errors, expected);
 }

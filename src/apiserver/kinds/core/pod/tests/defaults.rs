@@ -90,14 +90,14 @@ fn label_keys_are_written_out() {
             {"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule", "matchLabelKeys": ["a", "b"], "labelSelector": {"matchLabels": {"a": "1"}}},
         ]}}),
     );
-    Pod.prepare_create(&context(None), &mut pod);
+    Pod::PLAIN.prepare_create(&context(None), &mut pod);
     let selector = &pod["spec"]["topologySpreadConstraints"][0]["labelSelector"];
     assert_eq!(
         selector["matchExpressions"],
         json!([{"key": "a", "operator": "In", "values": ["1"]}])
     );
     let mut errors = Errors::new();
-    Pod.validate(&context(None), &pod, &mut errors);
+    Pod::PLAIN.validate(&context(None), &pod, &mut errors);
     check_errors(
         &errors,
         &[

@@ -214,7 +214,7 @@ fn annotations() {
         "kubernetes.io/config.mirror": "x", "controller.kubernetes.io/pod-deletion-cost": "+1",
         "container.apparmor.security.beta.kubernetes.io/z": "bad", "seccomp.security.alpha.kubernetes.io/pod": "localhost/../x",
     }}}));
-    Pod.validate(&context(None), &pod, &mut errors);
+    Pod::PLAIN.validate(&context(None), &pod, &mut errors);
     check_errors(
         &errors,
         &[
@@ -254,8 +254,8 @@ fn warnings() {
         "spec.containers[0].ports[1]: overlapping port definition with spec.containers[0].ports[0]",
         "spec.hostAliases[0].ip: IPv6 address \"FD00::1\" should be in RFC 5952 canonical format (\"fd00::1\")",
     ];
-    assert_eq!(Pod.warnings(&object, None), expected);
-    assert!(Pod.warnings(&object, Some(&object)).is_empty());
+    assert_eq!(Pod::PLAIN.warnings(&object, None), expected);
+    assert!(Pod::PLAIN.warnings(&object, Some(&object)).is_empty());
 }
 
 #[test]

@@ -78,16 +78,16 @@ fn statuses() {
 fn writers_of_the_spec_and_of_the_status_keep_out_of_each_others_way() {
     let mut new =
         pod(&json!({"status": {"phase": "Running"}, "spec": {"schedulingGates": [{"name": "g"}]}}));
-    Pod.prepare_create(&context(None), &mut new);
+    Pod::PLAIN.prepare_create(&context(None), &mut new);
     assert_eq!(new["status"]["phase"], "Pending");
     assert_eq!(new["status"]["conditions"][0]["reason"], "SchedulingGated");
     let mut old = new.clone();
     old["status"]["observedGeneration"] = 3.into();
     new["status"]["phase"] = "Failed".into();
-    Pod.prepare_update(&context(None), &mut new, &old);
+    Pod::PLAIN.prepare_update(&context(None), &mut new, &old);
     assert_eq!(new["status"], old["status"]);
     let mut status = json!({"spec": old["spec"], "status": {"phase": "Running"}});
-    Pod.prepare_update(&context(Some("status")), &mut status, &old);
+    Pod::PLAIN.prepare_update(&context(Some("status")), &mut status, &old);
     assert_eq!(
         status["status"],
         json!({"phase": "Running", "qosClass": "BestEffort", "observedGeneration": 3})

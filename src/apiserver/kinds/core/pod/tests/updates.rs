@@ -83,7 +83,7 @@ fn changes_of_the_spec() {
 fn the_difference_is_shown() {
     let mut errors = Errors::new();
     let (old, new) = (pod(&json!({})), pod(&json!({"spec": {"hostname": "h"}})));
-    Pod.validate_update(&context(None), &new, &old, &mut errors);
+    Pod::PLAIN.validate_update(&context(None), &new, &old, &mut errors);
     let text = texts(&errors).concat();
     assert!(
         text.contains("\n-  \"Hostname\": \"\",\n+  \"Hostname\": \"h\",\n")

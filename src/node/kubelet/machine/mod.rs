@@ -1,21 +1,19 @@
 //! This machine's files and network.
 
+mod ask;
+mod mounts;
+
 use std::collections::BTreeMap;
 use std::io::{self, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use http_body_util::Empty;
-use hyper_util::rt::TokioIo;
 use tokio::fs;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-use super::host::{File, Host, Kind};
+use super::host::{Answer, File, Host, Kind};
 use crate::cri::Check;
 
 /// The link by which all files of a volume change at once.
@@ -64,6 +62,7 @@ impl Host for Machine {
         directory: &Path,
         files: &BTreeMap<String, File>,
         group: Option<u32>,
+        version: &str,
     ) -> io::Result<()> {
         fs::create_dir_all(directory).await?;
         let old = fs::read_link(directory.join(CURRENT)).await.ok();
@@ -72,14 +71,9 @@ impl Host for Machine {
         {
             return Ok(());
         }
-        // Two names in turn: what is shown is never written to.
-        let name = if old.as_deref() == Some(Path::new("..a")) {
-            "..b"
-        } else {
-            "..a"
-        };
-        let fresh = directory.join(name);
-        self.remove(&fresh).await?;
+        // A name that never was: who reads what is shown never sees it written to, nor another content by the same path.
+        let name = format!("..{version}");
+        let fresh = directory.join(&name);
         fs::create_dir(&fresh).await?;
         fs::set_permissions(&fresh, PermissionsExt::from_mode(0o755)).await?;
         for (path, file) in files {
@@ -98,11 +92,64 @@ impl Host for Machine {
         }
         let next = directory.join(NEXT);
         let _ = fs::remove_file(&next).await;
-        symlink(name, &next)?;
+        symlink(&name, &next)?;
         fs::rename(&next, directory.join(CURRENT)).await?;
         links(directory, files).await?;
-        if let Some(old) = old {
-            self.remove(&directory.join(old)).await?;
+        // What is not shown any more, also what an agent left that died meanwhile.
+        let mut entries = fs::read_dir(directory).await?;
+        while let Some(entry) = entries.next_entry().await? {
+            let found = entry.file_name();
+            let is_version = found.as_encoded_bytes().starts_with(b"..");
+            if is_version && *found != *name && entry.file_type().await?.is_dir() {
+                fs::remove_dir_all(entry.path()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&self, path: &Path, data: &[u8], mode: u32) -> io::Result<()> {
+        fs::write(path, data).await?;
+        fs::set_permissions(path, PermissionsExt::from_mode(mode)).await
+    }
+
+    async fn part(&self, volume: &Path, below: &Path, shown: &Path) -> io::Result<()> {
+        mounts::part(volume, below, shown)
+    }
+
+    async fn memory(&self, place: &Path, bytes: Option<u64>) -> io::Result<bool> {
+        mounts::memory(place, bytes)
+    }
+
+    async fn entries(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        let mut entries = match fs::read_dir(directory).await {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+            Err(error) => return Err(error),
+        };
+        while let Some(entry) = entries.next_entry().await? {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    async fn groups(&self, parent: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for hierarchy in hierarchies().await? {
+            names.extend(
+                self.entries(&hierarchy.join(parent.trim_matches('/')))
+                    .await?,
+            );
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    async fn remove_group(&self, group: &str) -> io::Result<()> {
+        for hierarchy in hierarchies().await? {
+            remove_group(&hierarchy.join(group.trim_matches('/'))).await?;
         }
         Ok(())
     }
@@ -128,18 +175,62 @@ impl Host for Machine {
     }
 
     async fn remove(&self, path: &Path) -> io::Result<()> {
+        // What is mounted there is others': it must not be emptied.
+        mounts::release(path)?;
         match fs::remove_dir_all(path).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
 
-    async fn ask(&self, address: &str, check: &Check, limit: Duration) -> Result<(), String> {
-        match timeout(limit, ask(address, check)).await {
-            Ok(answer) => answer,
-            Err(_) => Err("context deadline exceeded".to_owned()),
+    async fn ask(&self, address: &str, check: &Check, limit: Duration) -> Result<Answer, String> {
+        ask::ask(address, check, limit).await
+    }
+}
+
+/// Where control groups are: one place in version 2, one for each controller in version 1.
+async fn hierarchies() -> io::Result<Vec<PathBuf>> {
+    let root = Path::new("/sys/fs/cgroup");
+    if fs::metadata(root.join("cgroup.controllers")).await.is_ok() {
+        return Ok(vec![root.to_owned()]);
+    }
+    let mut found = Vec::new();
+    let Ok(mut entries) = fs::read_dir(root).await else {
+        return Ok(found);
+    };
+    while let Some(entry) = entries.next_entry().await? {
+        // Other names of the same are links.
+        if entry.file_type().await?.is_dir() {
+            found.push(entry.path());
         }
     }
+    Ok(found)
+}
+
+/// Removes a control group with those in it; one with processes stays and says so.
+async fn remove_group(group: &Path) -> io::Result<()> {
+    let mut found = vec![group.to_owned()];
+    let mut next = 0;
+    while let Some(folder) = found.get(next).cloned() {
+        next += 1;
+        let mut entries = match fs::read_dir(&folder).await {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        while let Some(entry) = entries.next_entry().await? {
+            if entry.file_type().await?.is_dir() {
+                found.push(entry.path());
+            }
+        }
+    }
+    for folder in found.iter().rev() {
+        match fs::remove_dir(folder).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Whether a directory has exactly these files.
@@ -189,66 +280,6 @@ async fn links(directory: &Path, files: &BTreeMap<String, File>) -> io::Result<(
     Ok(())
 }
 
-fn host<'a>(named: &'a str, address: &'a str) -> &'a str {
-    if named.is_empty() { address } else { named }
-}
-
-async fn ask(address: &str, check: &Check) -> Result<(), String> {
-    let connect = |named: &str, port: u16| {
-        let target = (host(named, address).to_owned(), port);
-        async move {
-            let stream = TcpStream::connect((target.0.as_str(), port)).await;
-            stream.map_err(|error| format!("dial tcp {}:{port}: connect: {error}", target.0))
-        }
-    };
-    match check {
-        Check::Tcp { host, port } => connect(host, *port).await.map(drop),
-        Check::Http {
-            scheme,
-            host: named,
-            port,
-            path,
-        } if scheme == "http" => {
-            let stream = connect(named, *port).await?;
-            let url = format!("{}:{port}", host(named, address));
-            let status = get(stream, &url, path).await;
-            let status = status.map_err(|error| format!("Get \"http://{url}{path}\": {error}"))?;
-            if (200..400).contains(&status) {
-                Ok(())
-            } else {
-                Err(format!("HTTP probe failed with statuscode: {status}"))
-            }
-        }
-        Check::Http { scheme, .. } => Err(format!("probes over {scheme} are not supported")),
-        Check::Grpc { .. } => Err("probes over gRPC are not supported".to_owned()),
-        Check::Exec(_) => Err("a command is no question of the network".to_owned()),
-    }
-}
-
-async fn get(
-    stream: TcpStream,
-    host: &str,
-    path: &str,
-) -> Result<u16, Box<dyn std::error::Error + Send + Sync>> {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let path = if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("/{path}")
-    };
-    let request = http::Request::get(path)
-        .header("host", host)
-        .header("user-agent", "kube-probe/1.36")
-        .header("accept", "*/*")
-        .header("connection", "close")
-        .body(Empty::<Bytes>::new())?;
-    let answer = async move { Ok(sender.send_request(request).await?.status().as_u16()) };
-    // The connection moves only while it is looked after; its end is no failure of the question.
-    let (answer, _) = futures::future::join(answer, connection).await;
-    answer
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,24 +299,34 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("homeostat-volume-{}", std::process::id()));
         let read = |name: &str| std::fs::read_to_string(dir.join(name)).ok();
         Machine
-            .publish(&dir, &files(&[("a", "1"), ("d/b", "2")]), None)
+            .publish(&dir, &files(&[("a", "1"), ("d/b", "2")]), None, "1")
             .await
             .unwrap();
         assert_eq!(read("a").as_deref(), Some("1"));
         assert_eq!(read("d/b").as_deref(), Some("2"));
         let shown = std::fs::read_link(dir.join(CURRENT)).unwrap();
         Machine
-            .publish(&dir, &files(&[("a", "1"), ("d/b", "2")]), None)
+            .publish(&dir, &files(&[("a", "1"), ("d/b", "2")]), None, "2")
             .await
             .unwrap();
         assert_eq!(std::fs::read_link(dir.join(CURRENT)).unwrap(), shown);
         Machine
-            .publish(&dir, &files(&[("a", "3"), ("c", "4")]), None)
+            .publish(&dir, &files(&[("a", "3"), ("c", "4")]), None, "3")
             .await
             .unwrap();
         assert_eq!(read("a").as_deref(), Some("3"));
         assert_eq!(read("c").as_deref(), Some("4"));
         assert_eq!(read("d/b"), None);
+        // Each version has a name of its own, and one is kept.
+        assert_eq!(shown, Path::new("..1"));
+        assert_eq!(
+            std::fs::read_link(dir.join(CURRENT)).unwrap(),
+            Path::new("..3")
+        );
+        assert_eq!(
+            Machine.entries(&dir).await.unwrap(),
+            ["..3", CURRENT, "a", "c"]
+        );
         assert_eq!(
             Machine.tail(&dir.join("a"), 9).await.unwrap(),
             Some(b"3".to_vec())
@@ -293,39 +334,5 @@ mod tests {
         assert_eq!(Machine.kind(&dir).await.unwrap(), Some(Kind::Directory));
         Machine.remove(&dir).await.unwrap();
         assert_eq!(Machine.kind(&dir).await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn checks_over_the_network() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut head = [0; 1024];
-                let read = stream.read(&mut head).await.unwrap_or(0);
-                let bad = head[..read].starts_with(b"GET /bad");
-                let line = if bad { "500 No" } else { "302 Found" };
-                let answer = format!("HTTP/1.1 {line}\r\ncontent-length: 0\r\n\r\n");
-                let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await;
-            }
-        });
-        let http = |path: &str| Check::Http {
-            scheme: "http".into(),
-            host: String::new(),
-            port,
-            path: path.into(),
-        };
-        let second = Duration::from_secs(1);
-        let tcp = Check::Tcp {
-            host: String::new(),
-            port,
-        };
-        assert_eq!(Machine.ask("127.0.0.1", &tcp, second).await, Ok(()));
-        assert_eq!(Machine.ask("127.0.0.1", &http("/"), second).await, Ok(()));
-        let bad = Machine.ask("127.0.0.1", &http("/bad"), second).await;
-        assert_eq!(
-            bad,
-            Err("HTTP probe failed with statuscode: 500".to_owned())
-        );
     }
 }
