@@ -14,7 +14,7 @@ use crate::controllers;
 use crate::controllers::localprovisioner::LocalProvisionerConfig;
 use crate::controllers::nodelifecycle::NodeLifecycleConfig;
 use crate::cri::FakeRuntime;
-use crate::node::{Hollow, Kubelet, NodeAgent, NodeServer, NodeSpec};
+use crate::node::{Hollow, Kubelet, KubeletConfig, NodeAgent, NodeServer, NodeSpec};
 use crate::reconcile::leader::LeaderConfig;
 use crate::reconcile::{Error, Key, Manager};
 use crate::scheduler::{self, SchedulerConfig};
@@ -55,6 +55,7 @@ pub struct ClusterBuilder {
     scheduler: SchedulerConfig,
     lifecycle: NodeLifecycleConfig,
     provisioner: Option<LocalProvisionerConfig>,
+    kubelets: KubeletConfig,
     only_api: bool,
     elect: Option<LeaderConfig>,
     dialer: Option<Arc<dyn Dialer>>,
@@ -78,6 +79,13 @@ impl ClusterBuilder {
     #[must_use]
     pub fn node(mut self, spec: NodeSpec) -> Self {
         self.nodes.push(spec);
+        self
+    }
+
+    /// Options of every kubelet, such as what its machine is short of. Default = [`KubeletConfig::default`].
+    #[must_use]
+    pub fn kubelets(mut self, config: KubeletConfig) -> Self {
+        self.kubelets = config;
         self
     }
 
@@ -228,7 +236,7 @@ impl ClusterBuilder {
         let mut nodes = BTreeMap::new();
         let mut agents: Vec<Arc<dyn NodeAgent>> = Vec::new();
         for (index, spec) in self.nodes.into_iter().enumerate() {
-            let node = kubelet(&manager, index, spec, &clock, &dialer);
+            let node = kubelet(&manager, index, spec, self.kubelets.clone(), &dialer);
             agents.push(node.kubelet.clone());
             if let Some(twin) = nodes.insert(node.name.clone(), node) {
                 return Err(StartError::DuplicateNode(twin.name));
@@ -310,15 +318,16 @@ fn kubelet(
     manager: &Manager,
     index: usize,
     spec: NodeSpec,
-    clock: &Clock,
+    config: KubeletConfig,
     dialer: &Arc<InProcess>,
 ) -> Node {
     let name = spec.name().to_owned();
     let subnet = format!("10.{}.{}", 244 + index / 256 % 8, index % 256);
-    let runtime = FakeRuntime::new(clock.fork(&name), subnet);
+    let runtime = FakeRuntime::new(manager.clock().fork(&name), subnet);
     let server = NodeServer::new(manager, name.as_str(), Arc::new(runtime.clone()));
     dialer.add(name.clone(), server, runtime.clone());
-    let kubelet = Arc::new(Kubelet::new(manager, spec, Arc::new(runtime.clone())));
+    let kubelet = Kubelet::with_config(manager, spec, Arc::new(runtime.clone()), config);
+    let kubelet = Arc::new(kubelet);
     Node {
         name,
         kubelet,

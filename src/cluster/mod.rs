@@ -122,6 +122,11 @@ impl Node {
         &self.runtime
     }
 
+    /// Shuts the node down: its pods end, then its agent is to be stopped ([`Kubelet::shutdown`]).
+    pub async fn shutdown(&self) {
+        self.kubelet.shutdown().await;
+    }
+
     /// Ends the node's agent, as when its process is killed or the machine loses its network: nothing is heard of the
     /// node any more, and its containers go on.
     pub async fn stop(&self) {

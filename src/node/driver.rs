@@ -26,7 +26,7 @@ const LEASE_NAMESPACE: &str = "kube-node-lease";
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeSpec {
     pub(super) name: String,
-    capacity: BTreeMap<String, String>,
+    pub(super) capacity: BTreeMap<String, String>,
     labels: BTreeMap<String, String>,
     taints: Vec<Taint>,
     pub(super) address: String,
@@ -130,7 +130,7 @@ impl NodeSpec {
     /// # Errors
     /// When the API server refuses.
     pub async fn register(&self, client: &kube::Client, clock: &Clock) -> Result<Node, Error> {
-        register(client, clock, self).await
+        register(client, clock, self, &self.status(clock.now())).await
     }
 
     /// Keeps the node's lease until it is dropped, so that the control plane takes the node for alive: what every agent does
@@ -144,7 +144,7 @@ impl NodeSpec {
         }
     }
 
-    fn node(&self, now: Timestamp) -> Value {
+    fn node(&self, status: &Value) -> Value {
         let mut labels = self.labels.clone();
         for (key, value) in [
             ("kubernetes.io/hostname", self.name.as_str()),
@@ -159,11 +159,11 @@ impl NodeSpec {
             "apiVersion": "v1", "kind": "Node",
             "metadata": {"name": self.name, "labels": labels},
             "spec": {"taints": self.taints},
-            "status": self.status(now),
+            "status": status,
         })
     }
 
-    fn status(&self, now: Timestamp) -> Value {
+    pub(super) fn status(&self, now: Timestamp) -> Value {
         json!({
             "capacity": self.capacity, "allocatable": self.capacity, "conditions": conditions(now),
             "addresses": [{"type": "InternalIP", "address": self.address}, {"type": "Hostname", "address": self.name}],
@@ -220,33 +220,32 @@ pub(super) fn rfc3339(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Registers the node, or tells that it is back.
+/// Registers the node with this status, or tells that it is back.
 pub(super) async fn register(
     client: &kube::Client,
     clock: &Clock,
     spec: &NodeSpec,
+    status: &Value,
 ) -> Result<Node, Error> {
     let nodes: Api<Node> = Api::all(client.clone());
-    let node: Node = serde_json::from_value(spec.node(clock.now()))?;
+    let node: Node = serde_json::from_value(spec.node(status))?;
     let node = match nodes.create(&PostParams::default(), &node).await {
         Ok(node) => node,
-        Err(error) if client::is_already_exists(&error) => {
-            report_ready(client, clock, spec).await?
-        }
+        Err(error) if client::is_already_exists(&error) => report(client, spec, status).await?,
         Err(error) => return Err(error.into()),
     };
     renew(client, clock, &node).await?;
     Ok(node)
 }
 
-/// Reports the whole status anew.
-pub(super) async fn report_ready(
+/// Writes a status of the node.
+pub(super) async fn report(
     client: &kube::Client,
-    clock: &Clock,
     spec: &NodeSpec,
+    status: &Value,
 ) -> Result<Node, Error> {
     let nodes: Api<Node> = Api::all(client.clone());
-    let patch = json!({"status": spec.status(clock.now())});
+    let patch = json!({"status": status});
     Ok(nodes
         .patch_status(
             &spec.name,
@@ -254,15 +253,6 @@ pub(super) async fn report_ready(
             &Patch::Strategic(patch),
         )
         .await?)
-}
-
-/// Whether the control plane takes the node for ready.
-pub(super) fn is_ready(node: &Node) -> bool {
-    let mut conditions = node
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// Renews the node's lease, or makes it.

@@ -81,7 +81,7 @@ impl NodeAgent for Hollow {
         let inner = self.inner.clone();
         let registered = futures::stream::iter(inner.specs.iter().cloned()).map(|spec| {
             let inner = inner.clone();
-            async move { driver::register(&inner.client, &inner.clock, &spec).await }
+            async move { spec.register(&inner.client, &inner.clock).await }
         });
         let nodes: Vec<Node> = registered.buffered(AT_ONCE).try_collect().await?;
         for node in nodes {

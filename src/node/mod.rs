@@ -9,6 +9,7 @@ mod driver;
 mod hollow;
 mod kubelet;
 mod server;
+mod usage;
 
 use async_trait::async_trait;
 
@@ -16,7 +17,10 @@ use async_trait::async_trait;
 pub use self::bootstrap::{BootstrapError, request_certificate};
 pub use self::driver::NodeSpec;
 pub use self::hollow::Hollow;
-pub use self::kubelet::{Kubelet, KubeletConfig};
+pub use self::kubelet::{
+    DiskUse, Eviction, Facts, ImageCollection, Kubelet, KubeletConfig, Monitor, Room, Shutdown,
+    ThresholdError, Vitals,
+};
 pub use self::server::{LogRotation, NodeServer};
 #[cfg(feature = "serve")]
 pub use self::server::{NodeServerConfig, NodeServing, NodeServingError, ServingCertificate};

@@ -1,8 +1,13 @@
 //! Options of a kubelet.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::eviction::threshold::Eviction;
+use super::garbage::ImageCollection;
 use super::host::{Host, Nowhere};
+use super::shutdown::Shutdown;
+use super::vitals::Monitor;
 
 /// Options of a [`Kubelet`](super::Kubelet). The default touches nothing of the machine: for runtimes that run nothing.
 #[derive(Clone, Debug)]
@@ -17,6 +22,19 @@ pub struct KubeletConfig {
     pub root: String,
     /// The control group that pods' own are made in; empty: the topmost. Default = the runtime chooses.
     pub cgroup_root: Option<String>,
+    /// What measures the machine: without, the node has what its [`NodeSpec`](crate::node::NodeSpec) says, nothing is ever
+    /// scarce, and no image is removed. Default = none.
+    pub monitor: Option<Arc<dyn Monitor>>,
+    /// When pods are ended because something is scarce. Default = [`Eviction::default`].
+    pub eviction: Eviction,
+    /// When images are removed. Default = [`ImageCollection::default`].
+    pub images: ImageCollection,
+    /// How long pods may take when the node shuts down. Default = [`Shutdown::default`].
+    pub shutdown: Shutdown,
+    /// What is kept for the system, by resource (`cpu`, `memory`, `ephemeral-storage`). Default = nothing.
+    pub system_reserved: BTreeMap<String, String>,
+    /// What is kept for the agent and the runtime. Default = nothing.
+    pub kube_reserved: BTreeMap<String, String>,
     pub(super) host: Arc<dyn Host>,
 }
 
@@ -28,6 +46,12 @@ impl Default for KubeletConfig {
             logs: None,
             root: "/var/lib/kubelet".to_owned(),
             cgroup_root: None,
+            monitor: None,
+            eviction: Eviction::default(),
+            images: ImageCollection::default(),
+            shutdown: Shutdown::default(),
+            system_reserved: BTreeMap::new(),
+            kube_reserved: BTreeMap::new(),
             host: Arc::new(Nowhere),
         }
     }
@@ -43,6 +67,7 @@ impl KubeletConfig {
             logs: Some("/var/log/pods".to_owned()),
             cgroup_root: Some(String::new()),
             host: Arc::new(super::machine::Machine),
+            monitor: Some(Arc::new(super::this_machine::ThisMachine)),
             ..Self::default()
         }
     }

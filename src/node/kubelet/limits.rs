@@ -14,7 +14,7 @@ const SHARES: (i64, i64) = (2, 262_144);
 /// How little a guaranteed or critical container is in danger when memory runs out.
 const SAFE: i64 = -997;
 /// The priority from which pods are critical.
-const CRITICAL: i32 = 2_000_000_000;
+pub(super) const CRITICAL: i32 = 2_000_000_000;
 
 /// What a container may use, on a node with that much memory.
 pub(super) fn of(pod: &Pod, container: &Spec, memory_capacity: i64) -> LinuxResources {

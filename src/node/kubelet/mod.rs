@@ -8,6 +8,8 @@ mod conditions;
 mod config;
 mod containers;
 mod environment;
+mod eviction;
+mod garbage;
 mod hook;
 mod host;
 mod hosts;
@@ -17,13 +19,16 @@ mod limits;
 #[cfg(feature = "containerd")]
 mod machine;
 mod message;
+mod node;
 mod plan;
 mod probe;
 mod pull;
 mod report;
+mod resize;
 mod restart;
 mod rights;
 mod sandbox;
+mod shutdown;
 mod start;
 mod status;
 mod stop;
@@ -31,6 +36,9 @@ mod sync;
 #[cfg(test)]
 #[cfg(feature = "containerd")]
 mod tests;
+#[cfg(feature = "containerd")]
+mod this_machine;
+mod vitals;
 mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,13 +49,18 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::sleep;
 
 pub use self::config::KubeletConfig;
+use self::eviction::Ousting;
+use self::eviction::threshold::Pressure;
+pub use self::eviction::threshold::{Eviction, ThresholdError};
+pub use self::garbage::ImageCollection;
 use self::plan::Memory;
 use self::probe::Probes;
+pub use self::shutdown::Shutdown;
+pub use self::vitals::{DiskUse, Facts, Monitor, Room, Vitals};
 use super::NodeAgent;
-use super::driver::{self, NodeSpec, RENEW};
+use super::driver::{self, NodeSpec};
 use crate::clock::Clock;
 use crate::cri::{ContainerRuntime, EventKind};
 use crate::reconcile::events::{EventType, reference};
@@ -81,6 +94,18 @@ struct Inner {
     hooked: Mutex<BTreeSet<String>>,
     /// Tokens in volumes, by pod, audience and life, and when each is to be renewed.
     tokens: Mutex<volumes::Tokens>,
+    /// What the machine is short of.
+    pressure: Mutex<BTreeSet<Pressure>>,
+    /// What was told of the node.
+    told: Mutex<node::Told>,
+    /// Told when something of the node has changed.
+    node_changed: Notify,
+    /// Pods that are to be looked at.
+    nudged: Mutex<BTreeSet<Key>>,
+    /// Told when there are some.
+    nudge: Notify,
+    /// Set while the node shuts down.
+    shutdown: Mutex<bool>,
 }
 
 /// What is remembered of a pod.
@@ -91,6 +116,10 @@ struct PodState {
     admitted: bool,
     /// Whether its last status was written: nothing of it is to run any more, whatever the cache still shows.
     finished: bool,
+    /// What its containers were given.
+    resize: resize::Resize,
+    /// Why the node itself ends it.
+    ousting: Option<Ousting>,
     /// Told when the pod is to end, or to end sooner.
     ending: Arc<Notify>,
     containers: BTreeMap<String, Memory>,
@@ -132,6 +161,12 @@ impl Kubelet {
             state: Mutex::default(),
             hooked: Mutex::default(),
             tokens: Mutex::default(),
+            pressure: Mutex::default(),
+            told: Mutex::default(),
+            node_changed: Notify::new(),
+            nudged: Mutex::default(),
+            nudge: Notify::new(),
+            shutdown: Mutex::default(),
             spec,
         };
         Self {
@@ -150,7 +185,9 @@ impl NodeAgent for Kubelet {
             return Ok(());
         }
         let inner = self.inner.clone();
-        let node = Arc::new(driver::register(&inner.client, &inner.clock, &inner.spec).await?);
+        let status = inner.first_status().await;
+        let node = driver::register(&inner.client, &inner.clock, &inner.spec, &status).await?;
+        let node = Arc::new(node);
         let manager = Manager::with_activity(
             inner.client.clone(),
             inner.clock.clone(),
@@ -158,6 +195,7 @@ impl NodeAgent for Kubelet {
         );
         // What an agent remembers dies with it; what it started does not.
         inner.state.lock().clear();
+        *inner.shutdown.lock() = false;
         let own = {
             let inner = inner.clone();
             move |old: Option<&Arc<Pod>>, new: Option<&Arc<Pod>>| {
@@ -169,13 +207,19 @@ impl NodeAgent for Kubelet {
             Controller::new(name, Pods(inner.clone()))
                 .source(Source::mapped(&inner.pods, own))
                 .source(Source::watcher(RuntimeEvents(inner.runtime.clone())))
+                .source(Source::watcher(Nudges(inner.clone())))
                 .workers(AT_ONCE),
         );
         if inner.config.host.keeps_files() {
             let own = inner.clone();
             manager.add_task("housekeeping", move || housekeeping::run(own.clone()));
         }
-        manager.add_task("heartbeat", move || heartbeat(inner.clone(), node.clone()));
+        if let Some(monitor) = inner.config.monitor.clone() {
+            look_after(&manager, &inner, &monitor);
+        }
+        manager.add_task("heartbeat", move || {
+            node::heartbeat(inner.clone(), node.clone())
+        });
         manager.start().await?;
         *running = Some(manager);
         Ok(())
@@ -188,16 +232,42 @@ impl NodeAgent for Kubelet {
     }
 }
 
-/// Renews the lease; reports that the node is ready when the control plane thinks it is not.
-async fn heartbeat(inner: Arc<Inner>, node: Arc<Node>) -> Result<(), Error> {
-    loop {
-        sleep(RENEW).await;
-        if let Err(error) = driver::renew(&inner.client, &inner.clock, &node).await {
-            tracing::warn!(%error, node = %inner.spec.name, "the lease could not be renewed");
-        }
-        let known = inner.nodes.get(&Key::cluster(inner.spec.name.as_str()));
-        if known.is_some_and(|known| !driver::is_ready(&known)) {
-            driver::report_ready(&inner.client, &inner.clock, &inner.spec).await?;
+/// Looks after a machine that is measured: what becomes scarce, what nobody needs.
+fn look_after(manager: &Manager, inner: &Arc<Inner>, monitor: &Arc<dyn Monitor>) {
+    let images = Arc::new(garbage::Images::default());
+    let of = || (inner.clone(), monitor.clone(), images.clone());
+    let (own, watched, used) = of();
+    manager.add_task("eviction", move || {
+        eviction::run(own.clone(), watched.clone(), used.clone())
+    });
+    let (own, watched, used) = of();
+    manager.add_task("images", move || {
+        garbage::collect_images(own.clone(), watched.clone(), used.clone())
+    });
+    let own = inner.clone();
+    manager.add_task("dead containers", move || {
+        garbage::collect_containers(own.clone())
+    });
+}
+
+/// Wakes pods that the agent itself wants looked at.
+struct Nudges(Arc<Inner>);
+
+impl std::fmt::Debug for Nudges {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Nudges")
+    }
+}
+
+#[async_trait]
+impl Watcher for Nudges {
+    async fn run(self: Box<Self>, wake: Wake) -> Result<(), Error> {
+        loop {
+            let keys = std::mem::take(&mut *self.0.nudged.lock());
+            for key in keys {
+                wake.now(key, "the node wants it looked at");
+            }
+            self.0.nudge.notified().await;
         }
     }
 }

@@ -76,8 +76,27 @@ impl Inner {
         let mut status = self.observe(key, pod, sandbox, over, failure);
         let known = self.known(key, pod);
         let have = serde_json::to_value(&known.as_deref().unwrap_or(pod).status)?;
-        if covers(&have, &status) {
+        let mut resolved = Vec::new();
+        if let Some(conditions) = status["conditions"].as_array_mut() {
+            let now = self.clock.now();
+            let ousting = self.ousting(key).filter(|_| over);
+            conditions.extend(ousting.and_then(|own| own.condition(known.as_deref(), now)));
+            let resize = self.resize_of(key);
+            conditions.extend(resize.conditions(known.as_deref(), now));
+            // Those of a change in place go when it is over.
+            for type_ in ["PodResizePending", "PodResizeInProgress"] {
+                let has = |list: &[Value]| list.iter().any(|one| one["type"] == type_);
+                let known = have["conditions"].as_array();
+                if !has(conditions) && known.is_some_and(|known| has(known)) {
+                    resolved.push(json!({"$patch": "delete", "type": type_}));
+                }
+            }
+        }
+        if resolved.is_empty() && covers(&have, &status) {
             return Ok(());
+        }
+        if let Some(conditions) = status["conditions"].as_array_mut() {
+            conditions.append(&mut resolved);
         }
         // Addresses are merged by their value: an old one has to be taken out.
         let addresses = &have["podIPs"];

@@ -395,7 +395,7 @@ impl Inner {
     }
 
     /// The node's memory, in bytes.
-    fn memory_capacity(&self) -> i64 {
+    pub(super) fn memory_capacity(&self) -> i64 {
         let known = self.nodes.get(&Key::cluster(self.spec.name.as_str()));
         let capacity = known
             .as_deref()

@@ -16,6 +16,7 @@ use super::admit::{Rejection, admit};
 use super::plan::{self, Memory, Plan, Step};
 use super::probe::{Ask, Probes};
 use super::report::debuggers;
+use super::resize::Resize;
 use super::start::RESYNC;
 use super::stop::{grace, grace_after};
 use super::{Inner, PodState, is_terminal, limits};
@@ -94,6 +95,7 @@ impl Inner {
             return Ok(Action::Done);
         };
         let ending = self.adopt(key, &pod);
+        let pod = self.allot(key, &pod);
         tokio::select! {
             biased;
             // Whatever is under way, a pull or a long farewell, is dropped: the pod is to end, or sooner.
@@ -108,6 +110,9 @@ impl Inner {
         }
         if is_terminal(pod) || self.is_finished(key) {
             return self.tidy(key, pod).await;
+        }
+        if self.ousting(key).is_some() {
+            return self.finish(key, pod, None).await;
         }
         if let Some(Rejection { reason, message }) = self.rejection(key, pod).await? {
             self.event(pod, EventType::Warning, &reason, message.clone());
@@ -146,6 +151,10 @@ impl Inner {
                 Box::pin(self.mount(pod, &sandbox.ip)).await;
             }
             next.later(CONFIG_RESYNC);
+        }
+        self.apply_resize(key, pod).await?;
+        if self.resize_of(key).waits() {
+            next.later(RESYNC);
         }
         let sandbox = self.sandbox(pod).await?;
         let phase = &self.observe(key, pod, sandbox.as_ref(), false, None)["phase"];
@@ -191,6 +200,8 @@ impl Inner {
             uid,
             admitted: status.is_some_and(|status| status.start_time.is_some()),
             finished: false,
+            resize: Resize::of(pod),
+            ousting: None,
             ending: Arc::default(),
             containers: BTreeMap::new(),
             probes: probes.collect(),
@@ -214,6 +225,9 @@ impl Inner {
         if self.state.lock().get(key).is_some_and(admitted) {
             return Ok(None);
         }
+        if let Some(rejection) = self.closing().or_else(|| self.pressed(pod)) {
+            return Ok(Some(rejection));
+        }
         let others: Vec<Key> = {
             let states = self.state.lock();
             let others = states.iter().filter(|(_, state)| admitted(state));
@@ -223,6 +237,7 @@ impl Inner {
             .iter()
             .filter_map(|key| self.pods.get(key))
             .filter(|other| !is_terminal(other))
+            .map(|other| self.given(&other))
             .collect();
         let node = self.nodes.get(&Key::cluster(self.spec.name.as_str()));
         let mut verdict = node.map(|node| admit(pod, &node, &others));
@@ -467,8 +482,14 @@ impl Inner {
         failure: Option<(&str, &str)>,
     ) -> Result<Action, Error> {
         let mut sandbox = self.sandbox(pod).await?;
+        let ousting = self.ousting(key);
+        let longest = ousting
+            .as_ref()
+            .map_or(Duration::MAX, |ousting| ousting.grace);
+        let ousted = ousting.as_ref();
+        let failure = failure.or_else(|| ousted.map(|ousting| (ousting.reason, &*ousting.message)));
         if let Some(found) = &sandbox {
-            self.stop_all(pod, found, grace(pod)).await?;
+            self.stop_all(pod, found, grace(pod).min(longest)).await?;
             sandbox = self.sandbox(pod).await?;
         }
         self.report_end(key, pod, sandbox.as_ref(), failure).await?;

@@ -5,6 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::Inner;
 use crate::cri::{ContainerFilter, ContainerPhase, SandboxFilter};
+use crate::node::usage;
 
 struct Text(String);
 
@@ -37,7 +38,7 @@ impl Inner {
     /// `/metrics/resource`: processor and memory of containers, pods and the node.
     pub(super) async fn resource_metrics(&self) -> String {
         let mut text = Text(String::new());
-        let found = self.sandboxes().await;
+        let found = usage::sandboxes(&*self.runtime).await;
         let failed = u8::from(found.is_err());
         let sandboxes = found.unwrap_or_default();
         let of_pod = |sandbox: &crate::cri::SandboxStats| {

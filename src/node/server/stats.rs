@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::Inner;
 use crate::cri::{
-    ContainerStats, CpuUsage, FilesystemUsage, MemoryUsage, NetworkUsage, Result, SandboxFilter,
-    SandboxStats, labels,
+    ContainerStats, CpuUsage, FilesystemUsage, MemoryUsage, NetworkUsage, Result, SandboxStats,
 };
+use crate::node::usage::{self, sum_cpu, sum_memory};
 
 /// Processor time as it was found last, by what used it: from two of them follows what is used now, when a runtime does not
 /// say so.
@@ -56,7 +56,7 @@ impl Usage {
 impl Inner {
     /// The summary, as the kubelet gives it.
     pub(super) async fn summary(&self) -> Result<Value> {
-        let sandboxes = self.sandboxes().await?;
+        let sandboxes = usage::sandboxes(&*self.runtime).await?;
         let pods = self.own_pods();
         let pods: BTreeMap<&str, &Pod> = pods
             .iter()
@@ -101,45 +101,6 @@ impl Inner {
         let (cpu, memory) = self.node_usage(&sandboxes);
         self.put_usage(&mut node, "/", cpu.as_ref(), memory.as_ref());
         Ok(json!({"node": node, "pods": shown}))
-    }
-
-    /// What the sandboxes use; of containers whose sandboxes do not say, what they use themselves.
-    pub(super) async fn sandboxes(&self) -> Result<Vec<SandboxStats>> {
-        let mut sandboxes = match self
-            .runtime
-            .list_sandbox_stats(&SandboxFilter::default())
-            .await
-        {
-            Ok(sandboxes) => sandboxes,
-            // Sandboxes without a control group of their own cannot be measured, and containerd fails for all then.
-            Err(error) if !error.is_temporary() => self.by_container().await?,
-            Err(error) => return Err(error),
-        };
-        for sandbox in &mut sandboxes {
-            if sandbox.cpu.is_none() {
-                sandbox.cpu = sum_cpu(sandbox.containers.iter().filter_map(|one| one.cpu.as_ref()));
-            }
-            if sandbox.memory.is_none() {
-                let each = sandbox.containers.iter();
-                sandbox.memory = sum_memory(each.filter_map(|one| one.memory.as_ref()));
-            }
-        }
-        Ok(sandboxes)
-    }
-
-    async fn by_container(&self) -> Result<Vec<SandboxStats>> {
-        let mut found: BTreeMap<String, SandboxStats> = BTreeMap::new();
-        for container in self.runtime.list_container_stats().await? {
-            let label = |name: &str| container.labels.get(name).cloned().unwrap_or_default();
-            let uid = label(labels::POD_UID);
-            let sandbox = found.entry(uid.clone()).or_default();
-            sandbox.id.clone_from(&uid);
-            sandbox.metadata.uid = uid;
-            sandbox.metadata.name = label(labels::POD_NAME);
-            sandbox.metadata.namespace = label(labels::POD_NAMESPACE);
-            sandbox.containers.push(container);
-        }
-        Ok(found.into_values().collect())
     }
 
     fn container(
@@ -283,36 +244,6 @@ fn memory_of_meminfo(meminfo: &str, at: Timestamp) -> Option<MemoryUsage> {
         rss: of("AnonPages"),
         page_faults: None,
         major_page_faults: None,
-    })
-}
-
-fn sum_cpu<'a>(each: impl Iterator<Item = &'a CpuUsage> + Clone) -> Option<CpuUsage> {
-    let at = each.clone().map(|one| one.at).max()?;
-    let sum = |of: fn(&CpuUsage) -> Option<u64>| {
-        let all: Option<Vec<u64>> = each.clone().map(of).collect();
-        all.map(|all| all.iter().sum())
-    };
-    Some(CpuUsage {
-        at,
-        core_nanoseconds: sum(|one| one.core_nanoseconds),
-        nanocores: sum(|one| one.nanocores),
-    })
-}
-
-fn sum_memory<'a>(each: impl Iterator<Item = &'a MemoryUsage> + Clone) -> Option<MemoryUsage> {
-    let at = each.clone().map(|one| one.at).max()?;
-    let sum = |of: fn(&MemoryUsage) -> Option<u64>| {
-        let all: Option<Vec<u64>> = each.clone().map(of).collect();
-        all.map(|all| all.iter().sum())
-    };
-    Some(MemoryUsage {
-        at,
-        working_set: sum(|one| one.working_set),
-        available: None,
-        usage: sum(|one| one.usage),
-        rss: sum(|one| one.rss),
-        page_faults: sum(|one| one.page_faults),
-        major_page_faults: sum(|one| one.major_page_faults),
     })
 }
 
