@@ -107,7 +107,7 @@ async fn run() -> Result<()> {
         address,
         port: flags.value("port")?.unwrap_or(10_250),
         client_authorities,
-        kubelet: machine::kubelet_config(&flags),
+        kubelet: machine::kubelet_config(&flags)?,
     };
     let client = kube::Client::try_from(config)?;
     let machine = Machine::start(client, settings).await?;

@@ -265,7 +265,7 @@ impl Machine {
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             port: 0,
             client_authorities: Some(certificates.authority_pem().into()),
-            kubelet: machine::kubelet_config(flags),
+            kubelet: machine::kubelet_config(flags)?,
         };
         let client = cluster
             .server()

@@ -9,8 +9,8 @@ use homeostat::clock::Clock;
 use homeostat::cri::ContainerRuntime;
 use homeostat::cri::containerd::{Containerd, ContainerdConfig};
 use homeostat::node::{
-    Kubelet, KubeletConfig, LogRotation, NodeAgent, NodeServer, NodeServerConfig, NodeServing,
-    NodeSpec, ServingCertificate,
+    Eviction, ImageCollection, Kubelet, KubeletConfig, LogRotation, NodeAgent, NodeServer,
+    NodeServerConfig, NodeServing, NodeSpec, ServingCertificate,
 };
 use homeostat::reconcile::Manager;
 
@@ -43,10 +43,20 @@ pub(crate) const FLAGS: &[Flag] = &[
         "DOMAIN",
         "the domain of services (cluster.local)",
     ),
+    flag(
+        "eviction-hard",
+        "LIST",
+        "when pods are ended because the machine runs short (memory.available<100Mi,nodefs.available<10%,...)",
+    ),
+    flag(
+        "image-gc-high-threshold",
+        "PERCENT",
+        "the use of the images' disk from which unused images are removed; 100: never (85)",
+    ),
 ];
 
 /// How pods run, as the flags say.
-pub(crate) fn kubelet_config(flags: &Flags) -> KubeletConfig {
+pub(crate) fn kubelet_config(flags: &Flags) -> Result<KubeletConfig> {
     let mut config = KubeletConfig::on_this_machine();
     if let Some(root) = flags.get("root-dir") {
         root.clone_into(&mut config.root);
@@ -62,7 +72,29 @@ pub(crate) fn kubelet_config(flags: &Flags) -> KubeletConfig {
     }
     let servers = flags.list("cluster-dns").into_iter();
     config.cluster_dns = servers.map(str::to_owned).collect();
-    config
+    if flags.get("eviction-hard").is_some() {
+        let mut eviction = Eviction::none();
+        for threshold in flags.list("eviction-hard") {
+            let (signal, value) = threshold
+                .split_once('<')
+                .with_context(|| format!("--eviction-hard: `{threshold}` is not SIGNAL<VALUE"))?;
+            eviction = eviction
+                .hard(signal.trim(), value.trim())
+                .context("--eviction-hard")?;
+        }
+        config.eviction = eviction;
+    }
+    if let Some(percent) = flags.get("image-gc-high-threshold") {
+        let high = percent
+            .parse::<u8>()
+            .ok()
+            .filter(|percent| *percent <= 100)
+            .with_context(|| format!("--image-gc-high-threshold: `{percent}` is no percentage"))?;
+        config.images = ImageCollection::default()
+            .high_percent(high)
+            .low_percent(high.min(80));
+    }
+    Ok(config)
 }
 
 /// What a machine is told.

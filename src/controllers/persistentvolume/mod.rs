@@ -30,9 +30,7 @@ use crate::object::volume::{
     volume_name,
 };
 use crate::reconcile::events::{EventType, reference};
-use crate::reconcile::{
-    Action, Cache, Controller, Error, Key, Manager, Reconciler, Recorder, Source,
-};
+use crate::reconcile::{Action, Cache, Controller, Error, Key, Manager, Reconciler, Recorder};
 
 /// The name under which the controller runs and writes.
 const NAME: &str = "persistentvolume-binder-controller";

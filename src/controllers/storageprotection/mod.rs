@@ -2,7 +2,6 @@
 //! (`persistentvolumeclaim-protection-controller` and `persistentvolume-protection-controller` of `kube-controller-manager`).
 //! Admission gives both a finalizer; it is taken away when nobody uses them any more.
 
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 

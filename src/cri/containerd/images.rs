@@ -56,6 +56,13 @@ impl ImageService for Containerd {
         let answer = self.ask(("ListImages", ""), asked).await?;
         let mut images: Vec<Image> = answer.images.into_iter().map(from_proto::image).collect();
         images.sort_by(|a, b| a.id.cmp(&b.id));
+        let pinned = self.sandbox_image().await?;
+        for image in &mut images {
+            image.pinned |= image
+                .repo_tags
+                .iter()
+                .any(|tag| Some(tag) == pinned.as_ref());
+        }
         Ok(images)
     }
 
@@ -89,6 +96,22 @@ fn why(message: &str) -> &str {
         .strip_prefix("failed to pull and unpack image \"")
         .and_then(|rest| rest.split_once("\": "))
         .map_or(message, |(_, why)| why)
+}
+
+impl Containerd {
+    /// The image that every sandbox runs, which must stay though no container names it. containerd before 1.7 says that
+    /// of no image; its configuration tells which it is.
+    async fn sandbox_image(&self) -> Result<Option<String>> {
+        let mut client = self.runtime();
+        let asked = client.status(v1::StatusRequest { verbose: true });
+        let answer = self.ask(("Status", ""), asked).await?;
+        let config = answer.info.get("config");
+        let config = config.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+        let image = config
+            .as_ref()
+            .and_then(|config| config.get("sandboxImage"));
+        Ok(image.and_then(|image| image.as_str()).map(str::to_owned))
+    }
 }
 
 #[cfg(test)]

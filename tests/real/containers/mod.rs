@@ -59,6 +59,9 @@ impl Place {
             .args(["--root-dir", &shown(machine.scratch("kubelet"))])
             .args(["--pod-logs-dir", &shown(machine.scratch("pods"))])
             .args(["--cgroup-root", &machine.cgroup()])
+            // The machine of the tests may be short of room of its own accord.
+            .args(["--eviction-hard", "memory.available<1Mi"])
+            .args(["--image-gc-high-threshold", "100"])
             .args(flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())

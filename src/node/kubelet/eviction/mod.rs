@@ -317,7 +317,7 @@ impl Inner {
                 used.volumes.insert(volume.name.clone(), found);
             }
         }
-        let logs = super::sandbox::of(pod, &self.config, 0).log_directory;
+        let logs = super::sandbox::log_directory(pod, &self.config);
         for (name, container) in &mut used.containers {
             // A runtime that writes no files has no logs on the disk.
             let found = monitor.disk_use(&Path::new(&logs).join(name)).await;
