@@ -223,7 +223,7 @@ async fn what_cannot_be_waits_and_recovers() {
             "no-directory",
             with_volume(json!({"hostPath": {"path": at("dir"), "type": "Directory"}}), json!({})),
             vec![format!(
-                "event FailedMount: MountVolume.SetUp failed for volume \"v\" : hostPath type check failed: {} is not a directory",
+                "event FailedMount: MountVolume.SetUp failed for volume \"v\" : hostPath {} doesn't exist",
                 at("dir")
             )],
             Cure::Files(|at| std::fs::create_dir(at.join("dir")).unwrap()),
@@ -231,13 +231,13 @@ async fn what_cannot_be_waits_and_recovers() {
         (
             "no-file",
             with_volume(json!({"hostPath": {"path": at("no-file"), "type": "FileOrCreate"}}), json!({})),
-            vec![format!("hostPath type check failed: {} is not a file", at("no-file"))],
+            vec![format!("hostPath type check failed: {} is not a file, it's a Directory", at("no-file"))],
             Cure::Files(|at| std::fs::remove_dir(at.join("no-file")).unwrap()),
         ),
         (
             "no-socket",
             with_volume(json!({"hostPath": {"path": at("socket"), "type": "Socket"}}), json!({})),
-            vec![format!("hostPath type check failed: {} is not a socket file", at("socket"))],
+            vec![format!("hostPath {} doesn't exist", at("socket"))],
             Cure::Files(|at| drop(std::os::unix::net::UnixListener::bind(at.join("socket")).unwrap())),
         ),
         (

@@ -180,10 +180,16 @@ impl Inner {
             (Some(found), _) if found == wanted => {}
             (None, Some("DirectoryOrCreate")) => host.make_dir(&path, 0o755).await.map_err(text)?,
             (None, Some("FileOrCreate")) => host.make_file(&path).await.map_err(text)?,
-            _ => {
+            (None, _) => return Err(format!("hostPath {} doesn't exist", source.path)),
+            (Some(found), _) => {
+                let is = match found {
+                    Kind::CharDevice => "CharDevice".to_owned(),
+                    Kind::BlockDevice => "BlockDevice".to_owned(),
+                    other => format!("{other:?}"),
+                };
                 let path = &source.path;
                 return Err(format!(
-                    "hostPath type check failed: {path} is not a {what}"
+                    "hostPath type check failed: {path} is not a {what}, it's a {is}"
                 ));
             }
         }

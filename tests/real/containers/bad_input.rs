@@ -98,7 +98,7 @@ fn volumes(guest: &Guest) {
         (
             "type",
             json!({"hostPath": {"path": file, "type": "Directory"}}),
-            format!("FailedMount: MountVolume.SetUp failed for volume \"v\" : hostPath type check failed: {} is not a directory", file.display()),
+            format!("FailedMount: MountVolume.SetUp failed for volume \"v\" : hostPath type check failed: {} is not a directory, it's a File", file.display()),
         ),
         (
             "missing",

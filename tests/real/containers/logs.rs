@@ -22,6 +22,10 @@ fn modes(guest: &Guest) {
     );
     guest.pod("again", json!({"containers": [shell("c", crashes)]}));
     guest.ready("p");
+    guest.until("the last line", || {
+        let said = guest.ok("kubectl logs p -c c");
+        said.contains("bad").then_some(())
+    });
     let all = ["line 1", "line 2", "line 3", "line 4", "line 5", "bad"];
     guest.prints("kubectl logs p -c c", &all);
     guest.prints("kubectl logs p -c c --tail=2", &["line 5", "bad"]);
