@@ -274,7 +274,9 @@ impl Writer {
             }
         }
         queue.close();
-        // Who came later learns that the store is closed, for its operation is dropped with the queue.
+        // Who came later learns that the store is closed, for its operation is dropped. Dropping the queue would not do:
+        // what is being sent at that moment stays in it, and its sender waits for ever.
+        while queue.recv().await.is_some() {}
         if !self.obsolete.is_empty() {
             let base = self.memory.newest();
             // They go with the next start otherwise.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::history::{self, History};
+use super::history::History;
 #[cfg(feature = "durable")]
 use super::index::Present;
 use super::watch::Watchers;
@@ -19,7 +19,7 @@ impl MemoryConfig {
     pub(in crate::store) fn kept(&self, sizes: impl Iterator<Item = (usize, usize)>) -> usize {
         let mut bytes = 0;
         let fits = sizes.take(self.history_events).take_while(|(key, value)| {
-            bytes += history::cost(*key, *value);
+            bytes += super::history::cost(*key, *value);
             bytes <= self.history_bytes
         });
         fits.count().max(1)
@@ -28,6 +28,7 @@ impl MemoryConfig {
 
 impl MemoryStore {
     /// An empty mirror of a store whose history begins after `compacted`.
+    #[cfg(feature = "etcd")]
     pub(in crate::store) fn mirror(config: MemoryConfig, compacted: Revision) -> Self {
         Self::of(config, index::Index::default(), compacted)
     }
