@@ -12,6 +12,10 @@ pub(crate) struct Place<'a> {
     /// URLs of etcd.
     pub(crate) etcd: Vec<&'a str>,
     /// Files that TLS to etcd needs: authority, client certificate, its key.
+    #[cfg_attr(
+        not(feature = "etcd"),
+        expect(dead_code, reason = "read where the feature is on; taken everywhere")
+    )]
     pub(crate) etcd_tls: [Option<&'a str>; 3],
 }
 
