@@ -48,8 +48,9 @@ fn exec(guest: &Guest) {
     assert!(errors.contains("no such file or directory"), "{errors}");
 }
 
-/// What a command prints that is attached to a container. The container reads a line before it talks, so that it is not
-/// missed; the input stays open, since its end may end the attachment before.
+/// What a command prints that is attached to a container. The container reads a line and waits a little before it talks, so
+/// that it is not missed (containerd attaches the input a moment before the outputs); the input stays open, since its end
+/// may end the attachment before.
 #[track_caller]
 fn heard(guest: &Guest, command: &str, expected: &str) {
     let open = "rm -f input; mkfifo input; exec 3<>input; echo somebody >&3";
@@ -76,7 +77,7 @@ fn attach(guest: &Guest) {
     assert_eq!(end["exitCode"], 6, "{status}");
     heard(
         guest,
-        "kubectl run r -q --image=homeostat.local/busybox:1 --restart=Never -i --rm -- sh -c 'read word; echo from $word'",
+        "kubectl run r -q --image=homeostat.local/busybox:1 --restart=Never -i --rm -- sh -c 'read word; sleep 1; echo from $word'",
         "from somebody",
     );
 }
@@ -105,7 +106,7 @@ fn debug(guest: &Guest) {
     guest.ready("p");
     heard(
         guest,
-        "kubectl debug p -q -i --image=homeostat.local/busybox:1 --target=c --container=look -- sh -c 'read word; tr \"\\0\" \" \" < /proc/1/cmdline | cut -c 1-5'",
+        "kubectl debug p -q -i --image=homeostat.local/busybox:1 --target=c --container=look -- sh -c 'read word; sleep 1; tr \"\\0\" \" \" < /proc/1/cmdline | cut -c 1-5'",
         "sh -c",
     );
     let status = guest.becomes(

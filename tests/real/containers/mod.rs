@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod endings;
+mod full;
 mod images;
 mod limits;
 mod logs;
