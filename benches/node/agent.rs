@@ -164,9 +164,6 @@ pub(crate) async fn measure(machine: &Machine, bare: &Bare) {
         agent.memory("VmRSS"),
         agent.memory("VmHWM"),
     );
-    let begun = Instant::now();
-    delete_all(&pods).await;
-    println!("ending and removing all: {:.2?}", begun.elapsed());
     drop(agent);
     cluster.stop_parts().await;
     serving.stop().await;
@@ -210,12 +207,4 @@ async fn many(pods: &Api<Pod>, bare: &Bare) {
         "{PODS} pods at once, until all run: {took:.2?}, {:.2} times the bare calls in sequence",
         took.as_secs_f64() / bare.all.as_secs_f64()
     );
-}
-
-async fn delete_all(pods: &Api<Pod>) {
-    let all = kube::api::ListParams::default();
-    pods.delete_collection(&DeleteParams::default(), &all)
-        .await
-        .unwrap();
-    gone(pods).await;
 }
