@@ -47,6 +47,9 @@ pub mod metrics;
 
 pub mod object;
 
+#[cfg(feature = "cel")]
+mod cel;
+
 pub mod store;
 
 pub mod apiserver;

@@ -14,12 +14,16 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("guide", &[]),
     ("metrics", &[]),
     ("object", &[]),
+    ("cel", &["object"]),
     ("store", &["clock", "metrics"]),
-    ("apiserver", &["object", "store", "clock"]),
+    ("apiserver", &["object", "cel", "store", "clock"]),
     ("client", &["object"]),
     ("manifest", &["client", "object"]),
     ("reconcile", &["client", "object", "clock", "metrics"]),
-    ("controllers", &["reconcile", "client", "object", "clock"]),
+    (
+        "controllers",
+        &["reconcile", "client", "object", "cel", "clock"],
+    ),
     (
         "scheduler",
         &["reconcile", "client", "object", "clock", "metrics"],

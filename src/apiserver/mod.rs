@@ -18,8 +18,6 @@ pub(crate) mod subresource;
 pub(crate) mod patch;
 
 pub mod admission;
-#[cfg(feature = "cel")]
-pub(crate) mod cel;
 pub(crate) mod crd;
 pub(crate) mod kinds;
 pub(crate) mod schema;

@@ -102,7 +102,10 @@ pub(crate) fn object(
                 return Ok(answer.clone());
             }
             let table = Table::of_answer(resource, &document);
-            let meta = json!({ "resourceVersion": document.resource_version() });
+            let meta = match document.resource_version() {
+                "" => json!({}),
+                revision => json!({ "resourceVersion": revision }),
+            };
             let mut out = table_head(&meta, Some(table));
             row(&mut out, (resource, table), include, &document, answer, now);
             out.extend_from_slice(b"]}");

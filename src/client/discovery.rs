@@ -1,5 +1,7 @@
 //! What an API server serves, by aggregated discovery where it has that, by the legacy one otherwise.
 
+use std::collections::BTreeSet;
+
 use http::Request;
 use kube::Client;
 use serde::Deserialize;
@@ -62,6 +64,19 @@ impl ServedResource {
 /// # Errors
 /// When the server cannot be asked. A group whose answer fails is left out, as kubectl does.
 pub async fn served_resources(client: &Client) -> Result<Vec<ServedResource>, kube::Error> {
+    let mut known = BTreeSet::new();
+    let mut resources = served_versions(client).await?;
+    // The versions come in order of preference; a resource counts in the first that has it.
+    resources.retain(|resource| known.insert((resource.group.clone(), resource.plural.clone())));
+    resources.sort();
+    Ok(resources)
+}
+
+/// Everything that is served, in each version that has it; of a group, the versions come in the server's order of preference.
+///
+/// # Errors
+/// When the server cannot be asked. A group whose answer fails is left out, as kubectl does.
+pub async fn served_versions(client: &Client) -> Result<Vec<ServedResource>, kube::Error> {
     let mut resources = Vec::new();
     for root in ["/api", "/apis"] {
         let request = Request::get(root)
@@ -75,13 +90,8 @@ pub async fn served_resources(client: &Client) -> Result<Vec<ServedResource>, ku
                 .into_iter()
                 .for_each(|group| group.collect(&mut resources)),
             Root::Groups { groups } => {
-                for group in groups {
-                    legacy(
-                        client,
-                        &group.preferred_version.group_version,
-                        &mut resources,
-                    )
-                    .await?;
+                for version in groups.iter().flat_map(|group| &group.versions) {
+                    legacy(client, &version.group_version, &mut resources).await?;
                 }
             }
             Root::Versions { versions } => {
@@ -91,8 +101,6 @@ pub async fn served_resources(client: &Client) -> Result<Vec<ServedResource>, ku
             }
         }
     }
-    resources.sort();
-    resources.dedup_by(|a, b| a.group == b.group && a.plural == b.plural);
     Ok(resources)
 }
 
@@ -136,8 +144,7 @@ enum Root {
 
 #[derive(Deserialize)]
 struct LegacyGroup {
-    #[serde(rename = "preferredVersion")]
-    preferred_version: LegacyVersion,
+    versions: Vec<LegacyVersion>,
 }
 
 #[derive(Deserialize)]
@@ -183,24 +190,17 @@ struct Kind {
 }
 
 impl Group {
-    /// The versions come in order of preference; a resource counts in the first that has it.
     fn collect(self, resources: &mut Vec<ServedResource>) {
         for version in self.versions {
-            for resource in version.resources {
-                let known = |have: &ServedResource| {
-                    have.group == self.metadata.name && have.plural == resource.resource
-                };
-                if !resources.iter().any(known) {
-                    resources.push(ServedResource {
-                        group: self.metadata.name.clone(),
-                        version: version.version.clone(),
-                        plural: resource.resource,
-                        kind: resource.response_kind.kind,
-                        namespaced: resource.scope == "Namespaced",
-                        verbs: resource.verbs,
-                    });
-                }
-            }
+            let found = version.resources.into_iter();
+            resources.extend(found.map(|resource| ServedResource {
+                group: self.metadata.name.clone(),
+                version: version.version.clone(),
+                plural: resource.resource,
+                kind: resource.response_kind.kind,
+                namespaced: resource.scope == "Namespaced",
+                verbs: resource.verbs,
+            }));
         }
     }
 }

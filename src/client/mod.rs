@@ -8,7 +8,7 @@ mod identity;
 mod list;
 mod watch;
 
-pub use self::discovery::{ServedResource, served_resources};
+pub use self::discovery::{ServedResource, served_resources, served_versions};
 pub use self::error::{
     is_already_exists, is_conflict, is_expired, is_invalid, is_namespace_terminating, is_not_found,
     message,

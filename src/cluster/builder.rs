@@ -210,7 +210,11 @@ impl ClusterBuilder {
         if !self.only_api {
             server = server.metrics_api();
         }
-        let dialer = Arc::new(InProcess::new(self.dialer));
+        let mut dialer = InProcess::new(self.dialer);
+        if !self.only_api {
+            dialer = dialer.with_components();
+        }
+        let dialer = Arc::new(dialer);
         if !server.has_dialer() {
             server = server.dialer(dialer.clone());
         }
@@ -281,6 +285,8 @@ fn install_controllers(manager: &Manager, lifecycle: NodeLifecycleConfig) {
     controllers::persistentvolume::install(manager);
     controllers::storageprotection::install(manager, 10);
     controllers::ephemeralvolume::install(manager, 10);
+    #[cfg(feature = "cel")]
+    controllers::policystatus::install(manager, 5);
 }
 
 /// Waits until pods can be made in the namespace `default`. A cluster over a store in trouble starts without that.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use crate::apiserver::{Connection, Dialer, Target};
 use crate::cri::{ContainerRuntime as _, FakeRuntime, SandboxFilter, StreamService as _};
@@ -13,11 +14,18 @@ use crate::node::NodeServer;
 /// How much is under way on a connection at most, in bytes.
 const BUFFER: usize = 64 << 10;
 
+/// Where the components of a real control plane are, beside its API server.
+const LOCAL: &str = "127.0.0.1";
+/// The ports of the health of the controllers and of the scheduler, which run in this process.
+const COMPONENTS: [u16; 2] = [10_257, 10_259];
+
 /// Leads to the nodes of this cluster, and past them to whoever else was given.
 #[derive(Debug, Default)]
 pub(super) struct InProcess {
     nodes: Mutex<BTreeMap<String, Place>>,
     others: Option<Arc<dyn Dialer>>,
+    /// The ports of the components that run in this process.
+    components: &'static [u16],
 }
 
 #[derive(Clone, Debug)]
@@ -33,7 +41,14 @@ impl InProcess {
         Self {
             nodes: Mutex::default(),
             others,
+            components: &[],
         }
+    }
+
+    /// One that answers for the health of the controllers and the scheduler too.
+    pub(super) fn with_components(mut self) -> Self {
+        self.components = &COMPONENTS;
+        self
     }
 
     pub(super) fn add(&self, node: String, server: NodeServer, runtime: FakeRuntime) {
@@ -94,6 +109,12 @@ impl Dialer for InProcess {
                 (host, *port)
             }
             Target::Address { host, port, .. } => {
+                if host == LOCAL && self.components.contains(port) {
+                    let (near, far) = tokio::io::duplex(BUFFER);
+                    // It ends with the connection.
+                    tokio::spawn(well(far));
+                    return Ok(Box::new(near));
+                }
                 if let Some(opened) = self.pod(host, *port).await? {
                     return Ok(opened);
                 }
@@ -105,6 +126,16 @@ impl Dialer for InProcess {
             None => Err(refused(host, port)),
         }
     }
+}
+
+/// What the scheduler and the controllers say of their health, which are well as long as this process is.
+async fn well(mut connection: DuplexStream) -> io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") && head.len() < BUFFER {
+        head.push(connection.read_u8().await?);
+    }
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 2\r\n\r\nok";
+    connection.write_all(answer).await
 }
 
 fn refused(host: &str, port: u16) -> io::Error {

@@ -9,10 +9,13 @@ pub mod ephemeralvolume;
 pub mod gc;
 pub mod localprovisioner;
 pub mod namespace;
+mod namespaceutil;
 pub mod nodelifecycle;
 pub mod persistentvolume;
 pub mod podgc;
 mod podutil;
+#[cfg(feature = "cel")]
+pub mod policystatus;
 pub mod replicaset;
 pub mod rootcapublisher;
 pub mod serviceaccount;

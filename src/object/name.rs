@@ -4,6 +4,31 @@
 //! Each function gives the problems in upstream's words; none means valid. Upstream is moving from the first package to the
 //! second: what has moved (labels and qualified names) counts bytes in its words, the rest characters.
 
+/// Words of the Common Expression Language, which are no names in it.
+pub(crate) const CEL_RESERVED: [&str; 21] = [
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+];
+
 /// The problems of a qualified name, such as a label key: `[prefix/]name`.
 #[must_use]
 pub fn qualified(text: &str) -> Vec<String> {

@@ -710,3 +710,83 @@ async fn kubelets_may_use_what_their_pods_need() {
         "{message}"
     );
 }
+
+/// Expressions of policies and webhooks ask all authorizers, about the one who asks and about service accounts.
+#[tokio::test(start_paused = true)]
+async fn expressions_ask_the_authorizer() {
+    let tokens = format!("{TOKENS}kubelet,system:node:n1,3,system:nodes\n");
+    let builder = builder()
+        .tokens(StaticTokens::from_csv(&tokens).unwrap())
+        .service_account_tokens(ServiceAccountTokens::new("https://k"))
+        .authorization([AuthorizationMode::Node, AuthorizationMode::Rbac]);
+    let api = Api::start(builder).await;
+    let rule = |resource: &str, verbs: Value| json!([{"apiGroups": [""], "resources": [resource], "verbs": verbs}]);
+    grant(&api, "maps", rule("configmaps", json!(["create"]))).await;
+    let account = json!({"kind": "ServiceAccount", "name": "robot", "namespace": "default"});
+    for (name, subject, rules) in [
+        (
+            "kubelets",
+            json!({"kind": "User", "name": "system:node:n1"}),
+            rule("configmaps", json!(["create"])),
+        ),
+        ("robots", account, rule("services", json!(["list"]))),
+    ] {
+        let base = format!("{RBAC}/namespaces/default");
+        let role = json!({"metadata": {"name": name}, "rules": rules});
+        make(&api, &format!("{base}/roles"), role).await;
+        let binding = json!({"metadata": {"name": name}, "roleRef": {"kind": "Role", "name": name}, "subjects": [subject]});
+        make(&api, &format!("{base}/rolebindings"), binding).await;
+    }
+    let mut used = crate::support::pod("p");
+    used["spec"]["nodeName"] = "n1".into();
+    used["spec"]["imagePullSecrets"] = json!([{"name": "mine"}]);
+    make(&api, crate::support::PODS, used).await;
+    let registration = "/apis/admissionregistration.k8s.io/v1";
+    let spec = json!({"matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]},
+    "matchConditions": [{"name": "own", "expression": "authorizer.requestResource.check('create').allowed() && 'question' in object.data"}],
+    "variables": [
+        {"name": "secret", "expression": "authorizer.group('').resource('secrets').namespace('default').name(object.data.question)"},
+        {"name": "robot", "expression": "authorizer.serviceAccount('default', 'robot').group('').resource('services').namespace('default')"},
+    ],
+    "validations": [
+        {"expression": "variables.robot.check('list').allowed() && !variables.robot.check('delete').allowed()", "message": "robot"},
+        {"expression": "variables.secret.check('get').allowed()", "messageExpression": "'secret: ' + variables.secret.check('get').reason()"},
+        {"expression": "authorizer.path('/metrics').check('get').allowed() || object.data.question != 'path'", "message": "path"},
+    ]});
+    let policy = json!({"metadata": {"name": "ask"}, "spec": spec});
+    make(
+        &api,
+        &format!("{registration}/validatingadmissionpolicies"),
+        policy,
+    )
+    .await;
+    let binding = json!({"metadata": {"name": "ask"}, "spec": {"policyName": "ask", "validationActions": ["Deny"]}});
+    make(
+        &api,
+        &format!("{registration}/validatingadmissionpolicybindings"),
+        binding,
+    )
+    .await;
+    let unrelated = "secret: no relationship found between node 'n1' and this object";
+    for (token, question, expected) in [
+        ("root", "path", ""),
+        ("kubelet", "mine", ""),
+        ("kubelet", "other", unrelated),
+        ("kubelet", "path", unrelated),
+        ("low", "mine", "secret: "),
+    ] {
+        let map = json!({"metadata": {"generateName": "m"}, "data": {"question": question}});
+        let line = "POST /api/v1/namespaces/default/configmaps";
+        let answer = remote(&api, token, line, &map).await;
+        let message = answer.body["message"].as_str().unwrap_or_default();
+        let why = message
+            .split_once("denied request: ")
+            .map_or("", |(_, why)| why);
+        assert_eq!(why, expected.trim(), "{token} {question}: {message}");
+        assert_eq!(
+            answer.code,
+            if expected.is_empty() { 201 } else { 422 },
+            "{message}"
+        );
+    }
+}

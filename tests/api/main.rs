@@ -14,6 +14,7 @@ mod audit;
 mod auth;
 mod clients;
 mod components;
+mod connections;
 mod custom;
 mod deletion;
 mod fuzz;

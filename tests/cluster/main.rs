@@ -14,6 +14,7 @@ mod kubelet;
 mod lifecycle;
 mod looking;
 mod nodes;
+mod policies;
 mod pressure;
 mod promises;
 mod roles;

@@ -1,11 +1,11 @@
 //! Expressions over a request: what they see, and what they give.
 use super::matching::{self, Match};
 use super::{AdmissionRequest, Operation, attributes, authorizer};
-use crate::apiserver::auth::{Attributes, Snapshot};
-use crate::apiserver::cel::{self, Activation, Authorize, Failure, Permission, Program};
-use crate::apiserver::request::User;
+use crate::cel::{self, Activation, Authorize, Failure, Permission, Program, Verdict};
 use crate::object::{Document, Status};
+use parking_lot::Mutex;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// A compiled expression, or why there is none.
 #[derive(Clone, Debug)]
@@ -59,60 +59,35 @@ impl Outcome {
 pub(super) struct Facts {
     request: cel::Value,
     namespace: cel::Value,
-    authorizer: Option<Answers>,
+    answers: Answers,
     about: Permission,
     new: cel::Value,
     old: cel::Value,
 }
 
-/// Who answers what the authorizer is asked.
-struct Answers {
-    snapshot: Snapshot,
-    user: User,
+/// What expressions asked the authorizer, and what it said. Evaluation does not wait: what cannot be told yet is asked after
+/// it, and then it is repeated ([`Facts::settle`]).
+#[derive(Default)]
+struct Answers(Mutex<BTreeMap<Permission, Option<Verdict>>>);
+
+impl Answers {
+    /// The questions without an answer.
+    fn open(&self) -> Vec<Permission> {
+        let known = self.0.lock();
+        let open = known.iter().filter(|(_, verdict)| verdict.is_none());
+        open.map(|(asked, _)| asked.clone()).collect()
+    }
 }
 
 impl Authorize for Answers {
-    fn check(&self, permission: &Permission) -> (bool, String) {
-        let (namespace, account) = &permission.service_account;
-        let service;
-        let user = if account.is_empty() {
-            &self.user
-        } else {
-            service = User {
-                name: format!("system:serviceaccount:{namespace}:{account}"),
-                groups: vec![
-                    "system:serviceaccounts".to_owned(),
-                    format!("system:serviceaccounts:{namespace}"),
-                    "system:authenticated".to_owned(),
-                ],
-                ..User::default()
-            };
-            &service
-        };
-        let asked = match &permission.path {
-            Some(path) => Attributes {
-                verb: permission.verb.clone(),
-                path: path.clone(),
-                ..Attributes::default()
-            },
-            None => Attributes {
-                verb: permission.verb.clone(),
-                resource_request: true,
-                group: permission.group.clone(),
-                version: "*".to_owned(),
-                resource: permission.resource.clone(),
-                subresource: permission.subresource.clone(),
-                namespace: permission.namespace.clone(),
-                name: permission.name.clone(),
-                ..Attributes::default()
-            },
-        };
-        self.snapshot.check(user, &asked)
+    fn check(&self, permission: &Permission) -> Option<Verdict> {
+        let mut known = self.0.lock();
+        known.entry(permission.clone()).or_default().clone()
     }
 }
 
 impl Facts {
-    /// What is known of a request that matched so. `wants_authorizer`: expressions may ask the authorizer.
+    /// What is known of a request that matched so.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -120,19 +95,11 @@ impl Facts {
         request: &AdmissionRequest<'_>,
         found: &Match,
         object: Option<&Value>,
-        wants_authorizer: bool,
     ) -> Result<Self, Status> {
         let namespace = if request.namespace.is_empty() || request.is_for("", "namespaces") {
             None
         } else {
             matching::namespace(request, request.namespace).await?
-        };
-        let authorizer = match request.view.shared().filter(|_| wants_authorizer) {
-            Some(shared) => Some(Answers {
-                snapshot: shared.authorizer.snapshot(shared).await?,
-                user: authorizer::user(request.user),
-            }),
-            None => None,
         };
         let value = |object: Option<&Value>| {
             object.map_or(cel::Value::Null, |object| {
@@ -144,7 +111,7 @@ impl Facts {
             namespace: namespace.map_or(cel::Value::Null, |namespace| {
                 cel::from_json(&shown(&namespace))
             }),
-            authorizer,
+            answers: Answers::default(),
             about: Permission {
                 group: found.group.clone(),
                 resource: request.resource.resource.clone(),
@@ -156,6 +123,26 @@ impl Facts {
             new: value(object.filter(|_| request.operation != Operation::Delete)),
             old: value(request.old),
         })
+    }
+
+    /// What `evaluate` comes to, which is repeated until the authorizer has said all that it wants to know. What expressions
+    /// may cost bounds how often that is.
+    pub(super) async fn settle<T: Send>(
+        &self,
+        request: &AdmissionRequest<'_>,
+        evaluate: impl Fn() -> T + Send,
+    ) -> T {
+        loop {
+            let outcome = evaluate();
+            let open = self.answers.open();
+            if open.is_empty() {
+                return outcome;
+            }
+            for asked in open {
+                let verdict = authorizer::verdict(request, &asked).await;
+                self.answers.0.lock().insert(asked, Some(verdict));
+            }
+        }
     }
 
     /// The object changed.
@@ -170,7 +157,6 @@ impl Facts {
         variables: &'a [(String, Expression)],
         budget: u64,
     ) -> Context<'a> {
-        let answers = self.authorizer.as_ref();
         let programs = variables
             .iter()
             .filter_map(|(name, expression)| Some((name.as_str(), expression.program()?)))
@@ -182,10 +168,7 @@ impl Facts {
                 .with("request", self.request.clone())
                 .with("namespaceObject", self.namespace.clone())
                 .with("params", params.map_or(cel::Value::Null, cel::from_json))
-                .with_authorizer(
-                    answers.map(|answers| answers as &dyn Authorize),
-                    &self.about,
-                )
+                .with_authorizer(&self.answers, &self.about)
                 .with_variables(programs),
         )
     }

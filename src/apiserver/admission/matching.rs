@@ -3,6 +3,7 @@
 use super::{AdmissionRequest, Operation};
 use crate::apiserver::handler::call::{to_request, to_storage};
 use crate::apiserver::registry::Resource;
+use crate::apiserver::schema::{self, Schema};
 use crate::object::{Document, GroupVersionKind, LabelSelector, Status};
 use serde_json::Value;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ impl Match {
     /// An object of the storage version in the version that was matched.
     pub(super) fn convert(&self, object: &Value) -> Value {
         let mut object = object.clone();
-        if let Some(resource) = &self.resource {
+        if let Some(resource) = self.own() {
             to_request(resource, &mut object);
         }
         object
@@ -40,14 +41,23 @@ impl Match {
 
     /// An object of the matched version in the storage version, with its defaults.
     pub(super) fn restore(&self, object: &mut Value) {
-        if let Some(resource) = &self.resource {
+        if let Some(resource) = self.own() {
             to_storage(resource, object);
         }
     }
 
-    /// The served resource.
-    pub(super) fn served(&self) -> Option<&Arc<Resource>> {
-        self.resource.as_ref()
+    /// What the object looks like.
+    pub(super) fn schema(&self) -> Option<Arc<Schema>> {
+        match self.own() {
+            Some(resource) => resource.schema.clone(),
+            None => schema::builtin(&self.kind),
+        }
+    }
+
+    /// The served resource, when the object is one of its own: actions, scales and the options of connections are not.
+    fn own(&self) -> Option<&Arc<Resource>> {
+        let resource = self.resource.as_ref();
+        resource.filter(|resource| resource.gvk == self.kind)
     }
 }
 

@@ -103,7 +103,7 @@ pub struct AdmissionRequest<'a> {
     pub name: &'a str,
     /// The object before the request; `None` for creations.
     pub old: Option<&'a Value>,
-    /// The options in the request: `CreateOptions`, `UpdateOptions` or `DeleteOptions`.
+    /// The options in the request: `CreateOptions`, `UpdateOptions` or `DeleteOptions`; null for connections.
     pub options: &'a Value,
     /// Whether nothing is to be stored.
     pub dry_run: bool,
@@ -186,7 +186,8 @@ pub trait Admission: Debug + Send + Sync + 'static {
     /// The plugin's name, as `--disable-admission-plugins` takes it.
     fn name(&self) -> &str;
 
-    /// Changes the object of a creation or update, or refuses the request.
+    /// Changes the object of a creation or update, or what is asked of a connection (`PodExecOptions` and its like), or refuses the
+    /// request.
     ///
     /// # Errors
     /// The answer to the client.
@@ -198,7 +199,7 @@ pub trait Admission: Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Refuses the request, or not. `object` is what will be stored; `None` for deletions and connections.
+    /// Refuses the request, or not. `object` is what will be stored, or what is asked of a connection; `None` for deletions.
     ///
     /// # Errors
     /// The answer to the client.

@@ -39,6 +39,9 @@ impl Admission for NodeRestriction {
         request: &AdmissionRequest<'_>,
         object: &mut Value,
     ) -> Result<(), Status> {
+        if request.operation == Operation::Connect {
+            return Ok(());
+        }
         restrict(request, Some(object)).await
     }
 

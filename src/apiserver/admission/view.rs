@@ -6,7 +6,8 @@ use crate::object::{GroupVersion, LabelSelector, Status};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Reads other objects of the cluster. Cheap: it reads the server's cache.
+/// Reads other objects of the cluster. Cheap: it reads the server's cache, which shows what this server has written, and perhaps a
+/// moment late what others have.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     registry: &'a Registry,
@@ -54,8 +55,8 @@ impl<'a> View<'a> {
         all.into_iter().find(is)
     }
 
-    /// The object, or `None` when it or its resource does not exist. One that is known already is given as it is known, perhaps
-    /// a moment late; whether one is missing is found out for certain. `namespace` is `""` for cluster-scoped objects.
+    /// The object, or `None` when it or its resource does not exist. One that is known already is given as it is known; whether
+    /// one is missing is found out for certain. `namespace` is `""` for cluster-scoped objects.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -71,8 +72,7 @@ impl<'a> View<'a> {
         found.map(|(_, object)| decode(&object)).transpose()
     }
 
-    /// The objects of a namespace (`""`: of all) that `labels` select, as they are known, perhaps a moment late, in the order of
-    /// their names.
+    /// The objects of a namespace (`""`: of all) that `labels` select, as they are known, in the order of their names.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -84,24 +84,53 @@ impl<'a> View<'a> {
         namespace: &str,
         labels: &LabelSelector,
     ) -> Result<Vec<Value>, Status> {
-        let Some(resource) = self.registry.get(group, version, plural) else {
-            return Ok(Vec::new());
-        };
         let query = ListQuery {
             namespace,
             labels: Some(labels),
             resource_version: "0",
             ..ListQuery::default()
         };
+        self.query(group, version, plural, &query).await
+    }
+
+    /// All objects of a namespace, with everything written so far, in the order of their names.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) async fn newest(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        namespace: &str,
+    ) -> Result<Vec<Value>, Status> {
+        let query = ListQuery {
+            namespace,
+            ..ListQuery::default()
+        };
+        self.query(group, version, plural, &query).await
+    }
+
+    async fn query(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        query: &ListQuery<'_>,
+    ) -> Result<Vec<Value>, Status> {
+        let Some(resource) = self.registry.get(group, version, plural) else {
+            return Ok(Vec::new());
+        };
+        self.cacher.caught_up(&resource).await?;
         let listing = self
             .cacher
-            .list(&resource, &query)
+            .list(&resource, query)
             .await
             .map_err(|failure| failure.status)?;
         listing.items.iter().map(|object| decode(object)).collect()
     }
 
-    /// All objects of a resource as they are known, perhaps a moment late, without decoding them.
+    /// All objects of a resource as they are known, without decoding them.
     pub(crate) async fn all(
         &self,
         group: &str,
@@ -115,6 +144,7 @@ impl<'a> View<'a> {
             resource_version: "0",
             ..ListQuery::default()
         };
+        self.cacher.caught_up(&resource).await?;
         let listing = self.cacher.list(&resource, &query).await;
         Ok(listing.map_err(|failure| failure.status)?.items)
     }
@@ -131,6 +161,7 @@ impl<'a> View<'a> {
         let Some(resource) = self.registry.get(group, version, plural) else {
             return Ok(None);
         };
+        self.cacher.caught_up(&resource).await?;
         let known = self.cacher.peek(&resource, namespace, name).await?;
         let found = match known {
             Some(known) => Some(known),

@@ -102,6 +102,11 @@ impl Attributes {
         {
             name.clone_into(&mut self.name);
         }
+        self.restrict(&fields);
+    }
+
+    /// It is only about objects that `fields` selects.
+    pub(crate) fn restrict(&mut self, fields: &FieldSelector) {
         for field in ["spec.nodeName", "nodeName"] {
             if let Some(value) = fields.requires(field) {
                 self.fields.push((field.to_owned(), value.to_owned()));

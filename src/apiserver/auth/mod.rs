@@ -73,31 +73,6 @@ pub(crate) struct Authorizer {
     node: node::NodeAuthorizer,
 }
 
-/// What an authorizer decides by at one moment.
-#[cfg(feature = "cel")]
-#[derive(Clone, Debug)]
-pub(crate) struct Snapshot {
-    /// Whether everybody may do everything.
-    all: bool,
-    roles: Option<Arc<rbac::Policy>>,
-}
-
-#[cfg(feature = "cel")]
-impl Snapshot {
-    /// Whether `user` may do what is asked, and why (not).
-    pub(crate) fn check(&self, user: &User, asked: &Attributes) -> (bool, String) {
-        if self.all || user.is_master() {
-            return (true, String::new());
-        }
-        let roles = self.roles.as_ref();
-        match roles.map(|roles| roles.authorize(user, asked)) {
-            Some(Ok(reason)) => (true, reason),
-            Some(Err(reason)) => (false, reason),
-            None => (false, String::new()),
-        }
-    }
-}
-
 impl Authorizer {
     /// One that asks the modes in turn.
     pub(crate) fn new(modes: Vec<AuthorizationMode>) -> Self {
@@ -166,23 +141,6 @@ impl Authorizer {
         Ok(match newest.authorize(user, asked) {
             Ok(reason) => Decision::Allow(reason),
             Err(reason) => Decision::NoOpinion(reason),
-        })
-    }
-
-    /// What it decides by now, to be asked without waiting.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    #[cfg(feature = "cel")]
-    pub(crate) async fn snapshot(&self, shared: &Arc<Shared>) -> Result<Snapshot, Status> {
-        let roles = if self.has(AuthorizationMode::Rbac) {
-            Some(self.rbac.policy(shared).await?)
-        } else {
-            None
-        };
-        Ok(Snapshot {
-            all: self.has(AuthorizationMode::AlwaysAllow),
-            roles,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Connections to what is outside the store: logs, commands and ports of pods, and proxies, through the servers of the nodes.
 //!
 //! The node's server speaks all the protocols; this one finds the node, checks what is asked, and carries bytes.
+pub(crate) mod components;
 mod dial;
 pub(crate) mod forward;
 mod options;
@@ -20,6 +21,7 @@ pub use self::dial::{Connection, Dialer, Target};
 pub(crate) use self::forward::{ClientBody, Verbatim, body, wants_upgrade};
 use self::forward::{Forward, forward};
 use super::auth::{Attributes, Decision};
+use super::handler::admit;
 use super::handler::call::{Current, store_failure};
 use super::registry::Resource;
 use super::request::ResourceRequest;
@@ -52,11 +54,14 @@ pub(crate) async fn handle(
     body: ClientBody,
 ) -> Result<Response, Status> {
     let sub = request.subresource.as_deref().unwrap_or_default();
+    if (request.resource.plural.as_str(), sub) == ("pods", "log") {
+        return log(shared, request, body).await;
+    }
+    let options = asked(shared, request, parts).await?;
     match (request.resource.plural.as_str(), sub) {
-        ("pods", "log") => log(shared, request, body).await,
         ("pods", "exec" | "attach" | "portforward") => {
             may_create(shared, request, parts).await?;
-            stream(shared, request, sub, parts, body).await
+            stream(shared, request, &options, parts, body).await
         }
         ("pods" | "services" | "nodes", "proxy") => {
             let target = proxy::target(shared, request).await?;
@@ -70,7 +75,7 @@ pub(crate) async fn handle(
                 .flatten();
             let call = Forward {
                 method: parts.method.clone(),
-                path: proxy::path(parts),
+                path: proxy::path(parts, options.str_at(&["path"])),
                 headers,
                 body,
                 upgrade,
@@ -81,6 +86,23 @@ pub(crate) async fn handle(
         }
         _ => Err(Status::method_not_allowed()),
     }
+}
+
+/// What is asked of the connection, as admission lets it be.
+async fn asked(
+    shared: &Arc<Shared>,
+    request: &ResourceRequest,
+    parts: &Parts,
+) -> Result<Value, Status> {
+    if request.query.get("dryRun").is_some() {
+        return Err(Status::bad_request("dryRun is not supported"));
+    }
+    let sub = request.subresource.as_deref().unwrap_or_default();
+    let kind = request.resource.subresource(sub);
+    let kind = &kind.ok_or_else(Status::method_not_allowed)?.gvk;
+    let mut options = options::of(kind, &request.query, &proxy::asked_path(parts))?;
+    admit::connect(shared, request, kind, &mut options).await?;
+    Ok(options)
 }
 
 /// Who opens connections.
@@ -195,20 +217,18 @@ async fn failed(answer: Response, name: &str) -> Status {
 async fn stream(
     shared: &Arc<Shared>,
     request: &ResourceRequest,
-    sub: &str,
+    options: &Value,
     parts: &Parts,
     body: ClientBody,
 ) -> Result<Response, Status> {
     let read = Reading(shared);
-    let query = match sub {
-        "portforward" => options::ports_query(&request.query)?,
-        _ => options::stream_query(&request.query, sub == "exec"),
-    };
+    let sub = request.subresource.as_deref().unwrap_or_default();
+    let query = options::node_query(options);
     let pod = read.get("pods", &request.namespace, &request.name).await?;
     let place = if sub == "portforward" {
         format!("/portForward/{}/{}", pod.namespace(), pod.name())
     } else {
-        let container = options::container(&pod, request.query.text("container"))?;
+        let container = options::container(&pod, options.str_at(&["container"]))?;
         format!("/{sub}/{}/{}/{container}", pod.namespace(), pod.name())
     };
     let target = node(&read, &pod).await?.ok_or_else(|| {

@@ -1,11 +1,11 @@
 //! What may be asked of a log or a command, and of which container (`pkg/registry/core/pod/strategy.go`).
 use std::str::FromStr;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::apiserver::request::Query;
 use crate::object::field::{Errors, Path};
-use crate::object::{Document, GroupKind, Status};
+use crate::object::{Document, GroupKind, GroupVersionKind, Status};
 
 const STREAMS: [&str; 3] = ["All", "Stderr", "Stdout"];
 
@@ -97,40 +97,90 @@ fn time(query: &Query) -> Result<Option<String>, Status> {
     Ok(Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()))
 }
 
-/// `PodExecOptions` and `PodAttachOptions` as the query of a node's server.
-pub(super) fn stream_query(query: &Query, with_command: bool) -> String {
-    let flag = |name: &str| query.flag(name).unwrap_or(false);
+/// What a connection is asked for, in the words of the query: `PodExecOptions` and its like, as admission sees them. `path` is
+/// that of a proxied request.
+///
+/// # Errors
+/// 400 for a port that is none.
+pub(super) fn of(kind: &GroupVersionKind, query: &Query, path: &str) -> Result<Value, Status> {
+    let mut options = json!({ "kind": kind.kind, "apiVersion": kind.api_version() });
+    match kind.kind.as_str() {
+        "PodPortForwardOptions" => {
+            let ports = ports(query).map_err(|why| {
+                Status::bad_request(format!(
+                    "cannot convert to []int32: strconv.ParseUint: {why}"
+                ))
+            })?;
+            if !ports.is_empty() {
+                options["ports"] = ports.into();
+            }
+        }
+        "PodExecOptions" | "PodAttachOptions" => {
+            for (flag, _) in STREAM_FLAGS {
+                if query.flag(flag) == Some(true) {
+                    options[flag] = true.into();
+                }
+            }
+            let container = query.text("container");
+            if !container.is_empty() {
+                options["container"] = container.into();
+            }
+            if kind.kind == "PodExecOptions" {
+                let words: Vec<&str> = query.all("command").collect();
+                options["command"] = if words.is_empty() {
+                    Value::Null
+                } else {
+                    words.into()
+                };
+            }
+        }
+        _ if !path.is_empty() => options["path"] = path.into(),
+        _ => {}
+    }
+    Ok(options)
+}
+
+/// The ports that only WebSocket clients name, separated by commas or not.
+fn ports(query: &Query) -> Result<Vec<u16>, String> {
+    let texts = query.all("ports").flat_map(|text| text.split(','));
+    let parsed = texts.map(|text| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|_| digits).ok_or_else(|| {
+            let why = if digits {
+                "value out of range"
+            } else {
+                "invalid syntax"
+            };
+            format!("parsing {text:?}: {why}")
+        })
+    });
+    parsed.collect()
+}
+
+/// Which streams a client wants, and what a node's server calls them.
+const STREAM_FLAGS: [(&str, &str); 4] = [
+    ("stdin", "input"),
+    ("stdout", "output"),
+    ("stderr", "error"),
+    ("tty", "tty"),
+];
+
+/// The options of a command, an attachment or ports as the query of a node's server.
+pub(super) fn node_query(options: &Value) -> String {
     let mut out = Vec::new();
-    for (given, sent) in [
-        ("stdin", "input"),
-        ("stdout", "output"),
-        ("stderr", "error"),
-        ("tty", "tty"),
-    ] {
-        if flag(given) {
+    for (flag, sent) in STREAM_FLAGS {
+        if options.bool_at(&[flag]) == Some(true) {
             out.push((sent, "1".to_owned()));
         }
     }
-    if with_command {
-        let words = query.all("command");
-        out.extend(words.map(|word| ("command", word.to_owned())));
+    let words = options.list_at(&["command"]).iter();
+    out.extend(words.filter_map(|word| Some(("command", word.as_str()?.to_owned()))));
+    let ports = options.list_at(&["ports"]).iter();
+    let ports: Vec<String> = ports.map(ToString::to_string).collect();
+    if !ports.is_empty() {
+        out.push(("port", ports.join(",")));
     }
     encode(&out)
-}
-
-/// `PodPortForwardOptions`: the ports, which only WebSocket clients name.
-pub(super) fn ports_query(query: &Query) -> Result<String, Status> {
-    let mut ports = Vec::new();
-    for text in query.all("ports").flat_map(|text| text.split(',')) {
-        let port = text.trim().parse::<u16>().ok().filter(|port| *port > 0);
-        let port =
-            port.ok_or_else(|| Status::bad_request(format!("unable to parse {text:?} as a port")))?;
-        ports.push(port.to_string());
-    }
-    if ports.is_empty() {
-        return Ok(String::new());
-    }
-    Ok(encode(&[("port", ports.join(","))]))
 }
 
 /// The container that is meant: the one named, or the only one.
@@ -178,15 +228,18 @@ pub(super) fn container(pod: &Value, asked: &str) -> Result<String, Status> {
 pub(super) fn encode(pairs: &[(&str, String)]) -> String {
     let pairs = pairs
         .iter()
-        .map(|(name, value)| format!("{name}={}", escape(value)));
+        .map(|(name, value)| format!("{name}={}", escape(value, b"")));
     pairs.collect::<Vec<_>>().join("&")
 }
 
-/// Percent-encodes what is not plain.
-fn escape(text: &str) -> String {
+/// Percent-encodes what is not plain, but for the bytes in `kept`.
+pub(super) fn escape(text: &str, kept: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+        if byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'_' | b'~')
+            || kept.contains(&byte)
+        {
             out.push(char::from(byte));
         } else {
             out.push('%');
@@ -285,12 +338,98 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_escaped() {
-        let query =
-            Query::parse("command=sh&command=-c&command=echo+%22a%26b%22&stdout=1&tty=false");
-        assert_eq!(
-            stream_query(&query, true),
-            "output=1&command=sh&command=-c&command=echo%20%22a%26b%22"
-        );
+    fn options_are_read_from_the_query() {
+        let of = |kind: &str, query: &str, path: &str| {
+            let found = of(
+                &GroupVersionKind::new("", "v1", kind),
+                &Query::parse(query),
+                path,
+            );
+            let mut found =
+                found.map_err(|status| format!("{} {}", status.code, status.message))?;
+            assert_eq!((found.api_version(), found.kind()), ("v1", kind));
+            found.remove_at(&["kind"]);
+            found.remove_at(&["apiVersion"]);
+            Ok::<_, String>((found.clone(), node_query(&found)))
+        };
+        let cannot = |why: &str| {
+            Err(format!(
+                "400 cannot convert to []int32: strconv.ParseUint: parsing {why}"
+            ))
+        };
+        for (kind, query, path, expected) in [
+            (
+                "PodExecOptions",
+                "command=sh&command=-c&command=echo+%22a%26b%22&stdout=1&tty=false&container=c",
+                "",
+                Ok((
+                    json!({"command": ["sh", "-c", "echo \"a&b\""], "stdout": true, "container": "c"}),
+                    "output=1&command=sh&command=-c&command=echo%20%22a%26b%22".to_owned(),
+                )),
+            ),
+            (
+                "PodExecOptions",
+                "",
+                "",
+                Ok((json!({"command": null}), String::new())),
+            ),
+            (
+                "PodAttachOptions",
+                "stdin&stderr=true&tty=x&command=no",
+                "",
+                Ok((
+                    json!({"stdin": true, "stderr": true, "tty": true}),
+                    "input=1&error=1&tty=1".to_owned(),
+                )),
+            ),
+            (
+                "PodPortForwardOptions",
+                "ports=80,81&ports=82",
+                "",
+                Ok((
+                    json!({"ports": [80, 81, 82]}),
+                    "port=80%2C81%2C82".to_owned(),
+                )),
+            ),
+            (
+                "PodPortForwardOptions",
+                "",
+                "",
+                Ok((json!({}), String::new())),
+            ),
+            (
+                "PodPortForwardOptions",
+                "ports=x",
+                "",
+                cannot("\"x\": invalid syntax"),
+            ),
+            (
+                "PodPortForwardOptions",
+                "ports=",
+                "",
+                cannot("\"\": invalid syntax"),
+            ),
+            (
+                "PodPortForwardOptions",
+                "ports=+1",
+                "",
+                cannot("\" 1\": invalid syntax"),
+            ),
+            (
+                "PodPortForwardOptions",
+                "ports=65536",
+                "",
+                cannot("\"65536\": value out of range"),
+            ),
+            (
+                "ServiceProxyOptions",
+                "path=no",
+                "/a/b",
+                Ok((json!({"path": "/a/b"}), String::new())),
+            ),
+            ("NodeProxyOptions", "", "", Ok((json!({}), String::new()))),
+        ] {
+            assert_eq!(of(kind, query, path), expected, "{kind} {query}");
+        }
     }
 }

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::Reading;
 use super::dial::Target;
-use crate::apiserver::request::ResourceRequest;
+use super::options::escape;
+use crate::apiserver::request::{ResourceRequest, query};
 use crate::apiserver::response::{self, Response};
 use crate::apiserver::server::Shared;
 use crate::object::{Document, Status};
@@ -209,17 +210,40 @@ async fn service(
     Ok(named.address(address, *port))
 }
 
-/// The path that the one behind sees: what follows `/proxy`, as the client wrote it.
-pub(super) fn path(parts: &Parts) -> String {
-    let path = parts.uri.path();
-    let above = above(path);
-    let rest = path.match_indices('/').nth(above);
-    let rest = rest.map_or("", |(at, _)| path.get(at..).unwrap_or_default());
-    let rest = if rest.is_empty() { "/" } else { rest };
+/// The path that the one behind sees: what follows `/proxy`, as the client wrote it, unless admission wants another one.
+pub(super) fn path(parts: &Parts, admitted: &str) -> String {
+    let written = written(parts);
+    let rest = if admitted == asked_path(parts) {
+        written.to_owned()
+    } else {
+        escape(admitted, b"/")
+    };
+    let slash = if rest.starts_with('/') { "" } else { "/" };
     match parts.uri.query() {
-        Some(query) => format!("{rest}?{query}"),
-        None => rest.to_owned(),
+        Some(query) => format!("{slash}{rest}?{query}"),
+        None => format!("{slash}{rest}"),
     }
+}
+
+/// What follows `/proxy`, as the client wrote it.
+fn written(parts: &Parts) -> &str {
+    let path = parts.uri.path();
+    let rest = path.match_indices('/').nth(above(path));
+    rest.map_or("", |(at, _)| path.get(at..).unwrap_or_default())
+}
+
+/// The path in the options of a proxied request: with a slash in front of it, and one after it where the client wrote any.
+pub(super) fn asked_path(parts: &Parts) -> String {
+    let written = query::decode(written(parts), false).unwrap_or_default();
+    let bare = written.strip_prefix('/').unwrap_or_default();
+    let bare = bare.trim_end_matches('/');
+    let front = if bare.is_empty() || bare.starts_with('/') {
+        ""
+    } else {
+        "/"
+    };
+    let end = if written.ends_with('/') { "/" } else { "" };
+    format!("{front}{bare}{end}")
 }
 
 /// How many segments a path has up to `proxy` and with it.
@@ -254,8 +278,8 @@ pub(super) fn redirect(parts: &Parts) -> Option<Response> {
 
 /// Tells the one behind where the client is and what it asked.
 pub(super) fn forwarded(headers: &mut HeaderMap, parts: &Parts) {
-    let rest = path(parts);
-    let rest = rest.split('?').next().unwrap_or_default();
+    let rest = Some(written(parts)).filter(|rest| !rest.is_empty());
+    let rest = rest.unwrap_or("/");
     let prefix = parts
         .uri
         .path()
@@ -294,19 +318,31 @@ mod tests {
 
     #[test]
     fn paths_are_kept_as_they_are() {
-        for (uri, expected) in [
-            ("/api/v1/namespaces/a/pods/b/proxy", "/"),
-            ("/api/v1/namespaces/a/pods/b/proxy/", "/"),
+        for (uri, shown, expected) in [
+            ("/api/v1/namespaces/a/pods/b/proxy", "", "/"),
+            ("/api/v1/namespaces/a/pods/b/proxy/", "/", "/"),
+            ("/api/v1/namespaces/a/pods/b/proxy/x/?y", "/x/", "/x/?y"),
+            ("/api/v1/namespaces/a/pods/b/proxy//x//", "/x/", "//x//"),
             (
                 "/api/v1/namespaces/a/pods/b/proxy/x/%2Fy?a=b%20c",
+                "/x//y",
                 "/x/%2Fy?a=b%20c",
             ),
-            ("/api/v1/nodes/n/proxy/proxy/x", "/proxy/x"),
-            ("/api/v1/namespaces/proxy/pods/proxy-1/proxy/x", "/x"),
+            ("/api/v1/nodes/n/proxy/proxy/x", "/proxy/x", "/proxy/x"),
+            ("/api/v1/namespaces/proxy/pods/proxy-1/proxy/x", "/x", "/x"),
         ] {
             let (parts, ()) = Request::get(uri).body(()).unwrap().into_parts();
-            assert_eq!(path(&parts), expected);
+            let asked = asked_path(&parts);
+            assert_eq!(
+                (asked.as_str(), path(&parts, &asked)),
+                (shown, expected.to_owned())
+            );
         }
+        let (parts, ()) = Request::get("/api/v1/nodes/n/proxy/x?y")
+            .body(())
+            .unwrap()
+            .into_parts();
+        assert_eq!(path(&parts, "/other one"), "/other%20one?y");
     }
 
     #[test]

@@ -2,9 +2,13 @@
 use super::call::Call;
 use crate::apiserver::Scale;
 use crate::apiserver::admission::{AdmissionRequest, Operation, Session, UserInfo, View};
+use crate::apiserver::request::ResourceRequest;
+use crate::apiserver::response::Warnings;
+use crate::apiserver::server::Shared;
 use crate::apiserver::subresource::scale;
-use crate::object::Status;
+use crate::object::{GroupVersionKind, Status};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Lets the plugins change the new object.
 ///
@@ -35,7 +39,7 @@ async fn run_mutate(
     let facts = Facts::of(call, true, old);
     let request = facts.request(call, name, old);
     let outcome = call.shared.admission.mutate(&request, object).await;
-    facts.log(call);
+    log(&facts.session, &call.warnings);
     outcome
 }
 
@@ -71,8 +75,52 @@ pub(crate) async fn validate(
     let facts = Facts::of(call, object.is_some(), old);
     let request = facts.request(call, name, old);
     let outcome = call.shared.admission.validate(&request, object).await;
-    facts.log(call);
+    log(&facts.session, &call.warnings);
     outcome
+}
+
+/// Asks the plugins about a connection; `options` says what is asked of it, and they may change that. `kind` is its kind.
+///
+/// # Errors
+/// What a plugin that refuses says.
+pub(crate) async fn connect(
+    shared: &Arc<Shared>,
+    request: &ResourceRequest,
+    kind: &GroupVersionKind,
+    options: &mut Value,
+) -> Result<(), Status> {
+    let user = UserInfo::from(&*request.user);
+    let session = Session::new(request.warnings.clone());
+    let asked = AdmissionRequest {
+        operation: Operation::Connect,
+        kind: kind.clone(),
+        resource: request.resource.group_resource(),
+        version: &request.resource.gvk.version,
+        subresource: request.subresource.as_deref().unwrap_or_default(),
+        namespace: &request.namespace,
+        name: &request.name,
+        old: None,
+        options: &Value::Null,
+        dry_run: false,
+        user: &user,
+        view: View::of(shared),
+        session: &session,
+    };
+    let outcome = async {
+        shared.admission.mutate(&asked, options).await?;
+        shared.admission.validate(&asked, Some(options)).await
+    };
+    let outcome = outcome.await;
+    log(&session, &request.warnings);
+    outcome
+}
+
+/// What plugins note for the audit log.
+fn log(session: &Session, warnings: &Warnings) {
+    let annotations = session.annotations();
+    if !annotations.is_empty() {
+        warnings.annotate(annotations);
+    }
 }
 
 /// What an [`AdmissionRequest`] borrows.
@@ -102,14 +150,6 @@ impl Facts {
             options,
             user: UserInfo::from(&*call.request.user),
             session: Session::new(call.warnings.clone()),
-        }
-    }
-
-    /// What plugins note for the audit log.
-    fn log(&self, call: &Call<'_>) {
-        let annotations = self.session.annotations();
-        if !annotations.is_empty() {
-            call.warnings.annotate(annotations);
         }
     }
 

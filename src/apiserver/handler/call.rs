@@ -204,8 +204,9 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Tells the observer of a committed write.
+    /// Tells the observer and those who wait for it of a committed write.
     pub(crate) fn committed(&self, name: &str, revision: Revision) {
+        self.shared.cacher.wrote(self.resource, revision);
         if let Some(observer) = &self.shared.observer {
             observer.wrote(&Write::of(self, name, revision));
         }

@@ -16,7 +16,7 @@ pub(crate) mod watch;
 pub(crate) mod write;
 
 use super::auth::review;
-use super::connect::usage;
+use super::connect::{components, usage};
 use super::request::{ResourceRequest, Verb};
 use super::response::Response;
 use super::server::Shared;
@@ -41,6 +41,9 @@ pub(crate) async fn handle(
     }
     if request.resource.gvk.group == usage::GROUP {
         return usage::handle(shared, request).await;
+    }
+    if request.resource.gvk.group.is_empty() && request.resource.plural == components::RESOURCE {
+        return components::handle(shared, request).await;
     }
     match request.verb {
         Verb::Get => get::handle(shared, request).await,

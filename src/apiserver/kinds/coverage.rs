@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::apiserver::registry::Resource;
+use crate::apiserver::registry::{Resource, Subresource};
 
 const HEAD: &str = "# What the API server serves, and what it enforces
 
@@ -11,7 +11,7 @@ Made by the test `kinds::coverage` from the table of kinds; do not edit.
 Every kind below is decoded by its schema (types, unknown and duplicate fields, field validation), has its metadata checked,
 keeps track of field managers, and is served by all the verbs named. **Rules** says whether the kind has a strategy of its own
 in `src/apiserver/kinds`: defaults, validation with the real server's messages, immutability, status rules. A kind that is
-only *stored* takes any document that fits its schema.
+only *stored* takes any document that fits its schema. Subresources can be read, updated and patched, where no other verbs are named.
 
 | group/version | kind | scope | verbs | subresources | rules |
 |---|---|---|---|---|---|
@@ -36,14 +36,11 @@ fn document() -> String {
         } else {
             resource.verbs.join(", ")
         };
-        let subresources: Vec<&str> = resource
-            .subresources
-            .iter()
-            .map(|subresource| subresource.name.as_str())
-            .collect();
+        let subresources: Vec<String> = resource.subresources.iter().map(subresource).collect();
         let is_generic = format!("{:?}", resource.strategy).starts_with("Generic");
         let rules = match (resource.verbs.as_slice(), is_generic) {
             ([only], _) if only == "create" => "answered, not stored",
+            (verbs, true) if !verbs.iter().any(|verb| verb == "create") => "answered, not stored",
             (_, true) => "stored",
             (_, false) => "own",
         };
@@ -61,6 +58,14 @@ fn document() -> String {
         );
     }
     text
+}
+
+/// A subresource, with its verbs where they are not those of a part of the object.
+fn subresource(subresource: &Subresource) -> String {
+    if subresource.verbs == ["get", "patch", "update"] {
+        return subresource.name.clone();
+    }
+    format!("{} ({})", subresource.name, subresource.verbs.join(", "))
 }
 
 #[test]

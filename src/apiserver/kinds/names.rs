@@ -5,31 +5,6 @@ use std::borrow::Cow;
 
 use crate::object::name;
 
-/// Words of the Common Expression Language, which are no names in it.
-pub(crate) const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
-
 /// The problems of a DNS subdomain (RFC 1123).
 pub(crate) fn dns_subdomain(name: &str, prefix: bool) -> Vec<String> {
     name::dns_subdomain(&whole(name, prefix))

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Api;
 use kube::api::PostParams;
 
+use super::namespaceutil;
 use crate::client;
 use crate::reconcile::{Action, Cache, Controller, Error, Key, Manager, Reconciler, Source};
 
@@ -47,7 +48,7 @@ struct Publisher {
 impl Reconciler for Publisher {
     async fn reconcile(&self, key: Key) -> Result<Action, Error> {
         let namespace = self.namespaces.get(&key);
-        if !namespace.is_some_and(|namespace| plan::is_active(&namespace)) {
+        if !namespace.is_some_and(|namespace| namespaceutil::is_active(&namespace)) {
             return Ok(Action::Done);
         }
         let known = self.maps.get(&Key::new(key.name.clone(), plan::MAP));

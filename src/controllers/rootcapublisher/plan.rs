@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::ObjectMeta;
 
 use crate::reconcile::Key;
@@ -12,15 +12,6 @@ pub(super) const MAP: &str = "kube-root-ca.crt";
 const FIELD: &str = "ca.crt";
 const ABOUT: &str = "kubernetes.io/description";
 const WORDS: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
-
-/// Whether maps can be made in the namespace.
-pub(super) fn is_active(namespace: &Namespace) -> bool {
-    let phase = namespace
-        .status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref());
-    phase != Some("Terminating") && namespace.metadata.deletion_timestamp.is_none()
-}
 
 /// The namespace whose map this is.
 pub(super) fn namespace_of(map: &ConfigMap) -> Option<Key> {

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::Api;
 use kube::api::PostParams;
 
+use super::namespaceutil;
 use crate::client;
 use crate::reconcile::{Action, Cache, Controller, Error, Key, Manager, Reconciler, Source};
 
@@ -50,7 +51,7 @@ impl Reconciler for Accounts {
         let account = self
             .accounts
             .get(&Key::new(key.name.clone(), plan::DEFAULT));
-        let due = namespace.is_some_and(|namespace| plan::is_active(&namespace));
+        let due = namespace.is_some_and(|namespace| namespaceutil::is_active(&namespace));
         if !due || account.is_some() {
             return Ok(Action::Done);
         }

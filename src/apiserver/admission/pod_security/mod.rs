@@ -6,7 +6,7 @@ use self::checks::Finding;
 use self::level::{Level, Policy, Standard};
 use super::{Admission, AdmissionRequest, Operation};
 use crate::object::field::Errors;
-use crate::object::{Document, GroupKind, LabelSelector, Status};
+use crate::object::{Document, GroupKind, Status};
 use async_trait::async_trait;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -216,8 +216,7 @@ async fn violations(
     namespace: &str,
     standard: &Standard,
 ) -> Result<Vec<String>, Status> {
-    let all = LabelSelector::default();
-    let pods = request.view.list("", "v1", "pods", namespace, &all).await?;
+    let pods = request.view.newest("", "v1", "pods", namespace).await?;
     // By what is wrong with them: the first pod by name, and how many there are.
     let mut found: BTreeMap<String, (String, usize)> = BTreeMap::new();
     for pod in pods.iter().take(MOST_PODS) {

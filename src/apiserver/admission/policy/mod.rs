@@ -20,8 +20,6 @@ struct Common {
     object: Value,
     conditions: Conditions,
     variables: Vec<(String, Expression)>,
-    /// Whether any expression mentions the authorizer, which is costly to ask.
-    authorizes: bool,
 }
 
 impl Common {
@@ -34,7 +32,6 @@ impl Common {
         Self {
             conditions: Conditions::of(&spec),
             variables: variables.collect(),
-            authorizes: spec.to_string().contains("authorizer"),
             object,
         }
     }

@@ -5,8 +5,8 @@ use crate::apiserver::admission::cached::Compiled;
 use crate::apiserver::admission::expression::{Context, Expression, Facts};
 use crate::apiserver::admission::matching::{self, Match};
 use crate::apiserver::admission::{Admission, AdmissionRequest, Operation};
-use crate::apiserver::cel::{self, PER_MATCH_CONDITIONS, PER_POLICY};
 use crate::apiserver::patch::{json, merge_typed};
+use crate::cel::{self, PER_MATCH_CONDITIONS, PER_POLICY};
 use crate::object::status::Cause;
 use crate::object::{Document, Reason, Status};
 use async_trait::async_trait;
@@ -80,8 +80,7 @@ impl Admission for MutatingAdmissionPolicy {
         request: &AdmissionRequest<'_>,
         object: &mut Value,
     ) -> Result<(), Status> {
-        let writes = matches!(request.operation, Operation::Create | Operation::Update);
-        if !writes || matching::is_exempt(request) {
+        if request.operation == Operation::Delete || matching::is_exempt(request) {
             return Ok(());
         }
         let bindings = self.bindings.all(&request.view).await?;
@@ -177,10 +176,13 @@ async fn dispatch(
             params.as_ref().map_or("", Document::namespace),
             params.as_ref().map_or("", Document::name)
         );
-        let mut facts = Facts::of(request, &found, Some(object), common.authorizes).await?;
+        let mut facts = Facts::of(request, &found, Some(object)).await?;
         if !common.conditions.is_empty() {
-            let context = facts.context(params.as_ref(), &[], PER_MATCH_CONDITIONS);
-            match common.conditions.hold(&context, common.ignores_failures()) {
+            let held = facts.settle(request, || {
+                let context = facts.context(params.as_ref(), &[], PER_MATCH_CONDITIONS);
+                common.conditions.hold(&context, common.ignores_failures())
+            });
+            match held.await {
                 Ok(true) => {}
                 Ok(false) => continue,
                 Err(why) => {
@@ -196,8 +198,11 @@ async fn dispatch(
         for mutation in &policy.mutations {
             let shown = found.convert(object);
             facts.set_object(&shown);
-            let context = facts.context(params.as_ref(), &common.variables, PER_POLICY);
-            match mutation.apply(&context, &found, shown) {
+            let changed = facts.settle(request, || {
+                let context = facts.context(params.as_ref(), &common.variables, PER_POLICY);
+                mutation.apply(&context, &found, &shown)
+            });
+            match changed.await {
                 Ok(mut changed) => {
                     found.restore(&mut changed);
                     *object = changed;
@@ -217,7 +222,7 @@ async fn dispatch(
 
 impl Mutation {
     /// The object as this mutation leaves it, in the matched version.
-    fn apply(&self, context: &Context<'_>, found: &Match, shown: Value) -> Result<Value, String> {
+    fn apply(&self, context: &Context<'_>, found: &Match, shown: &Value) -> Result<Value, String> {
         let outcome = context
             .evaluate(&self.expression)
             .map_err(|failure| self.expression.failed(&failure))?;
@@ -229,9 +234,9 @@ impl Mutation {
                 .apply(shown.clone())
                 .map_err(|status| format!("JSON Patch: {}", status.message))?
         } else {
-            merged(found, &shown, &given)?
+            merged(found, shown, &given)?
         };
-        Ok(checked(found, &shown, changed))
+        Ok(checked(found, shown, changed))
     }
 }
 
@@ -240,8 +245,7 @@ fn merged(found: &Match, shown: &Value, given: &Value) -> Result<Value, String> 
     if !given.is_object() {
         return Err("must evaluate to Object".to_owned());
     }
-    let schema = found.served().and_then(|resource| resource.schema.clone());
-    Ok(match schema {
+    Ok(match found.schema() {
         Some(schema) => merge_typed(&schema.root, shown, given),
         None => crate::apiserver::patch::merge::apply(shown.clone(), given),
     })

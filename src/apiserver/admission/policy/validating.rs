@@ -4,7 +4,7 @@ use super::{Common, matches};
 use crate::apiserver::admission::cached::Compiled;
 use crate::apiserver::admission::expression::{Context, Expression, Facts, Outcome};
 use crate::apiserver::admission::{Admission, AdmissionRequest, matching};
-use crate::apiserver::cel::{Failure, PER_MATCH_CONDITIONS, PER_POLICY};
+use crate::cel::{Failure, PER_MATCH_CONDITIONS, PER_POLICY};
 use crate::object::status::Cause;
 use crate::object::{Document, Reason, Status};
 use async_trait::async_trait;
@@ -288,12 +288,13 @@ async fn dispatch(
                 continue;
             }
         };
-        let facts = match &mut facts {
+        let facts: &Facts = match &mut facts {
             Some(facts) => facts,
-            none => none.insert(Facts::of(request, &found, object, common.authorizes).await?),
+            none => none.insert(Facts::of(request, &found, object).await?),
         };
         for params in &params {
-            let verdict = policy.evaluate(facts, params.as_ref());
+            let verdict = facts.settle(request, || policy.evaluate(facts, params.as_ref()));
+            let verdict = verdict.await;
             for denial in &verdict.denials {
                 deny(request, name, binding, denial, refusal);
             }

@@ -109,15 +109,14 @@ impl Hook {
         if self.conditions.is_empty() {
             return Ok(true);
         }
-        let asks = self.spec.to_string().contains("authorizer");
-        let facts = Facts::of(request, found, object, asks)
+        let facts = Facts::of(request, found, object)
             .await
             .map_err(Refusal::Status)?;
-        let budget = crate::apiserver::cel::PER_MATCH_CONDITIONS;
-        let context = facts.context(None, &[], budget);
-        self.conditions
-            .hold(&context, self.ignores_failures())
-            .map_err(Refusal::Call)
+        let held = facts.settle(request, || {
+            let context = facts.context(None, &[], crate::cel::PER_MATCH_CONDITIONS);
+            self.conditions.hold(&context, self.ignores_failures())
+        });
+        held.await.map_err(Refusal::Call)
     }
 
     /// Without the language conditions cannot be evaluated.

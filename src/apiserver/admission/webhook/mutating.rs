@@ -126,15 +126,13 @@ fn patched(
     }
     let internal = |status: Status| Failure::Refused(Status::internal(&status.message));
     let mut new = parsed.apply(found.convert(object)).map_err(internal)?;
-    if let Some(resource) = found.served() {
-        let decoded = decode::decode(
-            new.to_string().as_bytes(),
-            ContentType::Json,
-            resource.schema.as_deref(),
-            &found.kind,
-        );
-        new = decoded.map_err(internal)?.object;
-    }
+    let decoded = decode::decode(
+        new.to_string().as_bytes(),
+        ContentType::Json,
+        found.schema().as_deref(),
+        &found.kind,
+    );
+    new = decoded.map_err(internal)?.object;
     found.restore(&mut new);
     Ok(Some(new))
 }

@@ -1,8 +1,8 @@
 //! Rules as they are written: whether they compile, what they may cost, and whether what they compare can be compared.
 use super::super::schema::Props;
 use super::declare::{REQUEST, declare};
-use crate::apiserver::cel::cost::{Declared, estimate};
-use crate::apiserver::cel::{Environment, Type};
+use crate::cel::cost::{Declared, estimate};
+use crate::cel::{Environment, Type};
 use crate::object::Document;
 use crate::object::field::{ErrorKind, Errors, Path};
 use serde_json::Value;
@@ -141,7 +141,8 @@ impl Check<'_> {
             return;
         }
         let times = spot.times.unwrap_or(REQUEST / (declared.least_bytes + 1));
-        let cost = estimate(&program, declared).saturating_mul(times);
+        let roots = [("self", declared), ("oldSelf", declared)];
+        let cost = estimate(&program, &roots).saturating_mul(times);
         self.observe("estimated rule cost", at.clone(), cost);
         let message = rule.str_at(&["messageExpression"]);
         if !message.is_empty() {
@@ -152,7 +153,7 @@ impl Check<'_> {
                     self.refuse(at, rule, "messageExpression must evaluate to a string");
                 }
                 Ok((program, _)) => {
-                    let cost = estimate(&program, declared);
+                    let cost = estimate(&program, &roots);
                     self.observe("estimated messageExpression cost", at, cost);
                 }
             }

@@ -1,44 +1,12 @@
 //! What rules see of a schema: types, and how large values can get (`apiserver/pkg/cel/common/schemas.go`).
 use super::super::schema::Props;
-use crate::apiserver::cel::Type;
-use crate::apiserver::cel::cost::Declared;
-use crate::apiserver::kinds::names::RESERVED;
+use crate::cel::cost::Declared;
+use crate::cel::{Type, escape};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The largest request, in bytes.
 pub(super) const REQUEST: u64 = 3 * 1024 * 1024;
-
-/// The name by which rules refer to a property; `None`: they cannot.
-pub(super) fn escape(name: &str) -> Option<String> {
-    if name.is_empty() {
-        return None;
-    }
-    if RESERVED.contains(&name) {
-        return Some(format!("__{name}__"));
-    }
-    if name.starts_with(|character: char| character.is_ascii_digit()) {
-        return None;
-    }
-    let mut escaped = String::with_capacity(name.len());
-    let mut rest = name;
-    while let Some(character) = rest.chars().next() {
-        if let Some(after) = rest.strip_prefix("__") {
-            escaped.push_str("__underscores__");
-            rest = after;
-            continue;
-        }
-        match character {
-            '.' => escaped.push_str("__dot__"),
-            '-' => escaped.push_str("__dash__"),
-            '/' => escaped.push_str("__slash__"),
-            _ if character.is_ascii_alphanumeric() || character == '_' => escaped.push(character),
-            _ => return None,
-        }
-        rest = rest.get(character.len_utf8()..).unwrap_or_default();
-    }
-    Some(escaped)
-}
 
 /// The type and the sizes of what a schema describes; `None`: rules do not see it. `root`: it is an object of its own.
 pub(super) fn declare(schema: &Props, root: bool) -> Option<(Type, Declared)> {

@@ -2,8 +2,8 @@
 use super::super::schema::{Props, Rule};
 use super::super::value::{Shown, correlated};
 use super::value::value;
-use crate::apiserver::cel::{Activation, Failure, Lists, Program, Value as Cel};
 use crate::apiserver::crd::kind::field_path;
+use crate::cel::{Activation, Failure, Lists, Program, Value as Cel};
 use crate::object::field::{Error, ErrorKind, Errors, Path};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -316,7 +316,7 @@ impl Run<'_> {
                     .with_unordered(lists.clone());
                 match (optional, &before) {
                     (true, before) => {
-                        activation.with("oldSelf", crate::apiserver::cel::optional(before.clone()))
+                        activation.with("oldSelf", crate::cel::optional(before.clone()))
                     }
                     (false, Some(before)) => activation.with("oldSelf", before.clone()),
                     (false, None) => activation,

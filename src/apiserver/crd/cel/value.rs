@@ -1,7 +1,6 @@
 //! Objects as rules see them: fields under escaped names, texts of some formats as what they stand for.
 use super::super::schema::Props;
-use super::declare::escape;
-use crate::apiserver::cel::{ListKind, Lists, Value};
+use crate::cel::{ListKind, Lists, Value, escape};
 use kube::core::cel::cel::objects::{Key, Map};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -73,8 +72,7 @@ fn string(schema: &Props, text: &str) -> Value {
     use base64::engine::general_purpose::STANDARD;
     let plain = || Value::String(Arc::new(text.to_owned()));
     let called = |function: &str, text: String| {
-        crate::apiserver::cel::convert(function, Value::String(Arc::new(text)))
-            .unwrap_or_else(plain)
+        crate::cel::convert(function, Value::String(Arc::new(text))).unwrap_or_else(plain)
     };
     match schema.format.as_str() {
         _ if schema.int_or_string => plain(),

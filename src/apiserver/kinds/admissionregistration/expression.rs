@@ -25,7 +25,7 @@ pub(super) struct Scope {
     #[cfg_attr(not(feature = "cel"), expect(dead_code, reason = "nothing is checked"))]
     params: bool,
     #[cfg(feature = "cel")]
-    variables: Option<Vec<(String, crate::apiserver::cel::Type)>>,
+    variables: Option<Vec<(String, crate::cel::Type)>>,
 }
 
 impl Scope {
@@ -55,9 +55,10 @@ impl Scope {
         path: Path,
         errors: &mut Errors,
     ) {
-        use crate::apiserver::cel::{Environment, Type};
+        use crate::cel::{Environment, Type};
         let environment = Environment {
-            params: self.params,
+            object: None,
+            params: self.params.then_some(Type::Dyn),
             authorizer: purpose != Use::Message,
             patches: matches!(purpose, Use::Apply | Use::Patch),
             variables: self.variables.clone(),

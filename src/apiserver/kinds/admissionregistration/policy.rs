@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::expression::{Scope, Use};
 use super::{FAILURE_POLICIES, conditions, expression, is_set, one_of, required_one_of, rules};
 use crate::apiserver::kinds::check;
-use crate::apiserver::kinds::names::RESERVED;
 use crate::apiserver::registry::strategy::{Context, Strategy};
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, GroupVersion, name};
@@ -111,11 +110,11 @@ pub(super) fn common(
     scope
 }
 
-fn is_identifier(name: &str) -> bool {
+fn is_identifier(given: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    !name.starts_with(|first: char| first.is_ascii_digit())
-        && name.bytes().all(word)
-        && !RESERVED.contains(&name)
+    !given.starts_with(|first: char| first.is_ascii_digit())
+        && given.bytes().all(word)
+        && !name::CEL_RESERVED.contains(&given)
 }
 
 fn param_kind(kind: &Value, path: &Path, errors: &mut Errors) {

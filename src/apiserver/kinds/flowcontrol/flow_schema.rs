@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::validate_conditions;
+use super::{metadata_check, validate_conditions, validate_update};
 use crate::apiserver::kinds::{check, names};
 use crate::apiserver::registry::strategy::{Context, MetadataCheck, Strategy};
 use crate::apiserver::schema::internal;
@@ -60,18 +60,11 @@ impl Strategy for FlowSchema {
         _old: &Value,
         errors: &mut Errors,
     ) {
-        if context.subresource == Some("status") {
-            validate_conditions(object, errors);
-        } else {
-            self.validate(context, object, errors);
-        }
+        validate_update(self, context, object, errors);
     }
 
     fn metadata_check(&self, context: &Context<'_>) -> MetadataCheck {
-        match context.subresource {
-            None => MetadataCheck::Whole,
-            Some(_) => MetadataCheck::None,
-        }
+        metadata_check(context)
     }
 }
 

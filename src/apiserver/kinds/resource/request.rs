@@ -201,6 +201,9 @@ fn validate_devices(request: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
+#[cfg(feature = "cel")]
+use super::expression::{Problem, problem};
+
 /// The selectors of devices, by expressions.
 pub(super) fn validate_selectors(selectors: &[Value], path: &Path, errors: &mut Errors) {
     if !words::bounded(selectors, MOST_ITEMS, path, errors) {
@@ -215,19 +218,15 @@ pub(super) fn validate_selectors(selectors: &[Value], path: &Path, errors: &mut 
         let (source, at) = (cel.str_at(&["expression"]), path.child("expression"));
         if source.len() > LONGEST_EXPRESSION {
             errors.too_long(at, LONGEST_EXPRESSION);
-        } else if let Some(why) = problem(source) {
-            errors.invalid(at, source, &why);
+            continue;
+        }
+        #[cfg(feature = "cel")]
+        match problem(source) {
+            None => {}
+            Some(Problem::Invalid(why)) => errors.invalid(at, source, &why),
+            Some(Problem::TooCostly) => errors.forbidden(at, "too complex, exceeds cost limit"),
         }
     }
-}
-
-#[cfg(feature = "cel")]
-use super::expression::problem;
-
-/// Without the language nothing is known of expressions.
-#[cfg(not(feature = "cel"))]
-fn problem(_source: &str) -> Option<String> {
-    None
 }
 
 /// The spec cannot change.

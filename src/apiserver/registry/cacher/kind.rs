@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::OnceCell;
 
 /// So many changes may wait for a cache to be loaded; when there are more, the load starts again.
@@ -22,6 +23,8 @@ pub(crate) struct Kind {
     /// Set once the objects are loaded.
     pub loaded: OnceCell<()>,
     state: RwLock<State>,
+    /// The last revision at which this server wrote an object of this kind.
+    written: AtomicU64,
     history: usize,
     bucket: usize,
 }
@@ -98,6 +101,7 @@ impl Kind {
                 all: Arc::new(Channel::new(history)),
                 buckets: HashMap::new(),
             }),
+            written: AtomicU64::new(0),
             history,
             // A narrow channel needs room for what its readers have not read yet, not for history.
             bucket: history.clamp(1, 1024),
@@ -294,6 +298,16 @@ impl Kind {
     pub(crate) fn count(&self) -> usize {
         self.state.read().objects.len()
     }
+    /// This server wrote an object of this kind.
+    pub(super) fn wrote(&self, revision: Revision) {
+        self.written.fetch_max(revision, Ordering::Relaxed);
+    }
+
+    /// The last revision at which this server wrote an object of this kind.
+    pub(super) fn written(&self) -> Revision {
+        self.written.load(Ordering::Relaxed)
+    }
+
     /// The last revision that changed an object of this kind.
     pub(crate) fn changed(&self) -> Revision {
         self.state.read().changed

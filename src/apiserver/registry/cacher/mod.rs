@@ -40,6 +40,9 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
+/// How long a decision waits for what this server has written itself.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// How much the cacher keeps, and how long it waits.
 #[derive(Clone, Debug)]
 pub(crate) struct CacherConfig {
@@ -227,6 +230,29 @@ impl Cacher {
             .await
             .map_err(|error| store_error(&error))?;
         self.at_least(newest).await
+    }
+
+    /// Notes that this server wrote an object of `resource`, for those who wait for that ([`Cacher::caught_up`]).
+    pub(crate) fn wrote(&self, resource: &Resource, revision: Revision) {
+        let kinds = self.inner.kinds.read();
+        for kind in kinds.get(&prefix(resource)).into_iter().flatten() {
+            kind.wrote(revision);
+        }
+    }
+
+    /// Waits until the cache of `resource` shows what this server has written of it, but no longer than a moment: for decisions
+    /// that need not see what others write. It costs nothing unless such a write is still on its way to the cache.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) async fn caught_up(&self, resource: &Arc<Resource>) -> Result<(), Status> {
+        let written = self.kind(resource).await?.written();
+        if self.applied() < written {
+            let reached = self.inner.applied.reached(|applied| *applied >= written);
+            // Where the store's watch is slower than that, decisions are made on what is known.
+            let _ = tokio::time::timeout(MOMENT, reached).await;
+        }
+        Ok(())
     }
 
     /// Waits until the caches are at `revision` or later; the revision they show.

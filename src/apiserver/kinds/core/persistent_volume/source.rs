@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::apiserver::kinds::core::pod::{azure_disk_kind, flex_options};
 use crate::apiserver::kinds::{check, storage};
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, name};
@@ -261,11 +262,11 @@ pub(super) fn validate(spec: &Value, volume: &str, path: &Path, errors: &mut Err
             "iscsi" => iscsi(source, volume, &at, errors),
             "cinder" => secret(source, &at, errors),
             "fc" => fibre_channel(source, &at, errors),
-            "flexVolume" => flex(source, &at, errors),
+            "flexVolume" => flex_options(source, &at, errors),
             "azureFile" if is_blank(source, "secretNamespace") => {
                 errors.required(at.child("secretNamespace"), "");
             }
-            "azureDisk" => azure_disk(source, &at, errors),
+            "azureDisk" => azure_disk_kind(source, &at, errors),
             "local" => local(source, &at, errors),
             "storageos" => storage_os(source, &at, errors),
             "csi" => csi(source, &at, errors),
@@ -466,48 +467,6 @@ fn fibre_channel(source: &Value, path: &Path, errors: &mut Errors) {
                 "must be between 0 and 255, inclusive",
             ),
         }
-    }
-}
-
-fn flex(source: &Value, path: &Path, errors: &mut Errors) {
-    let options = check::map_at(source, &["options"]);
-    for key in options.into_iter().flat_map(serde_json::Map::keys) {
-        let domain = key.split('/').next().unwrap_or_default().to_lowercase();
-        let domain = format!(".{domain}");
-        if domain.ends_with(".kubernetes.io") || domain.ends_with(".k8s.io") {
-            let why = "kubernetes.io and k8s.io namespaces are reserved";
-            errors.invalid(path.child("options").key(key), key.as_str(), why);
-        }
-    }
-}
-
-fn azure_disk(source: &Value, path: &Path, errors: &mut Errors) {
-    const MANAGED: &str = "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}";
-    const BLOB: &str =
-        "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd";
-    check::one_of(
-        source,
-        "cachingMode",
-        &["None", "ReadOnly", "ReadWrite"],
-        path,
-        errors,
-    );
-    check::one_of(
-        source,
-        "kind",
-        &["Dedicated", "Managed", "Shared"],
-        path,
-        errors,
-    );
-    let address = source.str_at(&["diskURI"]);
-    let at = || path.child("diskURI");
-    match source.str_at(&["kind"]) {
-        "Managed" if !address.starts_with("/subscriptions/") => {
-            errors.not_supported(at(), address, &[MANAGED]);
-        }
-        "" | "Managed" => {}
-        _ if !address.starts_with("https://") => errors.not_supported(at(), address, &[BLOB]),
-        _ => {}
     }
 }
 

@@ -34,6 +34,7 @@ use self::spec::Scope;
 pub(in crate::apiserver::kinds) use self::template::{
     default_template, prepare_template, template_warnings, validate_template,
 };
+pub(in crate::apiserver::kinds::core) use self::volume::{azure_disk_kind, flex_options};
 use crate::apiserver::kinds::check;
 use crate::apiserver::registry::strategy::{Context, DeleteOptions, MetadataCheck, Strategy};
 use crate::object::field::{Errors, Path};

@@ -417,6 +417,15 @@ fn fibre_channel(source: &Value, path: &Path, errors: &mut Errors) {
 
 fn flex(source: &Value, path: &Path, errors: &mut Errors) {
     check::required(source, "driver", path, errors);
+    flex_options(source, path, errors);
+}
+
+/// The options of a flex volume are the driver's.
+pub(in crate::apiserver::kinds::core) fn flex_options(
+    source: &Value,
+    path: &Path,
+    errors: &mut Errors,
+) {
     for key in check::map_at(source, &["options"])
         .into_iter()
         .flat_map(|options| options.keys())
@@ -441,6 +450,15 @@ fn azure_file(source: &Value, path: &Path, errors: &mut Errors) {
 
 fn azure_disk(source: &Value, path: &Path, errors: &mut Errors) {
     all_required(source, &["diskName", "diskURI"], path, errors);
+    azure_disk_kind(source, path, errors);
+}
+
+/// What kind of disk of Azure it is, and where that is.
+pub(in crate::apiserver::kinds::core) fn azure_disk_kind(
+    source: &Value,
+    path: &Path,
+    errors: &mut Errors,
+) {
     check::one_of(
         source,
         "cachingMode",
@@ -512,7 +530,7 @@ fn csi(source: &Value, path: &Path, errors: &mut Errors) {
 }
 
 /// The name of a CSI driver.
-pub(in crate::apiserver::kinds) fn csi_driver(driver: &str, path: &Path, errors: &mut Errors) {
+fn csi_driver(driver: &str, path: &Path, errors: &mut Errors) {
     if driver.is_empty() {
         errors.required(path.clone(), "");
     }

@@ -5,6 +5,7 @@
 use super::authority::{self, Authorize, Permission};
 use super::check::qualified;
 use super::operator::{add, binary, check_growth, key, optional_index, unary};
+use super::types;
 use super::unordered::Lists;
 use super::value::{self, deep_size, map, optional, size, to_optional};
 use super::{PER_CALL, Program, Value, cost, function, spent};
@@ -114,10 +115,10 @@ impl<'a> Activation<'a> {
     #[must_use]
     pub(crate) fn with_authorizer(
         mut self,
-        authorizer: Option<&'a dyn Authorize>,
+        authorizer: &'a dyn Authorize,
         of: &Permission,
     ) -> Self {
-        self.authorizer = authorizer;
+        self.authorizer = Some(authorizer);
         let mut asked = authority::question("Authorizer", &Permission::default());
         if let Value::Map(fields) = &mut asked {
             let mut fields_ = (*fields.map).clone();
@@ -641,21 +642,7 @@ fn literal(literal: &LiteralValue) -> Value {
 
 /// The name of a type as a value.
 fn type_value(name: &str) -> Option<Value> {
-    const NAMES: [&str; 12] = [
-        "bool",
-        "int",
-        "uint",
-        "double",
-        "string",
-        "bytes",
-        "list",
-        "map",
-        "null_type",
-        "type",
-        "google.protobuf.Timestamp",
-        "google.protobuf.Duration",
-    ];
-    NAMES.contains(&name).then(|| Value::from(name))
+    types::NAMES.contains(&name).then(|| Value::from(name))
 }
 
 /// What an entry marked with `?` gives: what it holds, or nothing.

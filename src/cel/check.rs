@@ -2,6 +2,7 @@
 //!
 //! What the real server would infer and we do not is [`Type::Unknown`], which nothing complains about.
 use super::Environment;
+use super::authority;
 use super::function;
 use super::source::{self, Place, Problem};
 use super::types::{self, Type};
@@ -38,22 +39,6 @@ struct Checker<'a> {
     scope: Vec<(&'a str, Type)>,
     problems: Vec<Problem<'a>>,
 }
-
-/// The names of types, which are values too.
-const TYPES: [&str; 12] = [
-    "bool",
-    "int",
-    "uint",
-    "double",
-    "string",
-    "bytes",
-    "list",
-    "map",
-    "null_type",
-    "type",
-    "google.protobuf.Timestamp",
-    "google.protobuf.Duration",
-];
 
 impl<'a> Checker<'a> {
     fn complain(&mut self, place: Place<'a>, message: impl Into<String>) -> Type {
@@ -126,19 +111,19 @@ impl<'a> Checker<'a> {
         }
         if let Some(only) = &self.environment.only {
             let found = only.iter().find(|(known, _)| *known == name);
-            let named = TYPES.contains(&name).then_some(Type::Type);
+            let named = types::NAMES.contains(&name).then_some(Type::Type);
             return found.map(|(_, found)| found.clone()).or(named);
         }
         Some(match name {
-            "object" | "oldObject" => Type::Dyn,
+            "object" | "oldObject" => self.environment.object.clone().unwrap_or(Type::Dyn),
             "request" => Type::named("kubernetes.AdmissionRequest"),
             "namespaceObject" => Type::named("kubernetes.Namespace"),
-            "params" if self.environment.params => Type::Dyn,
-            "authorizer" if self.environment.authorizer => Type::Unknown,
+            "params" => self.environment.params.clone()?,
+            "authorizer" if self.environment.authorizer => authority::type_of("Authorizer"),
             "variables" if self.environment.variables.is_some() => {
                 Type::named("kubernetes.variables")
             }
-            _ if TYPES.contains(&name) => Type::Type,
+            _ if types::NAMES.contains(&name) => Type::Type,
             _ => return None,
         })
     }
@@ -153,8 +138,15 @@ impl<'a> Checker<'a> {
     }
 
     fn select(&mut self, select: &'a SelectExpr) -> Type {
-        if qualified(&select.operand, &select.field).is_some_and(|name| TYPES.contains(&&*name)) {
+        if qualified(&select.operand, &select.field)
+            .is_some_and(|name| types::NAMES.contains(&&*name))
+        {
             return Type::Type;
+        }
+        // A name of its own, with a dot in it.
+        let whole = qualified(&select.operand, &select.field);
+        if self.environment.authorizer && whole.as_deref() == Some("authorizer.requestResource") {
+            return authority::type_of("ResourceCheck");
         }
         let operand = self.infer(&select.operand);
         let found = self.field(&operand, &select.field);
@@ -179,6 +171,10 @@ impl<'a> Checker<'a> {
                 Some(found) => found.clone(),
                 None => self.complain(Place::Field(field), format!("undefined field '{field}'")),
             },
+            Type::Named(name) if *operand == authority::type_of("Authorizer") => {
+                let message = format!("unexpected failed resolution of '{name}'");
+                self.complain(Place::Field(field), message)
+            }
             Type::Named(name) => match types::field(name, field) {
                 Some(found) => found,
                 None => self.complain(Place::Field(field), format!("undefined field '{field}'")),
@@ -300,8 +296,19 @@ impl<'a> Checker<'a> {
                 return found;
             }
             let receiver = self.infer(target);
-            self.all(&call.args);
-            return match function::result_of(name) {
+            let given = self.all(&call.args);
+            let known = function::result_of(name);
+            let asked = authority::result_of(name, &receiver, &given);
+            if let (Some(_), Some(found)) = (&known, asked) {
+                return found.unwrap_or_else(|| {
+                    let message = format!(
+                        "found no matching overload for '{name}' applied to '{receiver}.({})'",
+                        shown(&given)
+                    );
+                    self.complain(Place::Call(name), message)
+                });
+            }
+            return match known {
                 Some(found) => function::refine(name, &receiver, found),
                 None => self.complain(
                     Place::Call(name),
@@ -316,10 +323,9 @@ impl<'a> Checker<'a> {
         let given = self.all(&call.args);
         if let Some(found) = operator(name, &given) {
             return found.unwrap_or_else(|| {
-                let shown: Vec<String> = given.iter().map(ToString::to_string).collect();
                 let message = format!(
                     "found no matching overload for '{name}' applied to '({})'",
-                    shown.join(", ")
+                    shown(&given)
                 );
                 self.complain(Place::Operator(sign(name)), message)
             });
@@ -336,6 +342,12 @@ impl<'a> Checker<'a> {
     fn all(&mut self, trees: &'a [Expression]) -> Vec<Type> {
         trees.iter().map(|tree| self.infer(tree)).collect()
     }
+}
+
+/// Types as arguments.
+fn shown(types: &[Type]) -> String {
+    let shown: Vec<String> = types.iter().map(ToString::to_string).collect();
+    shown.join(", ")
 }
 
 /// `a.b.c`, when it is nothing but names.

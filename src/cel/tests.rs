@@ -4,7 +4,8 @@ use serde_json::json;
 
 fn environment() -> Environment {
     Environment {
-        params: true,
+        object: None,
+        params: Some(Type::Dyn),
         authorizer: true,
         patches: true,
         variables: Some(vec![
@@ -314,12 +315,20 @@ fn broken_sources_do_not_panic() {
 #[derive(Debug)]
 struct OnlyPods;
 impl Authorize for OnlyPods {
-    fn check(&self, permission: &Permission) -> (bool, String) {
-        let allowed = permission.resource == "pods" && permission.verb == "get";
-        (
-            allowed,
-            format!("{}/{}", permission.namespace, permission.name),
-        )
+    fn check(&self, permission: &Permission) -> Option<Verdict> {
+        let (namespace, account) = &permission.service_account;
+        Some(Verdict {
+            allowed: permission.resource == "pods" && permission.verb == "get",
+            reason: format!("{}/{}", permission.namespace, permission.name),
+            error: if account.is_empty() {
+                String::new()
+            } else {
+                format!(
+                    "{namespace}:{account} {} {}",
+                    permission.field_selector, permission.label_selector
+                )
+            },
+        })
     }
 }
 
@@ -331,7 +340,7 @@ fn the_authorizer_is_asked() {
         name: "x".into(),
         ..Permission::default()
     };
-    let activation = Activation::new(PER_POLICY).with_authorizer(Some(&OnlyPods), &of);
+    let activation = Activation::new(PER_POLICY).with_authorizer(&OnlyPods, &of);
     for (source, expected) in [
         (
             "authorizer.group('').resource('pods').check('get').allowed()",
@@ -357,11 +366,100 @@ fn the_authorizer_is_asked() {
             "authorizer.path('/healthz').check('get').allowed()",
             json!(false),
         ),
+        (
+            "authorizer.group('').resource('pods').check('get').errored()",
+            json!(false),
+        ),
+        (
+            "authorizer.group('').resource('pods').check('get').error()",
+            json!(""),
+        ),
+        (
+            "authorizer.serviceAccount('n', 'a').requestResource.check('get').allowed()",
+            json!("no such key: requestResource"),
+        ),
+        (
+            "authorizer.serviceAccount('n', 'a').group('').resource('pods').check('get').errored()",
+            json!(true),
+        ),
+        (
+            "authorizer.serviceAccount('n', 'a').group('').resource('pods').fieldSelector('f=1').labelSelector('l').check('list').error()",
+            json!("n:a f=1 l"),
+        ),
+        (
+            "authorizer.serviceAccount('n', 'A').path('/x').check('get').allowed()",
+            json!("Invalid service account name"),
+        ),
+        (
+            "authorizer.serviceAccount('a.b', 'a').path('/x').check('get').allowed()",
+            json!("Invalid service account namespace"),
+        ),
+        (
+            "authorizer.path(' ').check('get').allowed()",
+            json!("path must not be empty"),
+        ),
+        (
+            "authorizer.group('').resource('').check('get').allowed()",
+            json!("resource must not be empty"),
+        ),
     ] {
-        let value = activation
-            .evaluate(&Program::parse(source).unwrap())
-            .unwrap();
-        assert_eq!(to_json(&value), Ok(expected), "{source}");
+        let value = activation.evaluate(&Program::parse(source).unwrap());
+        let found = match value {
+            Ok(value) => to_json(&value).unwrap(),
+            Err(failure) => failure.to_string().into(),
+        };
+        assert_eq!(found, expected, "{source}");
+    }
+}
+
+#[test]
+fn questions_to_the_authorizer_have_types() {
+    for (source, expected) in [
+        (
+            "authorizer.group('').resource('pods').subresource('x').namespace('a').name('b').fieldSelector('').labelSelector('').check('get').allowed()",
+            "",
+        ),
+        (
+            "authorizer.serviceAccount('a', 'b').path('/x').check('get').errored()",
+            "",
+        ),
+        (
+            "authorizer.requestResource.check('get').reason() == authorizer.path(object.x).check('get').error()",
+            "",
+        ),
+        (
+            "authorizer.group('apps').check('get').allowed()",
+            "found no matching overload for 'check' applied to 'kubernetes.authorization.GroupCheck.(string)'",
+        ),
+        (
+            "authorizer.group(1).resource('x').check('get').allowed()",
+            "found no matching overload for 'group' applied to 'kubernetes.authorization.Authorizer.(int)'",
+        ),
+        (
+            "authorizer.path('/x').check('get').allowed(true)",
+            "found no matching overload for 'allowed' applied to 'kubernetes.authorization.Decision.(bool)'",
+        ),
+        (
+            "authorizer.path('/x').may('get')",
+            "undeclared reference to 'may' (in container '')",
+        ),
+        (
+            "authorizer.path('/x').check('get')",
+            "must evaluate to bool but got kubernetes.authorization.Decision",
+        ),
+        (
+            "authorizer.nothing",
+            "unexpected failed resolution of 'kubernetes.authorization.Authorizer'",
+        ),
+    ] {
+        let found = environment().compile(source, &[Type::Bool]);
+        match found {
+            Ok(_) => assert_eq!(expected, "", "{source}"),
+            Err(why) => assert!(
+                !expected.is_empty() && why.contains(expected),
+                "{source}: {why}"
+            ),
+        }
     }
 }
 
@@ -406,7 +504,7 @@ fn two_questions_to_the_authorizer_are_what_one_expression_can_pay() {
     for (count, expected) in [(1, true), (2, true), (3, false)] {
         let source = vec![check; count].join(" && ");
         let activation =
-            Activation::new(PER_POLICY).with_authorizer(Some(&OnlyPods), &Permission::default());
+            Activation::new(PER_POLICY).with_authorizer(&OnlyPods, &Permission::default());
         let found = activation.evaluate(&Program::parse(&source).unwrap());
         let costly = Err(Failure::TooCostly);
         assert_eq!(

@@ -27,15 +27,17 @@ pub(crate) struct Declared {
     pub item: Option<Box<Self>>,
     /// Whether it is a map, which is gone through by key.
     pub map: bool,
+    /// Characters of a key, at most.
+    pub key: u64,
     pub fields: BTreeMap<String, Self>,
     /// The fewest bytes it takes in JSON.
     pub least_bytes: u64,
 }
 
-/// The most that an expression over `root` may cost.
-pub(crate) fn estimate(program: &Program, root: &Declared) -> u64 {
+/// The most that an expression over values with these names may cost.
+pub(crate) fn estimate(program: &Program, roots: &[(&str, &Declared)]) -> u64 {
     let mut coster = Coster {
-        root,
+        roots,
         scope: Vec::new(),
     };
     coster.cost(&program.tree).0
@@ -54,7 +56,7 @@ struct Node<'d> {
 }
 
 struct Coster<'d, 'e> {
-    root: &'d Declared,
+    roots: &'d [(&'d str, &'d Declared)],
     scope: Vec<(&'e str, Node<'d>)>,
 }
 
@@ -165,12 +167,13 @@ impl<'d, 'e> Coster<'d, 'e> {
         if let Some((_, node)) = local {
             return *node;
         }
-        match name {
-            "self" | "oldSelf" => Node {
-                declared: Some(self.root),
+        let mut roots = self.roots.iter();
+        match roots.find(|(known, _)| *known == name) {
+            Some((_, declared)) => Node {
+                declared: Some(declared),
                 ..Node::default()
             },
-            _ => Node::scalar(),
+            None => Node::scalar(),
         }
     }
 
@@ -190,8 +193,7 @@ impl<'d, 'e> Coster<'d, 'e> {
         let (range_cost, range) = self.cost(&comprehension.iter_range);
         let (start_cost, start) = self.cost(&comprehension.accu_init);
         let item = match range.declared {
-            // The keys of a map are texts of which nothing is known.
-            Some(declared) if declared.map => Node::sized(0, 0),
+            Some(declared) if declared.map => Node::sized(0, declared.key),
             Some(declared) => Node {
                 declared: declared.item.as_deref(),
                 ..Node::default()

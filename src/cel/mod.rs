@@ -9,6 +9,7 @@ mod check;
 pub(crate) mod cost;
 mod eval;
 mod function;
+mod name;
 mod operator;
 mod source;
 mod spent;
@@ -16,8 +17,9 @@ mod types;
 mod unordered;
 mod value;
 
-pub(crate) use self::authority::{Authorize, Permission};
+pub(crate) use self::authority::{Authorize, Permission, Verdict};
 pub(crate) use self::eval::{Activation, Failure};
+pub(crate) use self::name::escape;
 pub(crate) use self::types::Type;
 pub(crate) use self::unordered::{Kind as ListKind, Lists};
 pub(crate) use self::value::{from_json, to_json};
@@ -41,11 +43,13 @@ pub(crate) struct Program {
     tree: Arc<Expression>,
 }
 
-/// What an expression may refer to, apart from `object`, `oldObject`, `request` and `namespaceObject`.
+/// What an expression may refer to, apart from `request` and `namespaceObject`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
+    /// `object` and `oldObject`, which are always there; `None`: they may be anything.
+    pub object: Option<Type>,
     /// `params`
-    pub params: bool,
+    pub params: Option<Type>,
     /// `authorizer`
     pub authorizer: bool,
     /// `Object{…}` and `JSONPatch{…}`
@@ -66,9 +70,8 @@ impl Environment {
         source: &str,
         expected: &[Type],
     ) -> Result<(Program, Type), String> {
-        let tree = parse(source).map_err(|why| format!("compilation failed: {why}"))?;
-        let found = check::check(self, source, &tree)
-            .map_err(|why| format!("compilation failed: {why}"))?;
+        let checked = self.check(source);
+        let (tree, found) = checked.map_err(|why| format!("compilation failed: {why}"))?;
         if !expected.is_empty() && !found.is_unknown() && !expected.contains(&found) {
             return Err(if let [one] = expected {
                 format!("must evaluate to {one} but got {found}")
@@ -84,6 +87,20 @@ impl Environment {
             tree: Arc::new(tree),
         };
         Ok((program, found))
+    }
+
+    /// The type that an expression gives.
+    ///
+    /// # Errors
+    /// What is wrong with it, in the words of cel-go.
+    pub(crate) fn infer(&self, source: &str) -> Result<Type, String> {
+        self.check(source).map(|(_, found)| found)
+    }
+
+    fn check(&self, source: &str) -> Result<(Expression, Type), String> {
+        let tree = parse(source)?;
+        let found = check::check(self, source, &tree)?;
+        Ok((tree, found))
     }
 }
 

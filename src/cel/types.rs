@@ -107,6 +107,22 @@ impl fmt::Display for Type {
     }
 }
 
+/// The names of types, which are values too.
+pub(super) const NAMES: [&str; 12] = [
+    "bool",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "list",
+    "map",
+    "null_type",
+    "type",
+    "google.protobuf.Timestamp",
+    "google.protobuf.Duration",
+];
+
 /// The fields of the named types: type, field, type of the field.
 pub(super) fn field(name: &str, field: &str) -> Option<Type> {
     let strings = || Type::list(Type::String);
