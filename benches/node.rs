@@ -1,5 +1,6 @@
-//! What starting pods costs on containerd: the bare calls of the runtime's interface, which an agent cannot undercut.
-//! Needs root and what `scripts/containerd` needs. Run by hand: `cargo bench --features containerd --bench node`.
+//! What pods cost on containerd: the bare calls of the runtime's interface, which an agent cannot undercut, then an agent that
+//! runs pods of an API server, as a process of its own.
+//! Needs root and what `scripts/containerd` needs. Run by hand: `cargo bench --features containerd,serve --bench node`.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,6 +8,15 @@
     clippy::print_stdout,
     reason = "a benchmark says what it measured, and starts real programs"
 )]
+
+#[path = "node/agent.rs"]
+mod agent;
+#[allow(dead_code, reason = "shared with programs")]
+#[path = "../examples/common/flags.rs"]
+mod flags;
+#[allow(dead_code, reason = "shared with programs")]
+#[path = "../examples/common/machine.rs"]
+mod machine;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -111,7 +121,24 @@ fn median(all: &[Took], of: impl Fn(&Took) -> Duration) -> Duration {
 
 #[tokio::main]
 async fn main() {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some("--agent") {
+        return agent::be(arguments).await;
+    }
     let machine = Machine::start();
+    let bare = bare(&machine).await;
+    agent::measure(&machine, &bare).await;
+}
+
+/// What the runtime's calls alone took.
+struct Bare {
+    /// All pods, one after the other.
+    all: Duration,
+    /// The median of one.
+    one: Duration,
+}
+
+async fn bare(machine: &Machine) -> Bare {
     let config = ContainerdConfig::new(machine.0.join("containerd.sock"));
     let runtime = Containerd::connect(config).await.unwrap();
     let begun = Instant::now();
@@ -145,4 +172,8 @@ async fn main() {
         runtime.remove_sandbox(&pod.id).await.unwrap();
     }
     println!("stopping and removing all: {:.2?}", begun.elapsed());
+    Bare {
+        all: total,
+        one: median(&all, Took::all),
+    }
 }

@@ -27,6 +27,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
 
 use super::{Error, Result, Version};
+use crate::clock::Clock;
 
 /// The annotation of a container that keeps the image as the pod names it: runtimes give their own name for it.
 const IMAGE: &str = "io.homeostat.container.image";
@@ -96,6 +97,8 @@ pub struct Containerd {
 
 struct Inner {
     config: ContainerdConfig,
+    /// The machine's: the runtime's times are compared with it.
+    clock: Clock,
     channel: Channel,
     /// The scheme of container ids: the runtime's name.
     scheme: String,
@@ -144,6 +147,7 @@ impl Containerd {
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
+                clock: Clock::system(),
                 channel,
                 scheme: version.runtime_name,
             }),

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 use k8s_cri::v1;
 use tonic::Code;
 
 use super::{Containerd, error, events, from_proto, gone, to_proto, version};
 use crate::cri::{
     CgroupDriver, Container, ContainerConfig, ContainerEntry, ContainerFilter, ContainerRuntime,
-    Error, ExecOutput, LinuxResources, Result, RuntimeEvent, RuntimeStatus, Sandbox, SandboxConfig,
-    SandboxEntry, SandboxFilter, Version, bare_id,
+    ContainerState, Error, ExecOutput, LinuxResources, Result, RuntimeEvent, RuntimeStatus,
+    Sandbox, SandboxConfig, SandboxEntry, SandboxFilter, Version, bare_id,
 };
 
 /// Whole seconds, upwards: a limit is not cut short.
@@ -25,6 +26,43 @@ fn words(error: Error) -> std::result::Result<String, Error> {
     match error {
         Error::Refused { why, .. } => Ok(why),
         other => Err(other),
+    }
+}
+
+/// How soon a container whose cause of death may still come is asked about again.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often it is at most.
+const LOOKS: u32 = 6;
+/// How long after its end the cause of death may come. containerd learns of the end of a process and of the want of memory
+/// that killed it by two events, in either order.
+const EXPLAINED: Duration = LOOK.saturating_mul(LOOKS);
+/// The code of a process that was killed: 128 and the number of the signal.
+const KILLED: i32 = 137;
+
+/// Whether it was killed, for a cause that may not be known yet.
+fn is_unexplained(state: &ContainerState, now: Timestamp) -> bool {
+    match state {
+        ContainerState::Exited {
+            code: KILLED,
+            reason,
+            finished,
+            ..
+        } => reason == "Error" && now.duration_since(*finished).unsigned_abs() < EXPLAINED,
+        _ => false,
+    }
+}
+
+impl Containerd {
+    async fn status_now(&self, id: &str) -> Result<Container> {
+        let request = v1::ContainerStatusRequest {
+            container_id: bare_id(id).to_owned(),
+            verbose: false,
+        };
+        let mut client = self.runtime();
+        let asked = client.container_status(request);
+        let status = self.ask(("ContainerStatus", id), asked).await?.status;
+        let status = status.ok_or_else(|| Error::NotFound(format!("container {id:?}")))?;
+        Ok(from_proto::container(&self.inner.scheme, status))
     }
 }
 
@@ -194,15 +232,15 @@ impl ContainerRuntime for Containerd {
     }
 
     async fn container_status(&self, id: &str) -> Result<Container> {
-        let request = v1::ContainerStatusRequest {
-            container_id: bare_id(id).to_owned(),
-            verbose: false,
-        };
-        let mut client = self.runtime();
-        let asked = client.container_status(request);
-        let status = self.ask(("ContainerStatus", id), asked).await?.status;
-        let status = status.ok_or_else(|| Error::NotFound(format!("container {id:?}")))?;
-        Ok(from_proto::container(&self.inner.scheme, status))
+        let mut container = self.status_now(id).await?;
+        for _ in 0..LOOKS {
+            if !is_unexplained(&container.state, self.inner.clock.now()) {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+            container = self.status_now(id).await?;
+        }
+        Ok(container)
     }
 
     async fn list_containers(&self, filter: &ContainerFilter) -> Result<Vec<ContainerEntry>> {
@@ -282,5 +320,35 @@ impl ContainerRuntime for Containerd {
 
     fn events(&self) -> BoxStream<'static, RuntimeEvent> {
         events::listen(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_killed_just_now_is_unexplained() {
+        let now = Timestamp::UNIX_EPOCH + Duration::from_secs(100);
+        for (code, reason, ago, expected) in [
+            (137, "Error", 0, true),
+            (137, "Error", 599, true),
+            (137, "Error", 600, false),
+            (137, "OOMKilled", 0, false),
+            (143, "Error", 0, false),
+            (0, "Completed", 0, false),
+        ] {
+            let state = ContainerState::Exited {
+                started: Timestamp::UNIX_EPOCH,
+                finished: now - Duration::from_millis(ago),
+                code,
+                reason: reason.to_owned(),
+                message: String::new(),
+            };
+            let found = is_unexplained(&state, now);
+            assert_eq!(found, expected, "{code} {reason} {ago} ms ago");
+        }
+        let running = ContainerState::Running { started: now };
+        assert!(!is_unexplained(&running, now));
     }
 }

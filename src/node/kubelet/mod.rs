@@ -38,6 +38,7 @@ mod sync;
 mod tests;
 #[cfg(feature = "containerd")]
 mod this_machine;
+mod token;
 mod vitals;
 mod volumes;
 
@@ -93,7 +94,7 @@ struct Inner {
     /// Containers whose preStop hook has run or runs.
     hooked: Mutex<BTreeSet<String>>,
     /// Tokens in volumes, by pod, audience and life, and when each is to be renewed.
-    tokens: Mutex<volumes::Tokens>,
+    tokens: Mutex<token::Tokens>,
     /// What the machine is short of.
     pressure: Mutex<BTreeSet<Pressure>>,
     /// What was told of the node.

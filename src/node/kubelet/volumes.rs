@@ -3,16 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use jiff::Timestamp;
-use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container as Spec, DownwardAPIVolumeFile, EmptyDirVolumeSource,
-    HostPathVolumeSource, KeyToPath, PersistentVolume, PersistentVolumeClaim, Pod, Secret,
-    ServiceAccount, ServiceAccountTokenProjection, Volume,
+    HostPathVolumeSource, KeyToPath, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Volume,
 };
 use kube::Api;
-use kube::api::PostParams;
-use serde_json::json;
 
 use super::Inner;
 use super::environment::{self, Origin};
@@ -20,13 +15,7 @@ use super::host::{File, Kind};
 use crate::cri::{Mount, Propagation};
 use crate::object::Quantity;
 
-/// How long a token of a service account is good for, unless the pod says otherwise.
-const TOKEN_SECONDS: i64 = 3600;
-
 type Files = BTreeMap<String, File>;
-
-/// Tokens by pod, audience and life, and when each is to be renewed.
-pub(super) type Tokens = BTreeMap<(String, String, i64), (String, Timestamp)>;
 
 /// Where the volumes of a pod are, by name.
 pub(super) type Places = BTreeMap<String, PathBuf>;
@@ -144,7 +133,17 @@ impl Inner {
                     files.extend(downward(origin, items, mode)?);
                 }
                 if let Some(source) = &part.service_account_token {
-                    files.insert(source.path.clone(), self.token(origin, source, mode).await?);
+                    let token = self.token(origin.pod, source).await?;
+                    // What the group of the volumes may do is added with their ownership.
+                    let mode = match fs_group(origin.pod) {
+                        Some(_) => 0o600,
+                        None => bits(mode),
+                    };
+                    let file = File {
+                        data: token.into_bytes(),
+                        mode,
+                    };
+                    files.insert(source.path.clone(), file);
                 }
             }
             ("projected", files)
@@ -234,74 +233,9 @@ impl Inner {
             None => Err("no volume plugin matched".to_owned()),
         }
     }
-
-    /// A token of the pod's service account; the one that is there until most of its life is over.
-    async fn token(
-        &self,
-        origin: &Origin<'_>,
-        source: &ServiceAccountTokenProjection,
-        mode: Option<i32>,
-    ) -> Result<File, String> {
-        let pod = origin.pod;
-        let account = pod
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.service_account_name.as_deref())
-            .unwrap_or("default");
-        let audience = source.audience.clone().unwrap_or_default();
-        let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let wanted = source.expiration_seconds.unwrap_or(TOKEN_SECONDS);
-        let key = (uid.clone(), audience.clone(), wanted);
-        let mode = if fs_group(pod).is_some() {
-            0o600
-        } else {
-            bits(mode)
-        };
-        let known = self.tokens.lock().get(&key).cloned();
-        if let Some((token, _)) = known.filter(|(_, due)| *due > self.clock.now()) {
-            return Ok(File {
-                data: token.into_bytes(),
-                mode,
-            });
-        }
-        let audiences: Vec<String> = Some(audience)
-            .filter(|name| !name.is_empty())
-            .into_iter()
-            .collect();
-        // As JSON: which fields may be absent differs between versions of the types.
-        let request: TokenRequest = serde_json::from_value(json!({"spec": {
-            "audiences": audiences, "expirationSeconds": wanted,
-            "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod.metadata.name, "uid": uid},
-        }}))
-        .map_err(|error| error.to_string())?;
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace(pod));
-        let made = accounts
-            .create_token_request(account, &PostParams::default(), &request)
-            .await
-            .map_err(|error| format!("failed to fetch token: {}", said(&error)))?;
-        let made = serde_json::to_value(&made).map_err(|error| error.to_string())?;
-        let token = made["status"]["token"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        let end = made["status"]["expirationTimestamp"]
-            .as_str()
-            .unwrap_or_default();
-        let end: Timestamp = end
-            .parse()
-            .map_err(|error| format!("failed to fetch token: {error}"))?;
-        // Four fifths of its life.
-        let now = self.clock.now();
-        let due = now + end.duration_since(now) * 4 / 5;
-        self.tokens.lock().insert(key, (token.clone(), due));
-        Ok(File {
-            data: token.into_bytes(),
-            mode,
-        })
-    }
 }
 
-fn namespace(pod: &Pod) -> &str {
+pub(super) fn namespace(pod: &Pod) -> &str {
     pod.metadata.namespace.as_deref().unwrap_or_default()
 }
 
@@ -337,7 +271,7 @@ fn bits(mode: Option<i32>) -> u32 {
 }
 
 /// What the API server said of a failure.
-fn said(error: &kube::Error) -> String {
+pub(super) fn said(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),
         other => other.to_string(),

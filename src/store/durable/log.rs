@@ -4,7 +4,7 @@
 //! all within the history. What was compacted is a number in a second table, written with the removals that it allows: a
 //! commit that only appends touches the log alone.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::{Bound, Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use futures::future::join_all;
@@ -15,16 +15,17 @@ use redb::{
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, spawn_blocking};
 
+use super::backup::Snapshot;
 use super::record::Record;
 use super::witness::Witness;
 use super::{OpenError, io};
 use crate::store::Revision;
 
-const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
-const FACTS: TableDefinition<'_, &str, u64> = TableDefinition::new("facts");
+pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+pub(super) const FACTS: TableDefinition<'_, &str, u64> = TableDefinition::new("facts");
 const COMPACTED: &str = "compacted";
-/// The newest revision when records were last removed, for when its own is among them.
-const NEWEST: &str = "newest";
+/// The newest revision when records were last removed, for when its own is among them, or when a copy was made.
+pub(super) const NEWEST: &str = "newest";
 const FORMAT: &str = "format";
 const FORMAT_NOW: u64 = 1;
 /// The log is read in so many pieces at once.
@@ -77,6 +78,8 @@ pub(super) struct Log {
 pub(super) struct Contents {
     pub compacted: Revision,
     pub newest: Revision,
+    /// Whether it tells of a newest revision, be it 0: a copy does, and so does a store that holds something.
+    pub counted: bool,
     /// In the order of their revisions, in pieces.
     pub parts: Vec<Vec<(Revision, Record)>>,
     /// What all records take.
@@ -163,13 +166,15 @@ impl Log {
             let transaction = database.begin_read()?;
             let (log, facts) = (transaction.open_table(LOG)?, transaction.open_table(FACTS)?);
             let fact = |name| Ok::<_, redb::Error>(facts.get(name)?.map(|fact| fact.value()));
-            let contents = Contents {
-                compacted: fact(COMPACTED)?.unwrap_or(0),
-                newest: fact(NEWEST)?.unwrap_or(0),
-                ..Contents::default()
-            };
             let first = log.first()?.map_or(0, |(first, _)| first.value());
             let last = log.last()?.map_or(0, |(last, _)| last.value());
+            let noted = fact(NEWEST)?;
+            let contents = Contents {
+                compacted: fact(COMPACTED)?.unwrap_or(0),
+                newest: noted.unwrap_or(0).max(last),
+                counted: noted.is_some() || last > 0,
+                ..Contents::default()
+            };
             let known = fact(FORMAT)? == Some(FORMAT_NOW);
             Ok((contents, known, first..=last))
         };
@@ -179,7 +184,6 @@ impl Log {
                 path: self.path.clone(),
             });
         }
-        contents.newest = contents.newest.max(*revisions.end());
         for part in read_parts(database, revisions).map_err(failed)? {
             if let Some(revision) = part.damaged {
                 return Err(OpenError::Damaged {
@@ -276,12 +280,16 @@ impl Log {
         Ok(())
     }
 
-    /// What a copy is made of: the file as it is now, while writes go on.
-    pub(super) fn snapshot(&self) -> Result<Snapshot, WriteError> {
+    /// What a copy is made of: the file as it is now, up to `newest`, while writes go on.
+    pub(super) fn snapshot(&self, newest: Revision) -> Result<Snapshot, WriteError> {
         let Some(database) = &self.database else {
             return Err(StorageError::Io(std::io::Error::other("the log is closed")).into());
         };
-        Ok(Snapshot(database.begin_read()?))
+        let transaction = database.begin_read()?;
+        Ok(Snapshot {
+            transaction,
+            newest,
+        })
     }
 }
 
@@ -325,57 +333,6 @@ fn read_part(
     Ok(part)
 }
 
-/// A log as it was at one moment.
-#[derive(Debug)]
-pub(super) struct Snapshot(redb::ReadTransaction);
-
-impl Snapshot {
-    /// Copies it into a file of its own, which is there whole or not at all.
-    pub(super) fn copy(&self, to: &Path) -> Result<(), OpenError> {
-        /// Records in a commit of the copy.
-        const CHUNK: usize = 10_000;
-        let part = to.with_extension("part");
-        match std::fs::remove_file(&part) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(io(&part, error));
-            }
-            _ => {}
-        }
-        let copy = || -> Result<(), redb::Error> {
-            let database = builder().create(&part)?;
-            let log = self.0.open_table(LOG)?;
-            let mut records = log.iter()?.peekable();
-            loop {
-                let mut transaction = database.begin_write()?;
-                let last = {
-                    let mut copy = transaction.open_table(LOG)?;
-                    for record in records.by_ref().take(CHUNK) {
-                        let (revision, bytes) = record?;
-                        copy.insert(revision.value(), bytes.value())?;
-                    }
-                    records.peek().is_none()
-                };
-                if last {
-                    let mut facts = transaction.open_table(FACTS)?;
-                    for fact in self.0.open_table(FACTS)?.iter()? {
-                        let (name, value) = fact?;
-                        facts.insert(name.value(), value.value())?;
-                    }
-                } else {
-                    transaction.set_durability(Durability::None)?;
-                }
-                transaction.commit()?;
-                if last {
-                    return Ok(());
-                }
-            }
-        };
-        copy().map_err(|error| failed(&part, error))?;
-        std::fs::rename(&part, to).map_err(|error| io(to, error))?;
-        sync_directory(to)
-    }
-}
-
 fn write(transaction: &WriteTransaction, batch: &Batch) -> Result<(), redb::Error> {
     let mut log = transaction.open_table(LOG)?;
     let stray = log
@@ -384,9 +341,11 @@ fn write(transaction: &WriteTransaction, batch: &Batch) -> Result<(), redb::Erro
     if stray {
         log.retain_in(batch.base + 1.., |_, _| false)?;
     }
+    let mut end = log.upper_bound_mut(Bound::<Revision>::Unbounded)?;
     for (revision, record) in &batch.records {
-        log.insert(revision, record.as_slice())?;
+        end.insert_before(revision, record.as_slice())?;
     }
+    end.close()?;
     for revision in &batch.obsolete {
         log.remove(revision)?;
     }
@@ -407,18 +366,29 @@ pub(super) fn builder() -> redb::Builder {
 }
 
 /// What a failure to open or read means for whoever runs the store.
-fn failed(path: &Path, error: redb::Error) -> OpenError {
+pub(super) fn failed(path: &Path, error: redb::Error) -> OpenError {
     let path = path.to_owned();
     match error {
         redb::Error::DatabaseAlreadyOpen => OpenError::Locked { path },
         redb::Error::Corrupted(what) => OpenError::Damaged { path, what },
         redb::Error::UpgradeRequired(_) => OpenError::Format { path },
-        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+        redb::Error::Io(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
+            ) =>
+        {
             OpenError::Damaged {
                 path,
                 what: error.to_string(),
             }
         }
+        redb::Error::TableDoesNotExist(_)
+        | redb::Error::TableIsMultimap(_)
+        | redb::Error::TableTypeMismatch { .. } => OpenError::Damaged {
+            path,
+            what: format!("it holds no store: {error}"),
+        },
         redb::Error::Io(source) => OpenError::Io { path, source },
         other => OpenError::Io {
             path,
@@ -427,8 +397,12 @@ fn failed(path: &Path, error: redb::Error) -> OpenError {
     }
 }
 
-fn sync_directory(of: &Path) -> Result<(), OpenError> {
-    let directory = of.parent().unwrap_or(of);
+pub(super) fn sync_directory(of: &Path) -> Result<(), OpenError> {
+    let directory = match of.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        // A name alone is one in the working directory.
+        _ => Path::new("."),
+    };
     let synced = std::fs::File::open(directory).and_then(|directory| directory.sync_all());
     synced.map_err(|error| io(directory, error))
 }
@@ -445,7 +419,7 @@ mod tests {
         let damaged = failed(path, redb::Error::Corrupted("page 7".into()));
         assert_eq!(
             damaged.to_string(),
-            "/x is damaged: page 7; restore it from a backup"
+            "/x is damaged: page 7; restore a backup that is whole"
         );
     }
 }

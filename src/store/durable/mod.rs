@@ -5,6 +5,7 @@
 //! sync), shows it to readers, and only then answers. What readers see is always on disk. Beside the log a witness keeps the
 //! newest revision, by which a log that lost its end is known.
 
+mod backup;
 mod log;
 mod record;
 mod witness;
@@ -69,7 +70,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// A checksum does not fit, or what is there makes no sense. Nothing of it is served.
-    #[error("{} is damaged: {what}; restore it from a backup", path.display())]
+    #[error("{} is damaged: {what}; restore a backup that is whole", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -97,6 +98,21 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl OpenError {
+    /// What was found out about `copy` is true of `original`.
+    fn of(self, copy: &Path, original: &Path) -> Self {
+        let original = || original.to_owned();
+        match self {
+            Self::Damaged { path, what } if path == copy => Self::Damaged {
+                path: original(),
+                what,
+            },
+            Self::Format { path } if path == copy => Self::Format { path: original() },
+            other => other,
+        }
+    }
 }
 
 fn io(path: &Path, source: std::io::Error) -> OpenError {
@@ -181,11 +197,12 @@ impl DurableStore {
         let _ended = writer.await;
     }
 
-    /// Writes a copy of the store, as it is now, to one file while the store goes on serving. The file is a whole store:
-    /// [`DurableStore::restore`] makes one of it again.
+    /// Writes a copy of the store, as it is now, to one file while the store goes on serving: all that was acknowledged before
+    /// the call, with its history. [`DurableStore::restore`] makes a store of it again. The file is there whole or not at all,
+    /// and takes the place of an older one of its name; until it is finished its name ends with `.part`.
     ///
     /// # Errors
-    /// When the copy cannot be written.
+    /// When the copy cannot be written, or the store is closed before it is finished.
     pub async fn backup(&self, to: impl Into<PathBuf>) -> Result<(), OpenError> {
         let to = to.into();
         let (answer, answered) = oneshot::channel();
@@ -205,37 +222,19 @@ impl DurableStore {
         blocking(move || snapshot.copy(&to)).await
     }
 
-    /// Makes a store in `directory` from a backup.
+    /// Makes a store in `directory` from a backup, which is only read: entries, revisions and history are as they were when it
+    /// was made. Every checksum is verified. What was written after it is gone: whoever knows later revisions (watches,
+    /// caches) has to begin anew.
     ///
     /// # Errors
-    /// When the backup is damaged, or the directory holds a store already.
+    /// When the backup is damaged, the directory holds a store already, or there is no room. The directory can then be
+    /// restored into again.
     pub async fn restore(
         backup: impl Into<PathBuf>,
         directory: impl Into<PathBuf>,
     ) -> Result<(), OpenError> {
         let (backup, directory) = (backup.into(), directory.into());
-        blocking(move || {
-            let file = directory.join(FILE);
-            if file.exists() {
-                return Err(OpenError::Exists { path: file });
-            }
-            if !backup.is_file() {
-                return Err(io(&backup, std::io::ErrorKind::NotFound.into()));
-            }
-            std::fs::create_dir_all(&directory).map_err(|error| io(&directory, error))?;
-            // Read and verified like any store, then copied from what was verified.
-            let (log, contents) = Log::open(&backup, Durability::Immediate, log::from_path)?;
-            let snapshot = log.snapshot();
-            snapshot
-                .map_err(|error| io(&backup, std::io::Error::other(error)))?
-                .copy(&file)?;
-            // What another file in this directory once had no longer counts.
-            let mut witness = Witness::open(&file)?;
-            witness.note(contents.newest);
-            witness.sync();
-            Ok(())
-        })
-        .await
+        blocking(move || backup::restore(&backup, &directory)).await
     }
 
     async fn ask<T>(

@@ -9,6 +9,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::store::{Change, WatchEvent};
 
+mod backup;
 mod disk;
 
 /// A directory that goes with the test.
@@ -257,37 +258,6 @@ async fn a_second_opener_is_told() {
         format!("{} is in use by another process", place.file().display())
     );
     store.close().await;
-}
-
-#[tokio::test]
-async fn backups_are_whole_while_writes_go_on() {
-    let place = Temporary::new("backup");
-    let store = place.open().await;
-    for number in 0..50 {
-        write(&store, &format!("/{number:03}"), "x").await;
-    }
-    let copy = place.0.join("copy");
-    let writes = async {
-        for number in 50..100 {
-            write(&store, &format!("/{number:03}"), "x").await;
-        }
-    };
-    let (backup, ()) = futures::join!(store.backup(&copy), writes);
-    backup.unwrap();
-    store.close().await;
-    let other = Temporary::new("restored");
-    DurableStore::restore(&copy, &other.0).await.unwrap();
-    let again = DurableStore::restore(&copy, &other.0).await;
-    assert!(matches!(again, Err(OpenError::Exists { .. })));
-    let restored = other.open().await;
-    let found = contents(&restored).await;
-    // A prefix of the writes, by revision.
-    assert!((50..=100).contains(&found.len()));
-    let newest = restored.revision().await.unwrap();
-    assert_eq!(found.len(), usize::try_from(newest).unwrap());
-    restored.close().await;
-    let missing = DurableStore::restore(place.0.join("none"), place.0.join("new")).await;
-    assert!(matches!(missing, Err(OpenError::Io { .. })));
 }
 
 #[tokio::test]

@@ -6,17 +6,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::spawn_blocking;
+use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, sleep_until};
 
-use super::log::{Batch, Contents, Log, Snapshot, WriteError};
+use super::backup::Snapshot;
+use super::log::{Batch, Contents, Log, WriteError};
 use super::record;
 use super::witness::SYNC_WITHIN;
 use crate::store::memory::{Expiry, Present};
 use crate::store::{Change, Entry, Error, Expect, MemoryConfig, MemoryStore, Result, Revision};
 
-/// So many operations share a commit.
+/// So many operations share a commit,
 const MOST: usize = 1024;
+/// or as many as write so many bytes, which are in memory once more while they are written.
+const MOST_BYTES: usize = 16 << 20;
 /// So many obsolete records go in one commit: each alone would make a page dirty for every write.
 const OBSOLETE: usize = 1000;
 /// After a failed commit, expired keys are tried again this much later.
@@ -48,6 +51,53 @@ pub(super) enum Operation {
     Close,
 }
 
+impl Operation {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Put { key, value, .. } => key.len() + value.len(),
+            _ => 0,
+        }
+    }
+}
+
+/// Operations that share a commit.
+#[derive(Debug, Default)]
+struct Gathered {
+    operations: Vec<Operation>,
+    bytes: usize,
+    closes: bool,
+}
+
+impl Gathered {
+    fn add(&mut self, operation: Operation) {
+        self.bytes += operation.bytes();
+        self.closes |= matches!(operation, Operation::Close);
+        self.operations.push(operation);
+    }
+
+    /// Adds what waits in the queue.
+    fn take(&mut self, queue: &mut mpsc::Receiver<Operation>) {
+        while self.operations.len() < MOST
+            && self.bytes < MOST_BYTES
+            && let Ok(operation) = queue.try_recv()
+        {
+            self.add(operation);
+        }
+    }
+
+    /// Adds what waits, and what comes at once from those who were answered together, `expected` in number. Without that the
+    /// first of them would have a commit for himself, and all others wait for it.
+    async fn gather(&mut self, queue: &mut mpsc::Receiver<Operation>, expected: usize) {
+        self.take(queue);
+        let mut before = 0;
+        while before < self.operations.len() && self.operations.len() < expected {
+            before = self.operations.len();
+            yield_now().await;
+            self.take(queue);
+        }
+    }
+}
+
 /// What is to be told once the batch is on disk, or is not.
 #[derive(Debug)]
 enum Answer {
@@ -71,11 +121,7 @@ pub(super) struct Loaded {
 /// Fills memory from a log: what is older than history at once, without its order in time; the rest as it happened.
 pub(super) fn load(config: MemoryConfig, contents: Contents) -> Loaded {
     let records = || contents.parts.iter().flatten().rev();
-    let sizes = records().map(|(_, record)| {
-        let value = record.value.as_ref().map_or(0, Bytes::len);
-        (record.key.len(), value)
-    });
-    let kept = config.kept(sizes);
+    let kept = config.kept(records().map(|(_, record)| record.key.len()));
     let past = records().nth(kept).map_or(0, |(revision, _)| *revision);
     let compacted = contents.compacted.max(past);
     let mut expiring = BTreeMap::new();
@@ -239,7 +285,7 @@ impl Writer {
         let mut expiry = Expiry::default();
         let now = Instant::now();
         for (key, ttl) in loaded.expiring {
-            expiry.set(&key, Some(now + ttl));
+            expiry.set(&key, now, Some(ttl));
         }
         Self {
             memory: loaded.memory,
@@ -254,22 +300,29 @@ impl Writer {
 
     /// Works until the store is closed or dropped.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Operation>) {
-        let mut operations = Vec::with_capacity(MOST);
+        // How many shared the last commit.
+        let mut last = 0;
         loop {
             let next = self.expiry.next().into_iter().chain(self.flush).min();
-            let received = tokio::select! {
+            let mut gathered = Gathered::default();
+            let mut is_open = true;
+            tokio::select! {
                 biased;
-                received = queue.recv_many(&mut operations, MOST) => received,
-                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => usize::MAX,
-            };
-            let closes = operations
-                .iter()
-                .any(|operation| matches!(operation, Operation::Close));
-            self.work(&mut operations).await;
+                received = queue.recv() => match received {
+                    Some(operation) => {
+                        gathered.add(operation);
+                        gathered.gather(&mut queue, last).await;
+                        last = gathered.operations.len();
+                    }
+                    None => is_open = false,
+                },
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+            }
+            self.work(gathered.operations).await;
             if self.flush.is_some_and(|at| at <= Instant::now()) {
                 self.flush().await;
             }
-            if received == 0 || closes {
+            if !is_open || gathered.closes {
                 break;
             }
         }
@@ -285,7 +338,7 @@ impl Writer {
         self.flush().await;
     }
 
-    async fn work(&mut self, operations: &mut Vec<Operation>) {
+    async fn work(&mut self, operations: Vec<Operation>) {
         let memory = self.memory.clone();
         let mut plan = Plan::new(&memory);
         let mut answers = Vec::with_capacity(operations.len());
@@ -297,7 +350,7 @@ impl Writer {
                 expired.push(key);
             }
         }
-        for operation in operations.drain(..) {
+        for operation in operations {
             match operation {
                 Operation::Put {
                     key,
@@ -327,7 +380,7 @@ impl Writer {
                 Operation::Snapshot(answer) => {
                     let snapshot = self.log.as_ref().map_or_else(
                         || Err(std::io::Error::other("the log is closed")),
-                        |log| log.snapshot().map_err(std::io::Error::other),
+                        |log| log.snapshot(memory.newest()).map_err(std::io::Error::other),
                     );
                     drop(answer.send(snapshot));
                 }
@@ -340,7 +393,7 @@ impl Writer {
             self.show(changes);
         } else {
             for key in expired {
-                self.expiry.set(&key, Some(Instant::now() + AGAIN));
+                self.expiry.set(&key, Instant::now(), Some(AGAIN));
             }
         }
         for answer in answers {
@@ -397,7 +450,7 @@ impl Writer {
         let now = Instant::now();
         let mut shown = Vec::with_capacity(changes.len());
         for (change, ttl) in changes {
-            self.expiry.set(change.key(), ttl.map(|ttl| now + ttl));
+            self.expiry.set(change.key(), now, ttl);
             shown.push(change);
         }
         let forgotten = self.memory.apply(shown);

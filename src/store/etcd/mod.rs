@@ -31,6 +31,8 @@ use super::{
 const PAGE: usize = 500;
 /// Answers may be of any size that gRPC can say.
 const LARGEST: usize = i32::MAX as usize;
+/// Etcd gives no longer lease than this, in seconds: some 285 years.
+const LONGEST_LEASE: u128 = 9_000_000_000;
 /// Between two tries of a read.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -96,8 +98,10 @@ impl EtcdConfig {
 
     fn options(&self) -> ConnectOptions {
         const PING: Duration = Duration::from_secs(2);
-        // A member that is stopped answers no ping: its connection is given up, and another member asked.
+        // A member that is stopped answers no ping: its connection is given up, and another member asked. One that knows no
+        // leader, for it is cut off from the others, refuses requests and ends watches, which would be silent otherwise.
         let mut options = ConnectOptions::new()
+            .with_require_leader(true)
             .with_connect_timeout(Duration::from_secs(2))
             .with_keep_alive(PING, PING)
             .with_keep_alive_while_idle(true)
@@ -390,7 +394,8 @@ impl Store for EtcdStore {
         let mut options = PutOptions::new();
         if let Some(ttl) = ttl {
             // Each key has a lease of its own, so that keys which expire together do not share a revision.
-            let seconds = i64::try_from(ttl.as_millis().div_ceil(1000)).unwrap_or(i64::MAX);
+            let seconds = ttl.as_millis().div_ceil(1000).min(LONGEST_LEASE);
+            let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
             let mut leases = self.shared.client.lease_client();
             let lease = self
                 .within(leases.grant(seconds.max(1), None))

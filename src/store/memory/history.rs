@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::store::{Change, Revision};
 
-/// What a change costs besides its key and value.
+/// What a change costs besides its key and values.
 const OVERHEAD: usize = 256;
 
 /// The last changes, by revision. (In etcd one revision may be several changes.)
@@ -14,19 +14,13 @@ pub(super) struct History {
     bytes: usize,
     /// The newest revision that was dropped; 0: none.
     compacted: Revision,
+    /// Whether nobody else holds the values: there is no index of what is present.
+    alone: bool,
 }
 
-fn size(change: &Change) -> usize {
-    let value = match change {
-        Change::Put { entry, .. } => entry.value.len(),
-        Change::Delete { .. } => 0,
-    };
-    cost(change.key().len(), value)
-}
-
-/// What a change with a key and a value of these sizes counts.
-pub(super) fn cost(key: usize, value: usize) -> usize {
-    OVERHEAD + key + value
+/// What a change counts by its key alone.
+pub(super) fn cost(key: usize) -> usize {
+    OVERHEAD + key
 }
 
 impl History {
@@ -39,15 +33,34 @@ impl History {
         }
     }
 
+    /// As the only holder of all values.
+    #[cfg(feature = "etcd")]
+    pub(super) fn alone(self) -> Self {
+        Self {
+            alone: true,
+            ..self
+        }
+    }
+
+    /// What is kept for this change's sake. A value that is present is kept anyway, and counts once it is superseded.
+    fn size(&self, change: &Change) -> usize {
+        let (new, previous) = match change {
+            Change::Put { entry, previous } => (entry.value.len(), previous.as_ref()),
+            Change::Delete { previous, .. } => (0, Some(previous)),
+        };
+        let past = previous.map_or(0, |entry| entry.value.len());
+        cost(change.key().len()) + past + if self.alone { new } else { 0 }
+    }
+
     pub(super) fn push(&mut self, change: Change) {
-        self.bytes += size(&change);
+        self.bytes += self.size(&change);
         self.changes.push_back(change);
     }
 
     /// Drops the oldest change.
     pub(super) fn pop(&mut self) -> Option<Change> {
         let change = self.changes.pop_front()?;
-        self.bytes -= size(&change);
+        self.bytes -= self.size(&change);
         self.compacted = change.revision();
         Some(change)
     }

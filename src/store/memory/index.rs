@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -228,9 +229,10 @@ pub(in crate::store) struct Expiry {
 }
 
 impl Expiry {
-    pub(in crate::store) fn set(&mut self, key: &Arc<str>, at: Option<Instant>) {
+    /// From `now` on `key` lives so long: for ever without a time, and with one that reaches past what clocks can show.
+    pub(in crate::store) fn set(&mut self, key: &Arc<str>, now: Instant, ttl: Option<Duration>) {
         self.clear(key);
-        if let Some(at) = at {
+        if let Some(at) = ttl.and_then(|ttl| now.checked_add(ttl)) {
             self.by_key.insert(key.clone(), at);
             self.by_time.insert((at, key.clone()));
         }

@@ -15,11 +15,11 @@ use crate::store::{Change, Result, Revision};
 
 #[cfg(feature = "durable")]
 impl MemoryConfig {
-    /// How many changes history keeps of those whose keys and values are of these sizes, the newest first.
-    pub(in crate::store) fn kept(&self, sizes: impl Iterator<Item = (usize, usize)>) -> usize {
+    /// How many changes history keeps at most of those whose keys are of these sizes, the newest first.
+    pub(in crate::store) fn kept(&self, keys: impl Iterator<Item = usize>) -> usize {
         let mut bytes = 0;
-        let fits = sizes.take(self.history_events).take_while(|(key, value)| {
-            bytes += super::history::cost(*key, *value);
+        let fits = keys.take(self.history_events).take_while(|key| {
+            bytes += super::history::cost(*key);
             bytes <= self.history_bytes
         });
         fits.count().max(1)
@@ -30,7 +30,8 @@ impl MemoryStore {
     /// An empty mirror of a store whose history begins after `compacted`.
     #[cfg(feature = "etcd")]
     pub(in crate::store) fn mirror(config: MemoryConfig, compacted: Revision) -> Self {
-        Self::of(config, index::Index::default(), compacted)
+        let history = History::beginning_after(compacted).alone();
+        Self::of(config, index::Index::default(), history)
     }
 
     /// A mirror of a store that holds this, and whose history begins after `compacted`.
@@ -40,14 +41,15 @@ impl MemoryStore {
         compacted: Revision,
         present: Present,
     ) -> Self {
-        Self::of(config, present.index(), compacted)
+        let history = History::beginning_after(compacted);
+        Self::of(config, present.index(), history)
     }
 
-    fn of(config: MemoryConfig, index: index::Index, compacted: Revision) -> Self {
+    fn of(config: MemoryConfig, index: index::Index, history: History) -> Self {
         let state = State {
-            revision: compacted,
+            revision: history.compacted(),
             index,
-            history: History::beginning_after(compacted),
+            history,
             expiry: index::Expiry::default(),
         };
         let shared = Shared {
@@ -107,7 +109,7 @@ impl MemoryStore {
     pub(in crate::store) fn restart(&self, revision: Revision) {
         {
             let mut state = self.shared.state.write();
-            state.history = History::beginning_after(revision);
+            state.history = History::beginning_after(revision).alone();
             state.revision = revision;
         }
         self.shared.watchers.wake_all();

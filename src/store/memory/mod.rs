@@ -53,7 +53,7 @@ impl MemoryConfig {
         self
     }
 
-    /// How many bytes of past values are kept. Default = 64 MiB.
+    /// How many bytes of past values, and of what tells of changes, are kept. Default = 64 MiB.
     #[must_use]
     pub fn history_bytes(mut self, bytes: usize) -> Self {
         self.history_bytes = bytes;
@@ -268,7 +268,7 @@ impl Store for MemoryStore {
         let key: Arc<str> = previous
             .as_ref()
             .map_or_else(|| key.into(), |previous| previous.key.clone());
-        state.expiry.set(&key, ttl.map(|ttl| Instant::now() + ttl));
+        state.expiry.set(&key, Instant::now(), ttl);
         let revision = self.shared.commit(&mut state, |modified| {
             let created = previous
                 .as_ref()

@@ -153,6 +153,35 @@ async fn bytes_bound_history_too() {
     assert!(store.shared.state.read().history.compacted() >= 15);
 }
 
+/// What was deleted counts, however large it was and however little its deletion says.
+#[tokio::test(start_paused = true)]
+async fn deleted_values_are_let_go() {
+    let store = MemoryStore::new(MemoryConfig::default().history_bytes(100_000));
+    let value = Bytes::from(vec![1; 10_000]);
+    for number in 0..100_u8 {
+        put(&store, &key(number), &value).await;
+    }
+    // What is present costs history nothing.
+    assert_eq!(store.shared.state.read().history.compacted(), 0);
+    for number in 0..100_u8 {
+        store.delete(&key(number), None).await.unwrap();
+    }
+    let state = store.shared.state.read();
+    let kept = state.history.after(state.history.compacted());
+    assert!(kept.unwrap().count() < 10);
+}
+
+/// For longer than any clock can show.
+#[tokio::test(start_paused = true)]
+async fn keys_may_live_for_ever() {
+    let store = MemoryStore::default();
+    let ttl = Some(Duration::MAX);
+    let put = store.put("/a", "1".into(), Expect::Absent, ttl);
+    put.await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1 << 25)).await;
+    assert!(store.get("/a").await.unwrap().is_some());
+}
+
 #[tokio::test(start_paused = true)]
 async fn keys_expire_and_updates_renew_them() {
     let store = MemoryStore::default();

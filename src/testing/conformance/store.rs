@@ -41,6 +41,8 @@ where
     delete_needs_what_it_expects(fresh().await).await;
     every_write_takes_the_next_revision(fresh().await).await;
     ranges_are_ordered_and_paged(fresh().await).await;
+    pages_end_where_they_should(fresh().await).await;
+    keys_may_be_any_text(fresh().await).await;
     ranges_show_the_past(fresh().await).await;
     the_future_cannot_be_read(fresh().await).await;
     values_are_kept_as_they_are(fresh().await).await;
@@ -51,6 +53,7 @@ where
     watches_miss_nothing_of_concurrent_writers(fresh().await).await;
     compaction_forgets(fresh().await).await;
     keys_with_a_time_to_live_go(fresh().await).await;
+    the_last_write_says_how_long(fresh().await).await;
     marks_do_not_answer_writes(fresh().await).await;
     a_working_store_is_healthy(fresh().await).await;
 }
@@ -236,6 +239,92 @@ async fn ranges_are_ordered_and_paged(store: Arc<dyn Store>) {
             .is_empty(),
         "an empty prefix has entries",
     );
+}
+
+async fn pages_end_where_they_should(store: Arc<dyn Store>) {
+    let case = "pages end where they should";
+    for key in ["/o", "/p/a", "/p/b", "/p/c", "/q"] {
+        create(&store, key, key).await;
+    }
+    let all = || Range::prefix("/p/");
+    for (range, keys, remaining) in [
+        (all().limit(0), &[][..], 3),
+        (all().limit(3), &["/p/a", "/p/b", "/p/c"], 0),
+        (all().limit(1000), &["/p/a", "/p/b", "/p/c"], 0),
+        (all().after("/p/a").limit(1), &["/p/b"], 1),
+        // A key that is gone, or never was, still says where to go on.
+        (all().after("/p/aa"), &["/p/b", "/p/c"], 0),
+        (all().after("/p/c"), &[], 0),
+        (all().after("/a"), &["/p/a", "/p/b", "/p/c"], 0),
+        (all().after("/z"), &[], 0),
+        (Range::prefix("").limit(2), &["/o", "/p/a"], 3),
+    ] {
+        let page = store.range(range.clone()).await.unwrap();
+        let found: Vec<&str> = page.entries.iter().map(|entry| &*entry.key).collect();
+        let right = found == keys && page.remaining == remaining;
+        check(case, right, &format!("{range:?} gives {page:?}"));
+    }
+}
+
+async fn keys_may_be_any_text(store: Arc<dyn Store>) {
+    let case = "keys may be any text";
+    let long = format!("/k/{}", "x".repeat(2000));
+    // In the order of their bytes.
+    let keys = [
+        "/k/",
+        "/k/\0",
+        "/k/\0\0",
+        "/k/\n",
+        "/k/ ",
+        "/k/\"",
+        "/k/%2F",
+        "/k//",
+        "/k/A",
+        "/k/a",
+        &long,
+        "/k/\u{7f}",
+        "/k/\u{e9}",
+        "/k/\u{ffff}",
+        "/k/\u{10ffff}",
+        "/k/\u{10ffff}/x",
+    ];
+    let start = store.revision().await.unwrap();
+    let mut watch = store.watch("/k/", start).await.unwrap();
+    let mut last = store.watch("/k/\u{10ffff}", start).await.unwrap();
+    for key in keys.iter().rev() {
+        create(&store, key, key).await;
+    }
+    create(&store, "/l", "another").await;
+    for key in keys {
+        let found = store.get(key).await.unwrap();
+        let right = found.is_some_and(|entry| &*entry.key == key && entry.value == key);
+        check(case, right, &format!("{key:?} is not there"));
+    }
+    let mut paged: Vec<String> = Vec::new();
+    loop {
+        let mut range = Range::prefix("/k/").limit(3);
+        range.after = paged.last().cloned();
+        let page = store.range(range).await.unwrap();
+        paged.extend(page.entries.iter().map(|entry| entry.key.to_string()));
+        if page.remaining == 0 {
+            break;
+        }
+    }
+    check(case, paged == keys, &format!("pages show {paged:?}"));
+    let found = store.range(Range::prefix("/k/\u{10ffff}")).await.unwrap();
+    check(
+        case,
+        found.entries.len() == 2,
+        "the last prefix is not found",
+    );
+    let told = changes(case, &mut watch, keys.len()).await;
+    let in_order = told.iter().map(|change| &**change.key());
+    check(
+        case,
+        in_order.eq(keys.into_iter().rev()),
+        "the watch is wrong",
+    );
+    changes(case, &mut last, 2).await;
 }
 
 async fn ranges_show_the_past(store: Arc<dyn Store>) {
@@ -461,6 +550,25 @@ async fn keys_with_a_time_to_live_go(store: Arc<dyn Store>) {
         store.get("/b").await.unwrap().is_some(),
         "a key without one is gone",
     );
+}
+
+async fn the_last_write_says_how_long(store: Arc<dyn Store>) {
+    let case = "the last write says how long";
+    let ttl = Some(Duration::from_secs(2));
+    let put = async |key: &str, expect, ttl| store.put(key, "1".into(), expect, ttl).await.unwrap();
+    let updated = put("/updated", Expect::Absent, ttl).await;
+    put("/updated", Expect::Modified(updated), None).await;
+    put("/again", Expect::Absent, ttl).await;
+    store.delete("/again", None).await.unwrap();
+    put("/again", Expect::Absent, None).await;
+    put("/long", Expect::Absent, Some(Duration::MAX)).await;
+    let last = put("/short", Expect::Absent, ttl).await;
+    let mut watch = store.watch("/", last).await.unwrap();
+    let seen = changes(case, &mut watch, 1).await;
+    check(case, &**seen[0].key() == "/short", "another key went first");
+    for key in ["/updated", "/again", "/long"] {
+        check(case, store.get(key).await.unwrap().is_some(), key);
+    }
 }
 
 async fn marks_do_not_answer_writes(store: Arc<dyn Store>) {

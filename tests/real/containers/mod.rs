@@ -5,11 +5,14 @@
 
 mod bad_input;
 mod endings;
+mod full;
 mod images;
 mod limits;
 mod logs;
 mod looking;
+mod pressure;
 mod probes;
+mod token;
 mod volumes;
 
 use std::ops::Deref;
@@ -47,7 +50,11 @@ fn program(name: &str) -> PathBuf {
 impl Place {
     /// Starts one, with these further flags.
     pub(crate) fn start(flags: &[&str]) -> Self {
-        let machine = Machine::start();
+        Self::on(Machine::start(), flags)
+    }
+
+    /// Starts one on this machine.
+    pub(crate) fn on(machine: Machine, flags: &[&str]) -> Self {
         let directory = machine.scratch("standalone");
         let kubeconfig = directory.join("kubeconfig");
         let log = std::fs::File::create(directory.join("log")).unwrap();

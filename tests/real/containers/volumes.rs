@@ -25,7 +25,7 @@ fn mounted(container: Value, volumes: &[&str]) -> Value {
 fn shared(guest: &Guest) {
     let writer = shell(
         "writer",
-        "trap \"exit 0\" TERM; i=0; while :; do i=$((i+1)); echo $i > /v/n; sleep 0.2; done",
+        "trap \"exit 0\" TERM; i=0; while :; do i=$((i+1)); echo $i > /v/next; mv /v/next /v/n; sleep 0.2; done",
     );
     let reader = shell(
         "reader",

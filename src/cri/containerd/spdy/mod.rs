@@ -259,11 +259,12 @@ async fn pump((id, mut input): Input, queue: mpsc::Sender<Bytes>) {
     }
 }
 
-async fn send(mut to: OwnedWriteHalf, mut waiting: mpsc::Receiver<Bytes>) {
+/// Sends frames until there will be none. A server that is done may take no more before what it has said is read; frames
+/// it does not take are dropped, for the end of the connection is found by the one who reads.
+async fn send(mut to: impl AsyncWrite + Unpin, mut waiting: mpsc::Receiver<Bytes>) {
+    let mut is_taken = true;
     while let Some(frame) = waiting.recv().await {
-        if to.write_all(&frame).await.is_err() {
-            return;
-        }
+        is_taken = is_taken && to.write_all(&frame).await.is_ok();
     }
 }
 

@@ -2,9 +2,10 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 use super::frame::{self, HEAD};
-use super::{Stream, Wanted, open, upgrade};
+use super::{Stream, Wanted, open, send, upgrade};
 use crate::cri::Error;
 
 /// Answers one request with `head`; gives the connection and the request.
@@ -97,6 +98,19 @@ async fn bytes_go_both_ways_and_end() {
         peer.write_all(&frame).await.unwrap();
     }
     assert_eq!(rest(down).await, "answer");
+}
+
+#[tokio::test]
+async fn frames_that_are_taken_no_more_end_nothing() {
+    let (broken, other) = tokio::io::duplex(1);
+    drop(other);
+    let (queue, waiting) = mpsc::channel(1);
+    let sending = tokio::spawn(send(broken, waiting));
+    for _ in 0..5 {
+        queue.send(frame::data(3, false, b"lost")).await.unwrap();
+    }
+    drop(queue);
+    sending.await.unwrap();
 }
 
 #[tokio::test]
