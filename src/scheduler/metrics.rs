@@ -273,7 +273,7 @@ impl Metrics {
     #[must_use]
     pub fn sampled(&self) -> Option<Self> {
         let attempt = self.0.attempts_begun.fetch_add(1, Ordering::Relaxed);
-        (attempt % SAMPLED == 0).then(|| self.clone())
+        attempt.is_multiple_of(SAMPLED).then(|| self.clone())
     }
 
     /// A pod is bound after this many attempts, this long after it came into the queue.

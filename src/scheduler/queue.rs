@@ -44,7 +44,7 @@ pub(super) struct Queued {
 impl Queued {
     /// Whether it is one of a tenth of the pods, whose plugins are timed one by one. That of all would cost too much.
     pub(super) fn is_sampled(&self) -> bool {
-        self.sequence % 10 == 0
+        self.sequence.is_multiple_of(10)
     }
 }
 

@@ -16,7 +16,6 @@ macro_rules! reads_volumes {
                 Self { volumes }
             }
 
-            #[expect(clippy::unnecessary_wraps, reason = "the form of a factory")]
             pub(in crate::scheduler::plugins) fn make(
                 _args: &serde_json::Value,
                 handle: &crate::scheduler::framework::Handle,
