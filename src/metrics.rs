@@ -28,12 +28,18 @@ impl Histogram {
 
     /// Counts a duration.
     pub fn observe(&self, duration: Duration) {
-        let seconds = duration.as_secs_f64();
+        self.observe_all(1, duration);
+    }
+
+    /// Counts so many of the same duration, which add up to `total`.
+    pub fn observe_all(&self, times: u64, total: Duration) {
+        let nanos = u64::try_from(total.as_nanos()).unwrap_or(u64::MAX);
+        let each = Duration::from_nanos(nanos.checked_div(times).unwrap_or(0));
+        let seconds = each.as_secs_f64();
         let bucket = self.bounds.partition_point(|bound| *bound < seconds);
         if let Some(count) = self.counts.get(bucket) {
-            count.fetch_add(1, Ordering::Relaxed);
+            count.fetch_add(times, Ordering::Relaxed);
         }
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 

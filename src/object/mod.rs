@@ -16,6 +16,7 @@ pub mod selector;
 pub mod status;
 pub mod taint;
 pub mod volume;
+pub mod zone;
 
 pub use self::document::Document;
 pub use self::gvk::{GroupKind, GroupResource, GroupVersion, GroupVersionKind};

@@ -1,5 +1,6 @@
 //! Leader election on a Lease (`k8s.io/client-go/tools/leaderelection`): of several processes one acts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,6 +8,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Api;
 use kube::api::PostParams;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::client;
@@ -67,6 +69,24 @@ impl LeaderConfig {
     }
 }
 
+/// Until when a process leads by what it knows itself. Clones share it.
+///
+/// A process that was stopped for a while, with all its timers, goes on where it was, and learns only then that its lease ran out
+/// and another one leads: whoever does what must not be done twice looks here right before.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tenure(Arc<Mutex<Option<Instant>>>);
+
+impl Tenure {
+    /// Whether the lease has not run out.
+    pub(crate) fn lasts(&self) -> bool {
+        self.0.lock().is_some_and(|until| Instant::now() < until)
+    }
+
+    fn set(&self, until: Option<Instant>) {
+        *self.0.lock() = until;
+    }
+}
+
 /// A candidate.
 pub struct Elector {
     leases: Api<Lease>,
@@ -74,6 +94,7 @@ pub struct Elector {
     config: LeaderConfig,
     /// The lease as it was seen to change last, and when: only this process's own clock is trusted.
     observed: Option<(LeaseSpec, Instant)>,
+    tenure: Tenure,
 }
 
 impl std::fmt::Debug for Elector {
@@ -93,7 +114,14 @@ impl Elector {
             clock,
             config,
             observed: None,
+            tenure: Tenure::default(),
         }
+    }
+
+    /// Notes here until when it leads.
+    pub(super) fn noting(mut self, tenure: Tenure) -> Self {
+        self.tenure = tenure;
+        self
     }
 
     /// Waits until this candidate leads. Cancellation-safe.
@@ -151,6 +179,14 @@ impl Elector {
 
     /// One try to get or keep the lease; whether this candidate leads.
     async fn attempt(&mut self) -> Result<bool, kube::Error> {
+        // Others count from when they see the write, which is later.
+        let until = Instant::now() + self.config.lease;
+        let leads = self.take().await?;
+        self.tenure.set(leads.then_some(until));
+        Ok(leads)
+    }
+
+    async fn take(&mut self) -> Result<bool, kube::Error> {
         let now = self.clock.now();
         let Some(mut lease) = self.leases.get_opt(&self.config.name).await? else {
             let lease = Lease {

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::cache::{Cache, Object};
 use super::controller::{Controller, panic_text};
 use super::events::Sink;
-use super::leader::{Elector, LeaderConfig};
+use super::leader::{Elector, LeaderConfig, Tenure};
 use super::queue::{Metrics, Queue};
 use super::source::Wake;
 use super::{Activity, Error, Recorder, exposition, feed};
@@ -47,6 +47,7 @@ struct Inner {
     events: Arc<Sink>,
     state: Mutex<State>,
     leadership: watch::Sender<Leadership>,
+    tenure: Tenure,
 }
 
 #[derive(Default)]
@@ -165,6 +166,7 @@ impl Manager {
                 events,
                 state: Mutex::default(),
                 leadership: watch::Sender::new(Leadership::Candidate),
+                tenure: Tenure::default(),
             }),
         }
     }
@@ -254,6 +256,14 @@ impl Manager {
         self.inner.state.lock().lease.is_some()
     }
 
+    /// Whether it has no rivals, or leads, and its lease has not run out by its own clock. What must not be done twice is done only
+    /// while this holds: a process that was stopped for longer than its lease goes on where it was, before it learns that another
+    /// one leads.
+    #[must_use]
+    pub fn may_act(&self) -> bool {
+        !self.is_candidate() || self.inner.tenure.lasts()
+    }
+
     /// Whether this manager's controllers run. A manager without rivals leads from its start.
     #[must_use]
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
@@ -339,6 +349,7 @@ impl Manager {
         let inner = Arc::downgrade(&self.inner);
         let clock = self.inner.clock.fork("leader election");
         let elector = Elector::new(self.client_for("leader-election"), clock, lease);
+        let elector = elector.noting(self.inner.tenure.clone());
         let mut state = self.inner.state.lock();
         state.election.spawn(elect(inner, elector));
         Ok(())

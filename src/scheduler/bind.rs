@@ -43,6 +43,10 @@ pub(super) struct Attempt {
     pub earlier: u32,
     /// When the pod came into the queue.
     pub queued: Instant,
+    /// Nothing had woken the pod for long, and so it was tried.
+    pub flushed: bool,
+    /// Whether its plugins are timed one by one.
+    pub sampled: bool,
 }
 
 impl Attempt {
@@ -52,6 +56,8 @@ impl Attempt {
             began: Instant::now(),
             earlier: queued.attempts,
             queued: queued.since,
+            flushed: queued.flushed,
+            sampled: queued.is_sampled(),
         }
     }
 }
@@ -127,8 +133,11 @@ async fn attempt(limits: &Limits, binding: &Binding) -> Result<(), Failure> {
     bound.map_err(|_| late("bind", limits))??;
     if !framework.post_bind.is_empty() {
         let since = Instant::now();
-        let told = framework.post_bind.iter();
-        told.for_each(|plugin| plugin.post_bind(state, pod, node));
+        for plugin in &framework.post_bind {
+            let since = Instant::now();
+            plugin.post_bind(state, pod, node);
+            binding.took(limits, plugin.name(), "PostBind", true, since);
+        }
         took("PostBind", true, since);
     }
     Ok(())
@@ -136,11 +145,33 @@ async fn attempt(limits: &Limits, binding: &Binding) -> Result<(), Failure> {
 
 async fn prepare(limits: &Limits, binding: &Binding) -> Result<(), Failure> {
     for plugin in &binding.framework.pre_bind {
+        let since = Instant::now();
         let preparing = plugin.pre_bind(&binding.state, &binding.pod, &binding.node);
         let prepared = timeout(limits.patience, preparing).await;
+        let is_ok = matches!(prepared, Ok(Ok(())));
+        binding.took(limits, plugin.name(), "PreBind", is_ok, since);
         prepared.map_err(|_| late(plugin.name(), limits))??;
     }
     Ok(())
+}
+
+impl Binding {
+    /// Counts how long a plugin took, if plugins are timed.
+    fn took(
+        &self,
+        limits: &Limits,
+        plugin: &str,
+        point: &'static str,
+        is_ok: bool,
+        since: Instant,
+    ) {
+        if self.attempt.sampled {
+            let status = if is_ok { "Success" } else { "Error" };
+            limits
+                .metrics
+                .plugin(plugin, point, status, since.elapsed());
+        }
+    }
 }
 
 fn late(who: &str, limits: &Limits) -> Failure {
@@ -155,7 +186,11 @@ async fn settle(limits: &Limits, binding: &Binding) -> Result<(), Error> {
     loop {
         let failure = {
             let _permit = limits.writes.acquire().await?;
-            match timeout(ATTEMPT, write(binding)).await {
+            // Another one may lead by now, and count without this pod. Whoever lost the lease is stopped soon.
+            while !binding.framework.handle().may_act() {
+                sleep(LONGEST_PAUSE).await;
+            }
+            match timeout(ATTEMPT, write(limits, binding)).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(failure)) => failure,
                 Err(_) => format!("bind: not done after {ATTEMPT:?}").into(),
@@ -209,7 +244,7 @@ fn is_terminating(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
-async fn write(binding: &Binding) -> Result<(), Error> {
+async fn write(limits: &Limits, binding: &Binding) -> Result<(), Error> {
     let Binding {
         pod,
         framework,
@@ -223,7 +258,10 @@ async fn write(binding: &Binding) -> Result<(), Error> {
     }
     let client = framework.handle().client();
     for plugin in &framework.bind {
-        if plugin.bind(client, pod, node).await? {
+        let since = Instant::now();
+        let bound = plugin.bind(client, pod, node).await;
+        binding.took(limits, plugin.name(), "Bind", bound.is_ok(), since);
+        if bound? {
             return Ok(());
         }
     }

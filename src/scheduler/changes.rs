@@ -53,10 +53,6 @@ pub(super) fn of_pod(old: &PodInfo, new: &PodInfo) -> Actions {
     if old.labels() != new.labels() {
         actions = actions | Actions::UPDATE_POD_LABEL;
     }
-    let (was, is) = (old.spec(), new.spec());
-    if was == is {
-        return actions;
-    }
     let less =
         new.requests.milli_cpu < old.requests.milli_cpu
             || new.requests.memory < old.requests.memory
@@ -64,8 +60,15 @@ pub(super) fn of_pod(old: &PodInfo, new: &PodInfo) -> Actions {
             || old.requests.scalars.iter().any(|(name, before)| {
                 new.requests.scalars.get(name).copied().unwrap_or(0) < *before
             });
+    // What a pod that is resized in place holds changes with its status, too.
     if less {
         actions = actions | Actions::UPDATE_POD_SCALE_DOWN;
+    }
+    if !old.is_terminating() && new.is_terminating() {
+        actions = actions | Actions::UPDATE_OTHER;
+    }
+    if old.spec() == new.spec() {
+        return actions;
     }
     if old.tolerations() != new.tolerations() {
         actions = actions | Actions::UPDATE_POD_TOLERATION;
@@ -125,6 +128,12 @@ mod tests {
     fn pods() {
         let pod = |value: Value| PodInfo::new(Arc::new(serde_json::from_value(value).unwrap()));
         let asks = |cpu: &str| json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}});
+        let holds = |cpu: &str| {
+            let mut pod = asks("1");
+            let has = json!({"requests": {"cpu": cpu}});
+            pod["status"] = json!({"containerStatuses": [{"name": "c", "resources": has, "allocatedResources": {"cpu": cpu}}]});
+            pod
+        };
         for (before, after, actions) in [
             (asks("1"), asks("1"), Actions::default()),
             (asks("2"), asks("1"), Actions::UPDATE_POD_SCALE_DOWN),
@@ -138,6 +147,13 @@ mod tests {
                 json!({"metadata": {"labels": {"a": "b"}}}),
                 json!({"metadata": {"labels": {}}, "status": {"phase": "Running"}}),
                 Actions::UPDATE_POD_LABEL,
+            ),
+            // It shrinks in its node's own time.
+            (holds("2"), holds("1"), Actions::UPDATE_POD_SCALE_DOWN),
+            (
+                asks("1"),
+                json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": asks("1")["spec"]}),
+                Actions::UPDATE_OTHER,
             ),
         ] {
             let found = of_pod(&pod(before.clone()), &pod(after.clone()));

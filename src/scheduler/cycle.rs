@@ -6,7 +6,7 @@
 mod classes;
 mod extended;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,7 +19,7 @@ use super::framework::{
     PreFiltered, Rescue, Scheduler, Scope, Score, Snapshot, Status, Trial, Unfit, Verdicts,
     guarded,
 };
-use super::metrics::Metrics;
+use super::metrics::{Asked, Evaluations, Metrics};
 use crate::clock::Clock;
 
 /// At least this many fitting nodes are looked for.
@@ -34,8 +34,29 @@ pub struct SchedulingCycle {
     start: usize,
     explain: Option<Arc<dyn Explain>>,
     metrics: Metrics,
+    /// By the profile.
+    evaluations: BTreeMap<Arc<str>, Arc<Evaluations>>,
     classes: Classes,
+    order: Order,
     scratch: Scratch,
+}
+
+/// The order in which nodes are looked at.
+#[derive(Debug, Default)]
+struct Order {
+    positions: Vec<usize>,
+    /// The snapshot's zones when this was made.
+    zones: u64,
+}
+
+impl Order {
+    fn of(&mut self, snapshot: &Snapshot) -> &[usize] {
+        if self.zones != snapshot.zones_generation() {
+            self.zones = snapshot.zones_generation();
+            self.positions = snapshot.interleaved();
+        }
+        &self.positions
+    }
 }
 
 /// Memory that decisions use one after another.
@@ -59,6 +80,11 @@ struct Search<'a> {
     other: Vec<&'a dyn Filter>,
     /// All of them.
     judges: Judges<'a>,
+    evaluations: Arc<Evaluations>,
+    /// Where the plugins are timed one by one, if they are.
+    timed: Option<Metrics>,
+    /// What a pre-filter says of all nodes.
+    rejection: Option<Status>,
     /// The positions of the only nodes that come into question, and who says so.
     only: Option<Vec<usize>>,
     only_by: Vec<&'a str>,
@@ -115,7 +141,9 @@ impl SchedulingCycle {
             start: 0,
             explain: None,
             metrics: Metrics::default(),
+            evaluations: BTreeMap::new(),
             classes: Classes::default(),
+            order: Order::default(),
             scratch: Scratch::default(),
         }
     }
@@ -168,28 +196,56 @@ impl SchedulingCycle {
     ) -> Result<Search<'a>, Decision> {
         let class = self.classes.take(framework, pod, snapshot.nodes().len());
         let mut search = Search::new(framework, pod, snapshot, class);
+        search.evaluations = self.evaluations(framework);
+        search.timed = self.metrics.sampled();
+        if snapshot.present() == 0 {
+            return Ok(search);
+        }
         let since = Instant::now();
         let prepared = search.prepare();
-        let status = match &prepared {
-            Ok(()) => "Success",
-            Err(Decision::Failed(_)) => "Error",
-            Err(_) => "Unschedulable",
+        let status = match (&prepared, &search.rejection) {
+            (Err(_), _) => "Error",
+            (Ok(()), Some(rejection)) => rejection.code.name(),
+            (Ok(()), None) => "Success",
         };
         took(&self.metrics, ("PreFilter", status), framework, since);
-        let looked = prepared.and_then(|()| {
-            let since = Instant::now();
-            let looked = self.look(&mut search);
-            let status = if looked.is_ok() { "Success" } else { "Error" };
-            took(&self.metrics, ("Filter", status), framework, since);
-            looked.map_err(Decision::Failed)
-        });
+        let looked = match prepared {
+            Ok(()) if search.rejection.is_none() => {
+                let since = Instant::now();
+                let looked = self.look(&mut search);
+                let status = if looked.is_ok() { "Success" } else { "Error" };
+                took(&self.metrics, ("Filter", status), framework, since);
+                looked
+            }
+            prepared => prepared,
+        };
         match looked {
             Ok(()) => Ok(search),
-            Err(decision) => {
+            Err(error) => {
                 self.put(&mut search);
-                Err(decision)
+                Err(Decision::Failed(error))
             }
         }
+    }
+
+    fn evaluations(&mut self, framework: &Framework) -> Arc<Evaluations> {
+        if let Some(evaluations) = self.evaluations.get(framework.name()) {
+            return evaluations.clone();
+        }
+        let profile = framework.shared_name();
+        let evaluations = self.metrics.evaluations(&profile, || {
+            let pre_filters = framework.pre_filter.iter().map(|plugin| plugin.name());
+            let filters = framework.filter.iter().map(|plugin| plugin.name());
+            let pre_scores = framework.pre_score.iter().map(|plugin| plugin.name());
+            let scores = framework.score.iter().map(|(plugin, _)| plugin.name());
+            Evaluations::default()
+                .with(Asked::PreFilter, pre_filters)
+                .with(Asked::Filter, filters)
+                .with(Asked::PreScore, pre_scores)
+                .with(Asked::Score, scores)
+        });
+        self.evaluations.insert(profile, evaluations.clone());
+        evaluations
     }
 
     fn put(&mut self, search: &mut Search<'_>) {
@@ -209,32 +265,31 @@ impl SchedulingCycle {
             search.fitting.push(position);
             return Ok(());
         }
-        if let Some(only) = search.only.clone() {
-            let wanted = self.wanted(framework_percentage(search), only.len());
-            for position in only {
-                if search.fits(position, marks)? {
-                    search.fitting.push(position);
-                }
-                if search.fitting.len() >= wanted {
+        let only = search.only.take();
+        let nodes = match &only {
+            Some(only) => only.as_slice(),
+            None => self.order.of(search.snapshot),
+        };
+        let wanted = wanted(search.framework, self.percentage, nodes.len());
+        let start = self.start.checked_rem(nodes.len()).unwrap_or(0);
+        let (before, after) = nodes.split_at(start);
+        let mut looked = Ok(0);
+        for position in after.iter().chain(before) {
+            looked = looked.map(|looked| looked + 1);
+            match search.fits(*position, marks) {
+                Ok(true) => search.fitting.push(*position),
+                Ok(false) => {}
+                Err(error) => {
+                    looked = Err(error);
                     break;
                 }
             }
-            return Ok(());
-        }
-        let count = marks.len();
-        let wanted = self.wanted(framework_percentage(search), search.snapshot.present());
-        let start = if count == 0 { 0 } else { self.start % count };
-        let mut looked = 0;
-        for position in (start..count).chain(0..start) {
-            looked += 1;
-            if search.fits(position, marks)? {
-                search.fitting.push(position);
-                if search.fitting.len() >= wanted {
-                    break;
-                }
+            if search.fitting.len() >= wanted {
+                break;
             }
         }
-        self.start = start + looked;
+        search.only = only;
+        self.start += looked?;
         Ok(())
     }
 
@@ -258,19 +313,6 @@ impl SchedulingCycle {
         decision
     }
 
-    /// How many fitting nodes are enough.
-    fn wanted(&self, percentage: Option<u32>, nodes: usize) -> usize {
-        if nodes < LEAST_NODES {
-            return nodes.max(1);
-        }
-        let adaptive = 50_usize.saturating_sub(nodes / 125).max(5);
-        let percent = percentage
-            .or(self.percentage)
-            .filter(|percent| *percent > 0)
-            .map_or(adaptive, |percent| percent as usize);
-        (nodes * percent / 100).max(LEAST_NODES)
-    }
-
     /// The best of the fitting nodes; among equals chance decides.
     fn choose(&mut self, search: &mut Search<'_>, extended: &[i64]) -> Result<Arc<str>, String> {
         let nodes = search.snapshot.nodes();
@@ -286,7 +328,13 @@ impl SchedulingCycle {
         let mut skipped = 0_u64;
         let since = Instant::now();
         for (index, plugin) in framework.pre_score.iter().enumerate() {
-            let status = plugin.pre_score(&mut search.state, search.pod, &fitting, search.snapshot);
+            search.evaluations.count(Asked::PreScore, index);
+            let status = Metrics::timed(
+                search.timed.as_ref(),
+                (plugin.name(), "PreScore"),
+                || plugin.pre_score(&mut search.state, search.pod, &fitting, search.snapshot),
+                |status| status.code.name(),
+            );
             match status.code {
                 Code::Success => {}
                 Code::Skip => skipped |= 1 << index,
@@ -303,9 +351,11 @@ impl SchedulingCycle {
         totals.clear();
         totals.resize(fitting.len(), 0);
         let plugins = framework.score.iter().zip(&framework.pre_score_of);
-        let active = plugins.filter(|(_, pre)| pre.is_none_or(|pre| skipped >> pre & 1 == 0));
+        let plugins = plugins.enumerate();
+        let active = plugins.filter(|(_, (_, pre))| pre.is_none_or(|pre| skipped >> pre & 1 == 0));
         let active: Vec<(&dyn Score, i64)> = active
-            .map(|((plugin, weight), _)| (&**plugin, *weight))
+            .inspect(|(index, _)| search.evaluations.count(Asked::Score, *index))
+            .map(|(_, ((plugin, weight), _))| (&**plugin, *weight))
             .collect();
         let (local, other): (Vec<_>, Vec<_>) = active.into_iter().partition(|(plugin, _)| {
             search.class.is_some() && plugin.scope(search.pod) == Scope::Node
@@ -320,7 +370,12 @@ impl SchedulingCycle {
         for (plugin, weight) in other {
             scores.clear();
             let given = fitting.iter();
-            scores.extend(given.map(|node| plugin.score(&search.state, search.pod, node)));
+            Metrics::timed(
+                search.timed.as_ref(),
+                (plugin.name(), "Score"),
+                || scores.extend(given.map(|node| plugin.score(&search.state, search.pod, node))),
+                |()| "Success",
+            );
             plugin.normalize(&search.state, search.pod, scores);
             add(totals, scores, weight);
         }
@@ -347,8 +402,13 @@ impl SchedulingCycle {
             };
             return (unfit, 0);
         }
+        // What a pre-filter says is not counted.
+        let why = match &search.rejection {
+            Some(rejection) => rejection.reasons.join(", "),
+            None => verdicts.histogram(),
+        };
         let mut unfit = Unfit {
-            message: format!("0/{total} nodes are available: {}.", verdicts.histogram()),
+            message: format!("0/{total} nodes are available: {why}."),
             rejectors: verdicts.rejectors().map(str::to_owned).collect(),
             ..Unfit::default()
         };
@@ -364,7 +424,16 @@ impl SchedulingCycle {
         let since = Instant::now();
         let mut violations = 0;
         for plugin in &search.framework.post_filter {
-            match plugin.post_filter(&trial) {
+            let rescue = Metrics::timed(
+                search.timed.as_ref(),
+                (plugin.name(), "PostFilter"),
+                || plugin.post_filter(&trial),
+                |rescue| match rescue {
+                    Rescue::Room { .. } => "Success",
+                    Rescue::None(_) | Rescue::Wait(_) => "Unschedulable",
+                },
+            );
+            match rescue {
                 Rescue::None(why) => explain_more(&mut unfit, &why),
                 Rescue::Wait(why) => {
                     explain_more(&mut unfit, &why);
@@ -409,8 +478,22 @@ fn took(
     metrics.extension_point(point, status, &profile, since.elapsed());
 }
 
-fn framework_percentage(search: &Search<'_>) -> Option<u32> {
-    search.framework.percentage_of_nodes_to_score()
+/// How many fitting nodes are enough. `percentage` counts unless the profile has its own.
+fn wanted(framework: &Framework, percentage: Option<u32>, nodes: usize) -> usize {
+    if framework.score.is_empty() && framework.extenders.is_empty() {
+        // None is better than another.
+        return 1;
+    }
+    if nodes < LEAST_NODES {
+        return nodes.max(1);
+    }
+    let adaptive = 50_usize.saturating_sub(nodes / 125).max(5);
+    let percent = framework
+        .percentage_of_nodes_to_score()
+        .or(percentage)
+        .filter(|percent| *percent > 0)
+        .map_or(adaptive, |percent| percent as usize);
+    (nodes * percent / 100).max(LEAST_NODES)
 }
 
 fn add(totals: &mut [i64], scores: &[i64], weight: i64) {
@@ -442,6 +525,9 @@ impl<'a> Search<'a> {
             local: Judges::default(),
             other: Vec::new(),
             judges: Judges::default(),
+            evaluations: Arc::default(),
+            timed: None,
+            rejection: None,
             only: None,
             only_by: Vec::new(),
             nominated: nominated.and_then(|node| snapshot.position(node)),
@@ -449,25 +535,25 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Runs the pre-filters, and finds out which filters have to do with the pod. `Err`: it is decided already.
-    fn prepare(&mut self) -> Result<(), Decision> {
+    /// Runs the pre-filters, and finds out which filters have to do with the pod.
+    fn prepare(&mut self) -> Result<(), String> {
         let mut skipped = 0_u64;
         let mut only: Option<BTreeSet<Arc<str>>> = None;
         for (index, plugin) in self.framework.pre_filter.iter().enumerate() {
-            let PreFiltered { status, nodes } =
-                plugin.pre_filter(&mut self.state, self.pod, self.snapshot);
+            self.evaluations.count(Asked::PreFilter, index);
+            let PreFiltered { status, nodes } = Metrics::timed(
+                self.timed.as_ref(),
+                (plugin.name(), "PreFilter"),
+                || plugin.pre_filter(&mut self.state, self.pod, self.snapshot),
+                |said| said.status.code.name(),
+            );
             match status.code {
                 Code::Success => {}
                 Code::Skip => skipped |= 1 << index,
-                Code::Error => return Err(Decision::Failed(status.reasons.join(", "))),
+                Code::Error => return Err(status.reasons.join(", ")),
                 _ => {
-                    let total = self.snapshot.present();
-                    let why = status.reasons.join(", ");
-                    return Err(Decision::Unfit(Unfit {
-                        message: format!("0/{total} nodes are available: {why}."),
-                        rejectors: [plugin.name().to_owned()].into(),
-                        ..Unfit::default()
-                    }));
+                    self.rejection = Some(status.by(plugin.name()));
+                    return Ok(());
                 }
             }
             if let Some(nodes) = nodes {
@@ -488,10 +574,11 @@ impl<'a> Search<'a> {
         let pre_filters = pre_filters.filter(|(index, _)| skipped >> index & 1 == 0);
         self.judges.pre_filters = pre_filters.map(|(_, plugin)| &**plugin).collect();
         let filters = self.framework.filter.iter();
-        for (plugin, pre) in filters.zip(&self.framework.pre_filter_of) {
+        for (index, (plugin, pre)) in filters.zip(&self.framework.pre_filter_of).enumerate() {
             if pre.is_some_and(|pre| skipped >> pre & 1 == 1) {
                 continue;
             }
+            self.evaluations.count(Asked::Filter, index);
             self.judges.filters.push(&**plugin);
             if self.class.is_some() && plugin.scope(self.pod) == Scope::Node {
                 self.local.filters.push(&**plugin);
@@ -500,6 +587,8 @@ impl<'a> Search<'a> {
             }
         }
         self.local.pre_filters.clone_from(&self.judges.pre_filters);
+        self.local.timed.clone_from(&self.timed);
+        self.judges.timed.clone_from(&self.timed);
         Ok(())
     }
 
@@ -530,7 +619,7 @@ impl<'a> Search<'a> {
         for plugin in &self.other {
             let fits = match plugin.fits(&self.state, self.pod, node) {
                 Some(fits) => fits,
-                None => fine(&plugin.filter(&self.state, self.pod, node))?,
+                None => fine(&self.judges.ask(*plugin, &self.state, self.pod, node))?,
             };
             if !fits {
                 return Ok(false);
@@ -556,13 +645,17 @@ impl<'a> Search<'a> {
     fn diagnose(&mut self, extended: &[(usize, Status)]) -> Result<Verdicts, String> {
         let (marks, nodes) = (self.snapshot.marks(), self.snapshot.nodes());
         let mut verdicts = Verdicts::new(nodes.len());
+        let present = || marks.iter().enumerate().filter(|(_, mark)| mark.present);
+        if let Some(rejection) = &self.rejection {
+            present().for_each(|(position, _)| verdicts.set(position, rejection));
+            return Ok(verdicts);
+        }
         if self.only.is_some() {
             let by = self.only_by.join(" ");
             let why = format!("node(s) didn't satisfy plugin(s) [{by}]");
             let elsewhere =
                 Status::unresolvable(why).by(self.only_by.first().copied().unwrap_or_default());
-            let present = marks.iter().enumerate().filter(|(_, mark)| mark.present);
-            present.for_each(|(position, _)| verdicts.set(position, &elsewhere));
+            present().for_each(|(position, _)| verdicts.set(position, &elsewhere));
         }
         let mut numbers: Vec<u32> = Vec::new();
         let all = match &self.only {

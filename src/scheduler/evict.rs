@@ -12,26 +12,40 @@ use super::framework::PodInfo;
 use crate::client;
 use crate::clock::Clock;
 
-/// Evicts pods for `scheduler`.
+/// Evicts pods for `scheduler`; whether none of the requests failed.
 pub(super) async fn evict(
     client: kube::Client,
     clock: Clock,
     scheduler: String,
     victims: Vec<Arc<PodInfo>>,
-) {
+) -> bool {
+    let (client, clock, scheduler) = (&client, &clock, &*scheduler);
     let all = victims.iter().filter(|victim| !victim.is_terminating());
-    let evictions = all.map(|victim| one(&client, &clock, &scheduler, victim));
-    for (victim, result) in victims.iter().zip(join_all(evictions).await) {
-        match result {
-            Err(error) if !client::is_not_found(&error) && !client::is_conflict(&error) => {
-                tracing::warn!(%error, pod = %victim.key, "a pod could not be preempted");
-            }
-            _ => {}
+    let evictions = all.map(|victim| async move {
+        let evicted = one(client, clock, scheduler, victim).await;
+        if let Err(error) = &evicted {
+            tracing::warn!(%error, pod = %victim.key, "a pod could not be preempted");
         }
+        evicted.is_ok()
+    });
+    join_all(evictions).await.into_iter().all(|is_ok| is_ok)
+}
+
+/// Evicts one pod.
+async fn one(
+    client: &kube::Client,
+    clock: &Clock,
+    scheduler: &str,
+    victim: &PodInfo,
+) -> Result<(), kube::Error> {
+    match leave(client, clock, scheduler, victim).await {
+        // It is gone already, or another one has its name.
+        Err(error) if client::is_not_found(&error) || client::is_conflict(&error) => Ok(()),
+        result => result,
     }
 }
 
-async fn one(
+async fn leave(
     client: &kube::Client,
     clock: &Clock,
     scheduler: &str,

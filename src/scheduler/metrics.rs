@@ -2,6 +2,9 @@
 //!
 //! One [`Metrics`] belongs to one scheduler; clones share it. Counting is cheap, and all durations are of tokio's clock.
 
+mod evaluations;
+mod text;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -9,8 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
-use crate::metrics::{Histogram, Kind, Labels, Text};
+pub(super) use self::evaluations::{Asked, Evaluations};
+use crate::metrics::Histogram;
 
 /// 1 ms to 16 s, doubling.
 const ATTEMPT: &[f64] = &[
@@ -26,6 +31,31 @@ const WAIT: &[f64] = &[
     0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84,
     327.68, 655.36, 1310.72, 2621.44, 5242.88,
 ];
+/// 10 µs to 22 ms, by halves.
+const PLUGIN: &[f64] = &[
+    0.000_01,
+    0.000_015,
+    0.000_022_5,
+    0.000_033_75,
+    0.000_050_625,
+    0.000_075_937_5,
+    0.000_113_906_25,
+    0.000_170_859_375,
+    0.000_256_289_062_5,
+    0.000_384_433_593_75,
+    0.000_576_650_390_625,
+    0.000_864_975_585_937_5,
+    0.001_297_463_378_906_25,
+    0.001_946_195_068_359_375,
+    0.002_919_292_602_539_062_5,
+    0.004_378_938_903_808_594,
+    0.006_568_408_355_712_891,
+    0.009_852_612_533_569_336,
+    0.014_778_918_800_354_004,
+    0.022_168_378_200_531_006,
+];
+/// Of so many attempts the plugins of one are timed.
+const SAMPLED: u64 = 10;
 const VICTIMS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 const ATTEMPTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0];
 
@@ -102,9 +132,20 @@ struct Inner {
     points: Family<(&'static str, &'static str, Arc<str>)>,
     sli: Family<u32>,
     tries: Histogram,
+    /// Pods that were bound in the attempt after nothing had woken them for long.
+    flushed: AtomicU64,
     victims: Histogram,
     preemptions: AtomicU64,
+    /// How long victims were asked to leave, by whether that went well.
+    evictions: Family<&'static str>,
     permits: Family<&'static str>,
+    plugins: Family<(String, &'static str, &'static str)>,
+    hints: Family<(String, String, &'static str)>,
+    handled: Family<String>,
+    gangs: Family<(Outcome, Arc<str>)>,
+    gang_algorithm: Histogram,
+    evaluations: Mutex<BTreeMap<Arc<str>, Arc<Evaluations>>>,
+    attempts_begun: AtomicU64,
     incoming: Mutex<BTreeMap<(QueuePart, String), u64>>,
     pending: [AtomicU64; 4],
     unschedulable: Mutex<BTreeMap<(String, Arc<str>), u64>>,
@@ -127,14 +168,15 @@ impl<K: Ord> Family<K> {
     }
 
     fn observe(&self, key: K, duration: Duration) {
-        let histogram = {
-            let mut all = self.all.lock();
-            let entry = all.entry(key);
-            entry
-                .or_insert_with(|| Arc::new(Histogram::new(self.bounds)))
-                .clone()
-        };
-        histogram.observe(duration);
+        self.of(key).observe(duration);
+    }
+
+    fn of(&self, key: K) -> Arc<Histogram> {
+        let mut all = self.all.lock();
+        let entry = all.entry(key);
+        entry
+            .or_insert_with(|| Arc::new(Histogram::new(self.bounds)))
+            .clone()
     }
 
     fn each(&self, mut show: impl FnMut(&K, &Histogram)) {
@@ -152,9 +194,18 @@ impl Default for Inner {
             points: Family::new(POINT),
             sli: Family::new(WAIT),
             tries: Histogram::new(ATTEMPTS),
+            flushed: AtomicU64::new(0),
             victims: Histogram::new(VICTIMS),
             preemptions: AtomicU64::new(0),
+            evictions: Family::new(WAIT),
             permits: Family::new(ATTEMPT),
+            plugins: Family::new(PLUGIN),
+            hints: Family::new(PLUGIN),
+            handled: Family::new(POINT),
+            gangs: Family::new(ATTEMPT),
+            gang_algorithm: Histogram::new(ATTEMPT),
+            evaluations: Mutex::default(),
+            attempts_begun: AtomicU64::new(0),
             incoming: Mutex::default(),
             pending: Default::default(),
             unschedulable: Mutex::default(),
@@ -196,6 +247,35 @@ impl Metrics {
         self.0.points.observe(key, took);
     }
 
+    /// One plugin ran this long at an extension point, with this code as the result.
+    pub fn plugin(&self, plugin: &str, point: &'static str, status: &'static str, took: Duration) {
+        let key = (plugin.to_owned(), point, status);
+        self.0.plugins.observe(key, took);
+    }
+
+    /// Runs a plugin at an extension point, and counts how long that took where plugins are timed.
+    pub(super) fn timed<T>(
+        metrics: Option<&Self>,
+        (plugin, point): (&str, &'static str),
+        run: impl FnOnce() -> T,
+        status: impl FnOnce(&T) -> &'static str,
+    ) -> T {
+        let Some(metrics) = metrics else {
+            return run();
+        };
+        let since = Instant::now();
+        let result = run();
+        metrics.plugin(plugin, point, status(&result), since.elapsed());
+        result
+    }
+
+    /// For every tenth attempt: itself, to time the attempt's plugins one by one. That of all would cost too much.
+    #[must_use]
+    pub fn sampled(&self) -> Option<Self> {
+        let attempt = self.0.attempts_begun.fetch_add(1, Ordering::Relaxed);
+        attempt.is_multiple_of(SAMPLED).then(|| self.clone())
+    }
+
     /// A pod is bound after this many attempts, this long after it came into the queue.
     pub fn bound(&self, attempts: u32, since_queued: Duration) {
         // More than 15 are one label.
@@ -203,9 +283,59 @@ impl Metrics {
         self.0.tries.observe(number(attempts as usize));
     }
 
+    /// A pod was bound in the attempt that it got because nothing had woken it for long: some event may have been overlooked.
+    pub fn bound_after_flush(&self) {
+        self.0.flushed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The queueing hints of a plugin on an event took this long together; so many pods it queues, and so many it skips.
+    pub fn hinted(&self, plugin: &str, event: &str, (queued, skipped): (u64, u64), took: Duration) {
+        let each = took.as_nanos() / u128::from((queued + skipped).max(1));
+        for (hint, pods) in [("Queue", queued), ("QueueSkip", skipped)] {
+            if pods > 0 {
+                let total = u64::try_from(each * u128::from(pods)).unwrap_or(u64::MAX);
+                let key = (plugin.to_owned(), event.to_owned(), hint);
+                let histogram = self.0.hints.of(key);
+                histogram.observe_all(pods, Duration::from_nanos(total));
+            }
+        }
+    }
+
+    /// An event was handled in this time.
+    pub fn handled(&self, event: String, took: Duration) {
+        self.0.handled.observe(event, took);
+    }
+
+    /// The decision about a gang took this long.
+    pub fn gang_decided(&self, took: Duration) {
+        self.0.gang_algorithm.observe(took);
+    }
+
+    /// An attempt to schedule a gang ended, this long after it began.
+    pub fn gang_attempt(&self, outcome: Outcome, profile: &Arc<str>, took: Duration) {
+        self.0.gangs.observe((outcome, profile.clone()), took);
+    }
+
+    /// What counts how often the plugins of a profile are asked; made the first time.
+    pub(super) fn evaluations(
+        &self,
+        profile: &Arc<str>,
+        make: impl FnOnce() -> Evaluations,
+    ) -> Arc<Evaluations> {
+        let mut all = self.0.evaluations.lock();
+        let entry = all.entry(profile.clone());
+        entry.or_insert_with(|| Arc::new(make())).clone()
+    }
+
     /// Pods were chosen to make room.
     pub fn preempted(&self, victims: usize) {
         self.0.victims.observe(number(victims));
+    }
+
+    /// Victims were asked to leave, which took this long; `is_ok`: none of the requests failed.
+    pub fn evicted(&self, is_ok: bool, took: Duration) {
+        let result = if is_ok { "success" } else { "error" };
+        self.0.evictions.observe(result, took);
     }
 
     /// Preemption was tried.
@@ -281,123 +411,6 @@ impl Metrics {
         let gauge = self.0.pending.get(part as usize);
         gauge.map_or(0, |gauge| gauge.load(Ordering::Relaxed))
     }
-
-    /// Everything as Prometheus text.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let mut text = Text::default();
-        self.attempts_text(&mut text);
-        self.queue_text(&mut text);
-        self.preemption_text(&mut text);
-        let name = "scheduler_framework_extension_point_duration_seconds";
-        text.family(
-            name,
-            Kind::Histogram,
-            "How long the plugins of an extension point took.",
-        );
-        self.0.points.each(|(point, status, profile), histogram| {
-            let labels: Labels<'_> = &[
-                ("extension_point", point),
-                ("profile", profile),
-                ("status", status),
-            ];
-            text.histogram(name, labels, histogram);
-        });
-        let name = "scheduler_permit_wait_duration_seconds";
-        text.family(name, Kind::Histogram, "How long pods waited at permit.");
-        self.0.permits.each(|result, histogram| {
-            text.histogram(name, &[("result", result)], histogram);
-        });
-        let name = "scheduler_scheduler_cache_size";
-        text.family(name, Kind::Gauge, "What is in the scheduler's cache.");
-        let size = *self.0.cache.lock();
-        for (kind, count) in [
-            ("assumed_pods", size.assumed),
-            ("nodes", size.nodes),
-            ("pods", size.pods),
-        ] {
-            text.count(name, &[("type", kind)], whole(count));
-        }
-        let name = "scheduler_goroutines";
-        text.family(
-            name,
-            Kind::Gauge,
-            "What is under way beside the scheduler's loop.",
-        );
-        let bindings = self.0.bindings.load(Ordering::Relaxed);
-        text.count(name, &[("operation", "binding")], bindings);
-        text.finish()
-    }
-
-    fn attempts_text(&self, text: &mut Text) {
-        let inner = &self.0;
-        let name = "scheduler_schedule_attempts_total";
-        text.family(name, Kind::Counter, "Attempts to schedule pods, by result.");
-        inner.attempts.each(|(outcome, profile), histogram| {
-            let labels: Labels<'_> = &[("profile", profile), ("result", outcome.label())];
-            text.count(name, labels, histogram.count());
-        });
-        let name = "scheduler_scheduling_attempt_duration_seconds";
-        let help = "How long an attempt took: the decision and the binding.";
-        text.family(name, Kind::Histogram, help);
-        inner.attempts.each(|(outcome, profile), histogram| {
-            let labels: Labels<'_> = &[("profile", profile), ("result", outcome.label())];
-            text.histogram(name, labels, histogram);
-        });
-        let name = "scheduler_scheduling_algorithm_duration_seconds";
-        text.family(name, Kind::Histogram, "How long a decision took.");
-        text.histogram(name, &[], &inner.algorithm);
-        let name = "scheduler_pod_scheduling_sli_duration_seconds";
-        let help = "How long a pod took from the queue to its node, by the number of attempts.";
-        text.family(name, Kind::Histogram, help);
-        inner.sli.each(|attempts, histogram| {
-            let label = match attempts {
-                16.. => "16+".to_owned(),
-                few => few.to_string(),
-            };
-            text.histogram(name, &[("attempts", &label)], histogram);
-        });
-        let name = "scheduler_pod_scheduling_attempts";
-        let help = "How many attempts it took to schedule a pod.";
-        text.family(name, Kind::Histogram, help);
-        text.histogram(name, &[], &inner.tries);
-    }
-
-    fn queue_text(&self, text: &mut Text) {
-        let inner = &self.0;
-        let name = "scheduler_pending_pods";
-        text.family(
-            name,
-            Kind::Gauge,
-            "Pods that wait, by the part of the queue.",
-        );
-        for part in QueuePart::ALL {
-            text.count(name, &[("queue", part.label())], self.pending_pods(part));
-        }
-        let name = "scheduler_queue_incoming_pods_total";
-        let help = "Pods that came into a part of the queue, by what brought them there.";
-        text.family(name, Kind::Counter, help);
-        for ((part, event), count) in inner.incoming.lock().iter() {
-            text.count(name, &[("event", event), ("queue", part.label())], *count);
-        }
-        let name = "scheduler_unschedulable_pods";
-        let help = "Pods that cannot be scheduled, by the plugins that keep them from it.";
-        text.family(name, Kind::Gauge, help);
-        for ((plugin, profile), count) in inner.unschedulable.lock().iter() {
-            text.count(name, &[("plugin", plugin), ("profile", profile)], *count);
-        }
-    }
-
-    fn preemption_text(&self, text: &mut Text) {
-        let inner = &self.0;
-        let name = "scheduler_preemption_attempts_total";
-        text.family(name, Kind::Counter, "How often preemption was tried.");
-        text.count(name, &[], inner.preemptions.load(Ordering::Relaxed));
-        let name = "scheduler_preemption_victims";
-        let help = "How many pods had to leave for one.";
-        text.family(name, Kind::Histogram, help);
-        text.histogram(name, &[], &inner.victims);
-    }
 }
 
 impl fmt::Debug for Metrics {
@@ -407,59 +420,5 @@ impl fmt::Debug for Metrics {
             .field("unschedulable", &self.attempts(Outcome::Unschedulable))
             .field("error", &self.attempts(Outcome::Error))
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_has_upstreams_names() {
-        let metrics = Metrics::default();
-        let profile: Arc<str> = "default-scheduler".into();
-        metrics.attempt(Outcome::Scheduled, &profile, Duration::from_millis(3));
-        metrics.attempt(Outcome::Unschedulable, &profile, Duration::from_millis(1));
-        metrics.decided(Duration::from_millis(2));
-        metrics.extension_point("Filter", "Success", &profile, Duration::from_micros(150));
-        metrics.bound(2, Duration::from_secs(1));
-        metrics.bound(20, Duration::from_secs(60));
-        metrics.preemption_attempted();
-        metrics.preempted(3);
-        metrics.permitted("Success", Duration::from_secs(1));
-        metrics.incoming(QueuePart::Active, "UnscheduledPodAdd");
-        metrics.incoming(QueuePart::Active, "UnscheduledPodAdd");
-        metrics.pending(QueuePart::Gated, 4);
-        metrics.rejected("NodeResourcesFit", &profile);
-        metrics.cache(CacheSize {
-            nodes: 5,
-            pods: 2,
-            assumed: 1,
-        });
-        metrics.bindings(1);
-        let text = metrics.text();
-        for line in [
-            "# TYPE scheduler_schedule_attempts_total counter",
-            "scheduler_schedule_attempts_total{profile=\"default-scheduler\",result=\"scheduled\"} 1",
-            "scheduler_schedule_attempts_total{profile=\"default-scheduler\",result=\"unschedulable\"} 1",
-            "scheduler_scheduling_attempt_duration_seconds_bucket{profile=\"default-scheduler\",result=\"scheduled\",le=\"0.004\"} 1",
-            "scheduler_scheduling_algorithm_duration_seconds_count 1",
-            "scheduler_framework_extension_point_duration_seconds_bucket{extension_point=\"Filter\",profile=\"default-scheduler\",status=\"Success\",le=\"0.0002\"} 1",
-            "scheduler_pod_scheduling_sli_duration_seconds_sum{attempts=\"2\"} 1",
-            "scheduler_pod_scheduling_sli_duration_seconds_sum{attempts=\"16+\"} 60",
-            "scheduler_pod_scheduling_attempts_bucket{le=\"2\"} 1",
-            "scheduler_preemption_attempts_total 1",
-            "scheduler_preemption_victims_bucket{le=\"2\"} 0",
-            "scheduler_preemption_victims_bucket{le=\"4\"} 1",
-            "scheduler_permit_wait_duration_seconds_count{result=\"Success\"} 1",
-            "scheduler_queue_incoming_pods_total{event=\"UnscheduledPodAdd\",queue=\"active\"} 2",
-            "scheduler_pending_pods{queue=\"gated\"} 4",
-            "scheduler_pending_pods{queue=\"active\"} 0",
-            "scheduler_unschedulable_pods{plugin=\"NodeResourcesFit\",profile=\"default-scheduler\"} 1",
-            "scheduler_scheduler_cache_size{type=\"nodes\"} 5",
-            "scheduler_goroutines{operation=\"binding\"} 1",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
-        }
     }
 }

@@ -33,7 +33,8 @@ pub use self::framework::Profile;
 use self::framework::{Explain, Extender, Framework, Handle, ProfileError, Registry, Scheduler};
 use self::metrics::Metrics;
 pub use self::pod_group::{
-    BasicSchedulingPolicy, GangSchedulingPolicy, PodGroup, PodGroupSchedulingPolicy, PodGroupSpec,
+    BasicSchedulingPolicy, GangSchedulingPolicy, POD_GROUP_SCHEDULED, PodGroup, PodGroupCondition,
+    PodGroupSchedulingPolicy, PodGroupSpec, PodGroupStatus,
 };
 pub use self::standalone::{Standalone, StandaloneError};
 use crate::reconcile::Manager;

@@ -22,6 +22,7 @@ macro_rules! pod_group {
             kind = "PodGroup",
             plural = "podgroups",
             namespaced,
+            status = "PodGroupStatus",
             annotation("api-approved.kubernetes.io", "unapproved, stands in for the native kind")
         )]
         #[serde(rename_all = "camelCase")]
@@ -33,8 +34,16 @@ macro_rules! pod_group {
     };
 }
 
-k8s_openapi::k8s_if_le_1_36! { pod_group!("v1alpha2"); }
-k8s_openapi::k8s_if_ge_1_37! { pod_group!("v1beta1"); }
+k8s_openapi::k8s_if_le_1_36! {
+    pod_group!("v1alpha2");
+    /// The type of the condition that says whether enough of a group had a node at once.
+    pub const POD_GROUP_SCHEDULED: &str = "PodGroupScheduled";
+}
+k8s_openapi::k8s_if_ge_1_37! {
+    pod_group!("v1beta1");
+    /// The type of the condition that says whether enough of a group had a node at once.
+    pub const POD_GROUP_SCHEDULED: &str = "PodGroupInitiallyScheduled";
+}
 
 /// How the pods of a group are scheduled: exactly one of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -60,4 +69,36 @@ pub struct GangSchedulingPolicy {
     /// So many of them must have room at once. At least 1.
     #[schemars(range(min = 1))]
     pub min_count: i32,
+}
+
+/// What became of a pod group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+pub struct PodGroupStatus {
+    /// What is known of it; of the type [`POD_GROUP_SCHEDULED`] from the scheduler.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<PodGroupCondition>,
+}
+
+/// Something that is known of a pod group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodGroupCondition {
+    /// What this is about.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// Why, in one word.
+    #[serde(default)]
+    pub reason: String,
+    /// Why, in a sentence.
+    #[serde(default)]
+    pub message: String,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<String>,
+    /// Of which generation of the group this was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::changes;
-use super::framework::{ClusterEvent, Framework, PodInfo, Resource, Snapshot, Status};
+use super::framework::{Actions, ClusterEvent, Framework, PodInfo, Resource, Snapshot, Status};
 use super::metrics::{Metrics, QueuePart};
 use crate::reconcile::Key;
 use crate::reconcile::activity::{Activity, Guard};
@@ -22,6 +22,8 @@ const LEFTOVER: Duration = Duration::from_secs(300);
 
 /// What brings a pod into the queue, as metrics name it.
 const NEW: &str = "UnscheduledPodAdd";
+/// In the place of a plugin, where none said no: no plugin has this name, and what nobody waits for anything lifts.
+const NOBODY: &str = "";
 /// What brings it back there.
 const FAILED: &str = "ScheduleAttemptFailure";
 
@@ -34,7 +36,16 @@ pub(super) struct Queued {
     pub attempts: u32,
     /// When it came into the queue.
     pub since: Instant,
+    /// Nothing had woken it for long, and so it is tried.
+    pub flushed: bool,
     sequence: u64,
+}
+
+impl Queued {
+    /// Whether it is one of a tenth of the pods, whose plugins are timed one by one. That of all would cost too much.
+    pub(super) fn is_sampled(&self) -> bool {
+        self.sequence.is_multiple_of(10)
+    }
 }
 
 #[derive(Debug)]
@@ -59,6 +70,8 @@ struct Slot {
     place: Place,
     /// While the pod is about to be scheduled.
     guard: Option<Guard>,
+    /// The number of the last event before it was taken.
+    taken: u64,
 }
 
 impl Slot {
@@ -83,6 +96,10 @@ pub(super) struct Queue {
     pause: (Duration, Duration),
     /// How many wait for an event, after an attempt or before the first one.
     waiting: (usize, usize),
+    /// How many events there were.
+    events: u64,
+    /// The number of the last event of each kind.
+    happened: BTreeMap<(Resource, Actions), u64>,
     metrics: Metrics,
 }
 
@@ -134,6 +151,8 @@ impl Queue {
             activity,
             pause: (FIRST_BACKOFF, LONGEST_BACKOFF),
             waiting: (0, 0),
+            events: 0,
+            happened: BTreeMap::new(),
             metrics: Metrics::default(),
         }
     }
@@ -183,6 +202,7 @@ impl Queue {
             framework: framework.clone(),
             attempts: 0,
             since: Instant::now(),
+            flushed: false,
             sequence: self.sequence,
         };
         let rejection = framework.gate(&info);
@@ -194,6 +214,7 @@ impl Queue {
             queued,
             place: Place::Active,
             guard,
+            taken: 0,
         };
         self.slots.insert(key.clone(), slot);
         if let Some(rejection) = rejection {
@@ -236,6 +257,11 @@ impl Queue {
             return Ok(());
         }
         if let Some(rejection) = framework.gate(&info) {
+            // It may be another plugin now that keeps it out.
+            if !rejectors.contains(&rejection.plugin) {
+                self.take_up(&key);
+                self.lay_aside(&key, BTreeSet::from([rejection.plugin.clone()]));
+            }
             return Err(rejection);
         }
         let event = ClusterEvent::new(Resource::TargetPod, actions);
@@ -298,7 +324,7 @@ impl Queue {
             None => self.backoff.pop_first()?.1,
         };
         let slot = self.slots.get_mut(&next)?;
-        slot.place = Place::Taken;
+        (slot.place, slot.taken) = (Place::Taken, self.events);
         Some(slot.queued.clone())
     }
 
@@ -317,7 +343,7 @@ impl Queue {
             }
             let guard = self.guard(key, "its gang is tried", None);
             if let Some(slot) = self.slots.get_mut(key) {
-                slot.place = Place::Taken;
+                (slot.place, slot.taken) = (Place::Taken, self.events);
                 slot.guard = Some(guard);
             }
             taken.extend(self.ordered(key));
@@ -334,9 +360,12 @@ impl Queue {
         !self.active.is_empty() || !self.backoff.is_empty()
     }
 
-    /// Parks a pod that fits nowhere until an event that one of `rejectors` waits for.
-    pub(super) fn park(&mut self, key: &Key, rejectors: BTreeSet<String>) {
+    /// Parks a pod that fits nowhere until an event that one of `rejectors` waits for; without any, until any event.
+    pub(super) fn park(&mut self, key: &Key, mut rejectors: BTreeSet<String>) {
         if let Some(slot) = self.slots.get_mut(key) {
+            if rejectors.is_empty() {
+                rejectors.insert(NOBODY.to_owned());
+            }
             slot.queued.attempts += 1;
             self.metrics.incoming(QueuePart::Unschedulable, FAILED);
             self.lay_aside(key, rejectors);
@@ -366,6 +395,7 @@ impl Queue {
             rejectors,
             since: Instant::now(),
         };
+        slot.queued.flushed = false;
         slot.guard = None;
     }
 
@@ -432,6 +462,21 @@ impl Queue {
 
     /// Something happened: pods whose rejectors wait for it are tried again after their backoff.
     pub(super) fn event(&mut self, event: &ClusterEvent<'_>, snapshot: &Snapshot) {
+        self.event_for(event, snapshot, |_| true);
+    }
+
+    /// As [`Queue::event`], for some pods only.
+    pub(super) fn event_for(
+        &mut self,
+        event: &ClusterEvent<'_>,
+        snapshot: &Snapshot,
+        concerns: impl Fn(&PodInfo) -> bool,
+    ) {
+        self.events += 1;
+        let kind = (event.resource.clone(), event.actions);
+        self.happened.insert(kind, self.events);
+        let began = Instant::now();
+        let label = event.label();
         let mut woken = BTreeSet::new();
         for ((_, plugin), pods) in &self.parked {
             // All pods here have a profile of the same name, which is the same profile.
@@ -441,17 +486,43 @@ impl Queue {
             else {
                 continue;
             };
-            let waiting = slots.map(|slot| &slot.queued.info);
-            let waiting = waiting.filter(|info| framework.wakes(plugin, event, info, snapshot));
-            woken.extend(waiting.map(|info| info.key.clone()));
+            let began = Instant::now();
+            let (mut queued, mut skipped) = (0, 0);
+            let infos = slots.map(|slot| &slot.queued.info);
+            for info in infos.filter(|info| concerns(info)) {
+                if framework.wakes(plugin, event, info, snapshot) {
+                    queued += 1;
+                    woken.insert(info.key.clone());
+                } else {
+                    skipped += 1;
+                }
+            }
+            let took = began.elapsed();
+            self.metrics.hinted(plugin, &label, (queued, skipped), took);
         }
-        if woken.is_empty() {
-            return;
-        }
-        let label = format!("{}{}", event.resource, event.actions);
         for key in woken {
             self.wake(&key, "the cluster changed", &label);
         }
+        self.metrics.handled(label, began.elapsed());
+    }
+
+    /// Whether something has happened since a pod was taken that may let it fit, which `plugin` rejected. What it was exactly is
+    /// not known any more.
+    pub(super) fn has_missed(&self, key: &Key, plugin: &str) -> bool {
+        let Some(slot) = self.slots.get(key) else {
+            return false;
+        };
+        let framework = &slot.queued.framework;
+        let mut since = self.happened.iter();
+        since.any(|((resource, actions), at)| {
+            let event = ClusterEvent::new(resource.clone(), *actions);
+            *at > slot.taken && framework.awaits(plugin, &event)
+        })
+    }
+
+    /// Wakes a pod that was parked too late for what it waits for.
+    pub(super) fn wake_late(&mut self, key: &Key) {
+        self.wake(key, "the cluster changed", "MissedEvent");
     }
 
     /// A parked pod goes to its backoff, or at once to the active pods when that has passed.
@@ -514,6 +585,9 @@ impl Queue {
             .collect();
         for key in old {
             self.wake(&key, "it has waited for long", "UnschedulableTimeout");
+            if let Some(slot) = self.slots.get_mut(&key) {
+                slot.queued.flushed = true;
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! a pod is being decided about. Bindings run beside it, a bounded number at once.
 
 mod gang;
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,11 +19,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use self::steps::Steps;
 use super::bind::{Attempt, Binding, Failure, Limits, bind};
 use super::drain::Drain;
 use super::framework::{
-    Actions, ClusterEvent, Code, CycleState, Decision, Framework, Handle, Permission, PodInfo,
-    Resource, Scheduler, Snapshot, Status, Unfit, WaitingPod, guarded,
+    Actions, ClusterEvent, Code, CycleState, Decision, Framework, Handle, PodInfo, Resource,
+    Scheduler, Snapshot, Status, Unfit, WaitingPod,
 };
 use super::metrics::{CacheSize, Metrics, Outcome};
 use super::queue::{Queue, Queued};
@@ -75,26 +77,7 @@ pub(super) fn install(manager: &Manager, settings: Settings) {
             .upgrade()
             .is_some_and(|manager| manager.is_candidate());
         let takes_over = lives.fetch_add(1, Ordering::Relaxed) > 0 || has_rivals;
-        let scheduler = Loop {
-            scheduler: (settings.make)(&settings.handle),
-            queue: Queue::new(activity.clone())
-                .pausing(settings.backoff)
-                .counting(settings.metrics.clone()),
-            activity: activity.clone(),
-            snapshot: Snapshot::default(),
-            places: BTreeMap::new(),
-            assumed: 0,
-            bindings: 0,
-            preempting: BTreeMap::new(),
-            limits: Limits {
-                writes: Arc::new(Semaphore::new(settings.parallelism)),
-                patience: settings.patience,
-                metrics: settings.metrics.clone(),
-            },
-            settings: settings.clone(),
-            tails: JoinSet::new(),
-        };
-        scheduler.run(caches.clone(), takes_over)
+        Loop::new(settings.clone(), activity.clone()).run(caches.clone(), takes_over)
     });
 }
 
@@ -136,6 +119,28 @@ struct Loop {
 }
 
 impl Loop {
+    fn new(settings: Settings, activity: Activity) -> Self {
+        Self {
+            scheduler: (settings.make)(&settings.handle),
+            queue: Queue::new(activity.clone())
+                .pausing(settings.backoff)
+                .counting(settings.metrics.clone()),
+            activity,
+            snapshot: Snapshot::default(),
+            places: BTreeMap::new(),
+            assumed: 0,
+            bindings: 0,
+            preempting: BTreeMap::new(),
+            limits: Limits {
+                writes: Arc::new(Semaphore::new(settings.parallelism)),
+                patience: settings.patience,
+                metrics: settings.metrics.clone(),
+            },
+            settings,
+            tails: JoinSet::new(),
+        }
+    }
+
     async fn run(mut self, caches: Caches, takes_over: bool) -> Result<(), Error> {
         let drain = self.settings.drain.clone();
         let _running = drain.running();
@@ -159,12 +164,14 @@ impl Loop {
             if drain.is_asked() && self.bindings == 0 {
                 return Ok(());
             }
-            let can_schedule =
-                !drain.is_asked() && self.tails.len() < MOST_TAILS && self.queue.has_active();
-            let due = self
-                .queue
-                .next_due()
-                .map_or(leftovers, |due| due.min(leftovers));
+            let may_act = handle.may_act();
+            let can_schedule = may_act
+                && !drain.is_asked()
+                && self.tails.len() < MOST_TAILS
+                && self.queue.has_active();
+            let due = self.queue.next_due().into_iter();
+            let due = due.chain((!may_act).then(|| Instant::now() + RETRY));
+            let due = due.fold(leftovers, Instant::min);
             tokio::select! {
                 biased;
                 deltas = namespaces.next() => match deltas {
@@ -292,10 +299,12 @@ impl Loop {
         if is_finished(&info.pod) {
             self.gone(&key);
         } else if !info.node_name().is_empty() {
-            self.forget(&key);
+            self.queue.remove(&key);
             self.assigned(&info);
+            self.withdraw(&key, Some(info.node_name()));
         } else if info.is_terminating() {
-            self.forget(&key);
+            self.queue.remove(&key);
+            self.withdraw(&key, None);
         } else if self.places.contains_key(&key) {
             // Assumed: its binding is on the way.
         } else {
@@ -306,7 +315,7 @@ impl Loop {
     /// A pod that is not, or not any more.
     fn gone(&mut self, key: &Key) {
         let waited = self.queue.remove(key);
-        self.snapshot.withdraw(key);
+        self.withdraw(key, None);
         if let Some(pod) = waited {
             let event = ClusterEvent::new(Resource::UnscheduledPod, Actions::DELETE);
             let event = event.with(Some(&*pod), None);
@@ -360,10 +369,17 @@ impl Loop {
         }
     }
 
-    /// A pod that is not to be scheduled any more.
-    fn forget(&mut self, key: &Key) {
-        self.queue.remove(key);
-        self.snapshot.withdraw(key);
+    /// Takes back the nomination of a pod, which went to `node` if anywhere. Those that had to do without the room may have it now.
+    fn withdraw(&mut self, key: &Key, node: Option<&str>) {
+        if let Some((nominated, pod)) = self.snapshot.withdraw(key)
+            && node != Some(&*nominated)
+        {
+            let event = ClusterEvent::new(Resource::AssignedPod, Actions::DELETE);
+            let event = event.with(Some(&*pod), None);
+            // The more important ones did not heed it.
+            let heeded = |other: &PodInfo| other.key != pod.key && other.priority <= pod.priority;
+            self.queue.event_for(&event, &self.snapshot, heeded);
+        }
     }
 
     fn framework(&self, info: &PodInfo) -> Option<Arc<Framework>> {
@@ -459,7 +475,7 @@ impl Loop {
         match unfit.room {
             Some((node, victims)) => self.preempt(info, framework, &node, victims),
             None if unfit.waits => {}
-            None => self.snapshot.withdraw(&info.key),
+            None => self.withdraw(&info.key, None),
         }
         let nominated = self.snapshot.nomination(&info.key).map(ToString::to_string);
         self.report(info, "Unschedulable", unfit.message, nominated);
@@ -480,7 +496,7 @@ impl Loop {
             .cloned()
             .collect();
         for other in lower {
-            self.snapshot.withdraw(&other.key);
+            self.withdraw(&other.key, None);
             let withdrawn = evict::withdraw(self.settings.handle.client().clone(), other);
             self.tails.spawn(async move {
                 withdrawn.await;
@@ -506,8 +522,11 @@ impl Loop {
             framework.name().to_owned(),
             victims,
         );
+        let metrics = self.settings.metrics.clone();
         self.tails.spawn(async move {
-            evicted.await;
+            let since = Instant::now();
+            let is_ok = evicted.await;
+            metrics.evicted(is_ok, since.elapsed());
             Tail::Evicted(key, guard)
         });
     }
@@ -521,33 +540,26 @@ impl Loop {
         mut state: CycleState,
         attempt: Attempt,
     ) {
-        for plugin in &framework.reserve {
-            let reserved = guarded(|| plugin.reserve(&mut state, &info, &node));
-            let status = reserved.unwrap_or_else(Status::error);
-            if !status.is_success() {
-                unreserve(&framework, &mut state, &info, &node);
-                self.ended(outcome(status.code), &framework, attempt);
-                self.refused(&info, status.by(plugin.name()));
-                return;
-            }
+        let metrics = self.settings.metrics.clone();
+        let steps = Steps::new(&metrics, attempt, &framework, &info, &node);
+        if let Err(status) = steps.reserve(&mut state) {
+            steps.unreserve(&mut state);
+            self.ended(outcome(status.code), &framework, attempt);
+            self.refused(&info, status);
+            return;
         }
         self.occupy(&info, node.clone(), true);
-        let mut waits = Vec::new();
-        for plugin in &framework.permit {
-            let said = guarded(|| plugin.permit(&mut state, &info, &node));
-            match said.unwrap_or_else(|panic| Permission::Deny(Status::error(panic))) {
-                Permission::Allow => {}
-                Permission::Wait(patience) => waits.push((plugin.name().to_owned(), patience)),
-                Permission::Deny(status) => {
-                    unreserve(&framework, &mut state, &info, &node);
-                    self.vacate(&info.key);
-                    self.ended(outcome(status.code), &framework, attempt);
-                    self.refused(&info, status.by(plugin.name()));
-                    return;
-                }
+        let waits = match steps.permit(&mut state) {
+            Ok(waits) => waits,
+            Err(status) => {
+                steps.unreserve(&mut state);
+                self.vacate(&info.key);
+                self.ended(outcome(status.code), &framework, attempt);
+                self.refused(&info, status);
+                return;
             }
-        }
-        self.snapshot.withdraw(&info.key);
+        };
+        self.withdraw(&info.key, Some(&node));
         let waits = (!waits.is_empty()).then(|| {
             let waiting = WaitingPod::new(info.clone(), node.clone(), waits);
             self.settings.handle.waiting().insert(&waiting);
@@ -623,24 +635,39 @@ impl Loop {
             self.ended(Outcome::Scheduled, &framework, attempt);
             let tries = attempt.earlier.saturating_add(1);
             self.settings.metrics.bound(tries, attempt.queued.elapsed());
+            if attempt.flushed {
+                self.settings.metrics.bound_after_flush();
+            }
             self.queue.remove(&pod.key);
             let message = format!("Successfully assigned {} to {node}", pod.key);
             self.event(&pod, EventType::Normal, "Scheduled", message);
             drop(guard);
             return;
         };
-        unreserve(&framework, &mut state, &pod, &node);
+        let metrics = self.settings.metrics.clone();
+        let steps = Steps::new(&metrics, attempt, &framework, &pod, &node);
+        steps.unreserve(&mut state);
         let outcome = match &failure {
             Failure::Rejected(status) => outcome(status.code),
             Failure::Failed(_) => Outcome::Error,
         };
         self.ended(outcome, &framework, attempt);
+        // It could not be woken on its way.
+        let missed = match &failure {
+            Failure::Rejected(status) => self.queue.has_missed(&pod.key, &status.plugin),
+            Failure::Failed(_) => false,
+        };
         // Whether the binding took effect may be unknown; if it did, the watch says so and the pod is counted again.
         let assumed = self.places.get(&pod.key);
         if assumed.is_some_and(|(_, assumed)| *assumed) {
             self.vacate(&pod.key);
             match failure {
-                Failure::Rejected(status) => self.refused(&pod, status),
+                Failure::Rejected(status) => {
+                    self.refused(&pod, status);
+                    if missed {
+                        self.queue.wake_late(&pod.key);
+                    }
+                }
                 Failure::Failed(error) => self.failed(&pod, error, "binding failed"),
             }
         }
@@ -688,17 +715,6 @@ fn outcome(code: Code) -> Outcome {
     }
 }
 
-/// Undoes all reservations, the last one first.
-fn unreserve(framework: &Framework, state: &mut CycleState, pod: &PodInfo, node: &str) {
-    let plugins = framework.reserve.iter().rev();
-    for plugin in plugins {
-        // The others have something to undo, too.
-        if let Err(panic) = guarded(|| plugin.unreserve(state, pod, node)) {
-            tracing::error!(plugin = plugin.name(), pod = %pod.key, panic, "unreserve");
-        }
-    }
-}
-
 fn is_finished(pod: &Pod) -> bool {
     let phase = pod
         .status
@@ -706,3 +722,6 @@ fn is_finished(pod: &Pod) -> bool {
         .and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
 }
+
+#[cfg(test)]
+mod tests;

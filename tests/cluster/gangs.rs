@@ -8,7 +8,7 @@ use homeostat::node::NodeSpec;
 use homeostat::scheduler::config::KubeSchedulerConfiguration;
 use homeostat::scheduler::explain::explain_pod;
 use homeostat::scheduler::framework::{Profile, Registry};
-use homeostat::scheduler::{PodGroup, SchedulerConfig};
+use homeostat::scheduler::{POD_GROUP_SCHEDULED, PodGroup, SchedulerConfig};
 use homeostat::testing::Cluster;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -200,11 +200,23 @@ async fn a_gang_that_asks_for_less_is_tried_again() {
         Some("minCount (3) cannot be satisfied: 2 scheduled, 0 remaining")
     );
     let groups: Api<PodGroup> = Api::default_namespaced(client.clone());
+    let told = async || {
+        let status = groups.get("g").await.unwrap().status.unwrap();
+        let condition = status.conditions[0].clone();
+        assert_eq!(condition.type_, POD_GROUP_SCHEDULED);
+        (condition.status, condition.reason, condition.message)
+    };
+    let why = "minCount (3) cannot be satisfied: 2 scheduled, 0 remaining";
+    let says = |status: &str, reason: &str, message: &str| {
+        (status.to_owned(), reason.to_owned(), message.to_owned())
+    };
+    assert_eq!(told().await, says("False", "Unschedulable", why));
     let less = json!({"spec": {"schedulingPolicy": {"gang": {"minCount": 2}}}});
     let none = PatchParams::default();
     groups.patch("g", &none, &Patch::Merge(less)).await.unwrap();
     cluster.advance(Duration::from_secs(15)).await;
     assert_eq!(placed(&client).await["g"], (3, 2));
+    assert_eq!(told().await, says("True", "Scheduled", ""));
 }
 
 #[tokio::test(start_paused = true)]

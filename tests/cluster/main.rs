@@ -20,6 +20,7 @@ mod promises;
 mod roles;
 mod rollout;
 mod scheduler_faults;
+mod scheduler_lease;
 mod scheduler_outside;
 mod scheduling;
 mod scheduling_volumes;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// How bad a network is: chances are in thousandths.
@@ -51,9 +52,11 @@ pub(crate) const BAD: Faults = Faults {
 };
 
 /// The network of one scheduler.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Network {
     faults: Arc<Mutex<Faults>>,
+    /// Nothing leaves the process.
+    stopped: Arc<AtomicBool>,
     chance: Clock,
 }
 
@@ -61,8 +64,18 @@ impl Network {
     pub(crate) fn new(seed: u64, faults: Faults) -> Self {
         Self {
             faults: Arc::new(Mutex::new(faults)),
+            stopped: Arc::default(),
             chance: Clock::seeded(seed),
         }
+    }
+
+    /// From now on requests wait.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.stopped.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn heal(&self) {
@@ -92,6 +105,9 @@ impl Network {
         let service = tower::service_fn(move |request: http::Request<Body>| {
             let (network, inner) = (network.clone(), inner.clone());
             let sent = async move {
+                while network.stopped.load(Ordering::Relaxed) {
+                    sleep(Duration::from_millis(1)).await;
+                }
                 network.lag(|faults| faults.latency).await;
                 if network.strikes(|faults| faults.lost) {
                     return Err::<_, tower::BoxError>("the request was lost".into());
@@ -202,6 +218,10 @@ impl Process {
         }
         manager.start().await.ok()?;
         Some(Self { manager, drain })
+    }
+
+    pub(crate) fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.manager.leadership()
     }
 
     /// Has it end in good order.

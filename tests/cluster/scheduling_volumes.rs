@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use homeostat::testing::Cluster;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
-use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, WatchEvent, WatchParams};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 const POD: &str = "
@@ -57,6 +58,23 @@ async fn node_of(cluster: &Cluster) -> Option<String> {
     pods.get("p").await.unwrap().spec.unwrap().node_name
 }
 
+/// The revision at which an object was so for the first time.
+async fn first<K>(api: Api<K>, name: &'static str, is_so: fn(&K) -> bool) -> u64
+where
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned + ResourceExt,
+{
+    let params = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let mut events = Box::pin(api.watch(&params, "0").await.unwrap());
+    while let Some(event) = events.next().await {
+        if let WatchEvent::Added(object) | WatchEvent::Modified(object) = event.unwrap()
+            && is_so(&object)
+        {
+            return object.resource_version().unwrap().parse().unwrap();
+        }
+    }
+    panic!("{name} never was so");
+}
+
 async fn patch<K>(api: &Api<K>, name: &str, patch: Value)
 where
     K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
@@ -79,6 +97,18 @@ async fn a_volume_that_exists_decides_the_node() {
     let nodes: Api<Node> = Api::all(cluster.client());
     let labels = json!({"metadata": {"labels": {"kubernetes.io/hostname": "node-1"}}});
     patch(&nodes, "node-1", labels).await;
+    let claims: Api<PersistentVolumeClaim> = Api::default_namespaced(cluster.client());
+    let bound = tokio::spawn(first(claims, "c", |claim| {
+        let has_volume = claim.spec.as_ref().unwrap().volume_name.is_some();
+        has_volume
+            && claim
+                .annotations()
+                .contains_key("pv.kubernetes.io/bind-completed")
+    }));
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+    let placed = tokio::spawn(first(pods, "p", |pod| {
+        pod.spec.as_ref().unwrap().node_name.is_some()
+    }));
     cluster.apply(VOLUME).await.unwrap();
     let volumes: Api<PersistentVolume> = Api::all(cluster.client());
     cluster.advance(Duration::from_secs(20)).await;
@@ -86,6 +116,8 @@ async fn a_volume_that_exists_decides_the_node() {
     let owner = volumes.get("v").await.unwrap().spec.unwrap().claim_ref;
     assert_eq!(owner.unwrap().name.as_deref(), Some("c"));
     assert_eq!(node_of(&cluster).await.as_deref(), Some("node-1"));
+    // The pod had to wait for its claim.
+    assert!(bound.await.unwrap() < placed.await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]

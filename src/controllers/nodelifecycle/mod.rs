@@ -20,6 +20,7 @@ use self::plan::{Grace, Health, Limiter, Zone};
 use super::podutil;
 use crate::client;
 use crate::clock::Clock;
+use crate::object::zone::zone_key;
 use crate::reconcile::events::{EventType, reference};
 use crate::reconcile::{
     Action, Cache, Controller, Error, Index, Key, Manager, Reconciler, Recorder, Source,
@@ -188,7 +189,9 @@ impl Nodes {
     fn turn(&self, node: &Node, now: Timestamp) -> Result<(), Option<Duration>> {
         let mut zones: BTreeMap<String, (usize, usize)> = BTreeMap::new();
         for node in self.nodes.list() {
-            let (ready, not_ready) = zones.entry(plan::zone_name(&node)).or_default();
+            let (ready, not_ready) = zones
+                .entry(zone_key(node.metadata.labels.as_ref()))
+                .or_default();
             let count = if plan::readiness(&node) == "True" {
                 ready
             } else {
@@ -197,7 +200,7 @@ impl Nodes {
             *count += 1;
         }
         let all_full = zones.values().all(|(ready, _)| *ready == 0);
-        let zone = plan::zone_name(node);
+        let zone = zone_key(node.metadata.labels.as_ref());
         let (ready, not_ready) = zones.get(&zone).copied().unwrap_or_default();
         let pause = Zone::of(ready, not_ready)
             .pause(ready + not_ready, all_full)

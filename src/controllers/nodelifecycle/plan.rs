@@ -233,20 +233,6 @@ impl Zone {
     }
 }
 
-/// The zone of a node, from its well-known labels.
-pub(super) fn zone_name(node: &Node) -> String {
-    let label = |key: &str| {
-        node.metadata
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(key))
-            .cloned()
-    };
-    let region = label("topology.kubernetes.io/region").unwrap_or_default();
-    let zone = label("topology.kubernetes.io/zone").unwrap_or_default();
-    format!("{region}:\0:{zone}")
-}
-
 /// When a zone's limiter allows the next node.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Limiter {

@@ -192,12 +192,84 @@ fn large_clusters_are_sampled_as_upstream_does() {
         (5000, Some(100), 5000),
         (5000, Some(0), 500),
     ] {
-        let decider = SchedulingCycle::new(Clock::seeded(1), percentage);
+        let scoring = Profile::empty("test", PrioritySort).score(Scripted::default(), 1);
+        let scoring = Framework::for_tests(&scoring);
         assert_eq!(
-            decider.wanted(None, nodes),
+            super::wanted(&scoring, percentage, nodes),
             wanted,
             "{nodes} {percentage:?}"
         );
+        // Where nothing tells them apart the first one does.
+        let plain = Framework::for_tests(&Profile::empty("test", PrioritySort));
+        assert_eq!(super::wanted(&plain, percentage, nodes), 1);
+    }
+    // A profile's own share counts more.
+    let own = Profile::empty("test", PrioritySort).score(Scripted::default(), 1);
+    let own = Framework::for_tests(&own.percentage_of_nodes_to_score(20));
+    assert_eq!(super::wanted(&own, Some(50), 5000), 1000);
+}
+
+#[test]
+fn every_share_has_all_zones() {
+    let mut snapshot = Snapshot::default();
+    // All nodes of a zone come before those of the next one.
+    for index in 0..600 {
+        let zone = ["a", "b", "c"][index / 200];
+        let node = json!({"metadata": {"name": format!("n{index}"), "labels": {"topology.kubernetes.io/zone": zone}}});
+        let node = Arc::new(serde_json::from_value(node).unwrap());
+        snapshot.entry(&format!("n{index}")).set_node(Some(node));
+    }
+    let mut decider = SchedulingCycle::new(Clock::seeded(1), Some(10));
+    // A hundred are looked at; the last of them that came is of the last zone.
+    let last: Make = || Scripted {
+        score: |name| name.trim_start_matches('n').parse().unwrap(),
+        ..Scripted::default()
+    };
+    assert_eq!(decide(&mut decider, last, &snapshot), "n432");
+    assert_eq!(decide(&mut decider, last, &snapshot), "n465");
+    // The only node of a zone is among the first of the next round, and those that are gone are left out.
+    let far = json!({"metadata": {"name": "n999", "labels": {"topology.kubernetes.io/zone": "d"}}});
+    let far = Arc::new(serde_json::from_value(far).unwrap());
+    snapshot.entry("n999").set_node(Some(far));
+    for index in 400..600 {
+        snapshot.set_node(&format!("n{index}"), None);
+    }
+    let mut decider = SchedulingCycle::new(Clock::seeded(1), Some(10));
+    assert_eq!(decide(&mut decider, last, &snapshot), "n999");
+    assert_eq!(decide(&mut decider, last, &snapshot), "n298");
+}
+
+#[test]
+fn what_a_pre_filter_says_is_followed_by_what_preemption_says() {
+    let profile = |code| {
+        let plugin = Scripted {
+            pre: code,
+            ..Scripted::default()
+        };
+        let profile = Profile::empty("test", PrioritySort).pre_filter(plugin);
+        Framework::for_tests(
+            &profile.post_filter(crate::scheduler::plugins::DefaultPreemption::default()),
+        )
+    };
+    for (code, preemption) in [
+        (
+            Code::UnschedulableAndUnresolvable,
+            "2 Preemption is not helpful for scheduling",
+        ),
+        (
+            Code::Unschedulable,
+            "2 No preemption victims found for incoming pod",
+        ),
+    ] {
+        let mut decider = SchedulingCycle::new(Clock::seeded(1), None);
+        let Decision::Unfit(unfit) = decider.decide(&profile(code), &pod(), &snapshot(2)) else {
+            panic!("it fits");
+        };
+        let message = format!(
+            "0/2 nodes are available: told before. preemption: 0/2 nodes are available: {preemption}."
+        );
+        assert_eq!(unfit.message, message);
+        assert_eq!(unfit.rejectors, BTreeSet::from(["Scripted".to_owned()]));
     }
 }
 

@@ -62,6 +62,12 @@ impl PodTerm {
         }
     }
 
+    /// Whether the labels of namespaces make a difference to it.
+    pub(crate) fn heeds_namespaces(&self) -> bool {
+        let selector = self.namespace_selector.as_ref();
+        selector.is_some_and(|selector| !selector.is_empty())
+    }
+
     /// Whether the term is about `pod`.
     #[must_use]
     pub fn matches(&self, pod: &PodInfo, snapshot: &Snapshot) -> bool {

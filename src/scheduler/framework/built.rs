@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
+
 use super::{
-    Bind, ClusterEvent, EventPattern, Extender, Filter, Gang, Handle, Hint, Hooks, Permit, Plugin,
-    PodInfo, Point, PostBind, PostFilter, PreBind, PreEnqueue, PreFilter, PreScore, ProfileError,
-    QueueSort, Reserve, Score, Snapshot, Status, guarded,
+    Bind, ClusterEvent, EventPattern, Extender, Filter, Gang, GangVerdict, Handle, Hint, Hooks,
+    Permit, Plugin, PodInfo, Point, PostBind, PostFilter, PreBind, PreEnqueue, PreFilter, PreScore,
+    ProfileError, QueueSort, Reserve, Score, Snapshot, Status, guarded,
 };
 
 /// The plugins of each extension point, in the order in which they are called.
@@ -189,6 +191,18 @@ impl Framework {
             }
         }
         Ok(None)
+    }
+
+    /// What is to be done about what was decided about a pod's gang, as the plugin says that says who is in it.
+    pub(crate) fn gang_decided(
+        &self,
+        gang: &Gang,
+        pod: &PodInfo,
+        verdict: GangVerdict,
+    ) -> Option<BoxFuture<'static, ()>> {
+        let mut plugins = self.permit.iter();
+        let plugin = plugins.find(|plugin| plugin.name() == &*gang.plugin)?;
+        guarded(|| plugin.gang_decided(pod, verdict)).ok().flatten()
     }
 
     /// What keeps a pod out of the queue.

@@ -226,6 +226,11 @@ impl<'a> ClusterEvent<'a> {
         self
     }
 
+    /// As metrics name it: `NodeAdd`.
+    pub(crate) fn label(&self) -> String {
+        format!("{}{}", self.resource, self.actions)
+    }
+
     pub(crate) fn with_objects(mut self, old: Option<Object<'a>>, new: Option<Object<'a>>) -> Self {
         (self.old, self.new) = (old, new);
         self

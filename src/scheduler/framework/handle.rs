@@ -89,6 +89,13 @@ impl Handle {
         &self.clock
     }
 
+    /// As [`Manager::may_act`]; not when the manager is no more.
+    #[must_use]
+    pub fn may_act(&self) -> bool {
+        let manager = self.manager.upgrade();
+        manager.is_some_and(|manager| manager.may_act())
+    }
+
     /// The pods that wait at permit.
     #[must_use]
     pub fn waiting(&self) -> &WaitingPods {

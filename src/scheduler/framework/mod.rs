@@ -17,6 +17,7 @@ mod state;
 mod status;
 mod trial;
 mod waiting;
+mod zones;
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 
 pub use self::affinity::{PodAffinity, PodTerm};
 pub use self::built::Framework;
@@ -248,6 +250,17 @@ pub struct Gang {
     pub quorum: usize,
 }
 
+/// What a run decided about a gang.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GangVerdict {
+    /// Enough of it are given their nodes.
+    Scheduled,
+    /// Not enough of it fit; why.
+    Unschedulable(String),
+    /// Something failed.
+    Failed(String),
+}
+
 /// Holds a pod back before it is bound, for instance until its gang is complete. Pods that wait keep their place on the node.
 pub trait Permit: Plugin {
     /// The pods that are scheduled together with `pod` or not at all. One run decides about all of them; those that fit are told to
@@ -257,6 +270,16 @@ pub trait Permit: Plugin {
     /// The pod waits for the plugin's events.
     fn gang(&self, _pod: &PodInfo) -> Result<Option<Gang>, Status> {
         Ok(None)
+    }
+
+    /// A run has decided about the gang of `pod`; what is to be done about that beside the next decisions, such as telling the
+    /// API. Default: nothing.
+    fn gang_decided(
+        &self,
+        _pod: &PodInfo,
+        _verdict: GangVerdict,
+    ) -> Option<BoxFuture<'static, ()>> {
+        None
     }
 
     /// Judges.

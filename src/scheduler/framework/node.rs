@@ -34,6 +34,8 @@ pub struct NodeInfo {
     pub with_anti_affinity: usize,
     /// The images it has, by all their names, and their sizes in bytes.
     pub images: BTreeMap<String, i64>,
+    /// Under which zone the snapshot counts it.
+    pub(super) zone: Option<Arc<str>>,
 }
 
 impl NodeInfo {
@@ -50,6 +52,7 @@ impl NodeInfo {
             with_affinity: 0,
             with_anti_affinity: 0,
             images: BTreeMap::new(),
+            zone: None,
         }
     }
 
@@ -131,14 +134,6 @@ impl NodeInfo {
             && was.map(|status| (&status.features, &status.runtime_handlers))
                 == is.map(|status| (&status.features, &status.runtime_handlers))
             && statuses(old).eq(statuses(new))
-    }
-
-    /// Whether `new` has the labels and taints of the node that is known.
-    pub(crate) fn same_place(&self, new: Option<&Node>) -> bool {
-        let (Some(old), Some(new)) = (self.node.as_ref(), new) else {
-            return false;
-        };
-        old.metadata.labels == new.metadata.labels && old.spec == new.spec
     }
 
     /// Puts the new state of a pod in the place of the old one; whether that makes a difference to anyone.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
+use super::zones::Zones;
 use super::{NodeInfo, PodInfo};
+use crate::object::zone::zone_key;
 use crate::reconcile::Key;
 
 /// So many changes are kept beside one for each node.
@@ -21,14 +23,16 @@ pub struct Snapshot {
     by_name: BTreeMap<Arc<str>, usize>,
     /// The last generation that was given out.
     generation: u64,
-    /// The generation in which nodes last came, went, or got other labels.
-    topology: u64,
+    /// The nodes by zone.
+    zones: Zones,
     /// The nodes that changed, by their positions; the last of them in the last generation.
     changes: VecDeque<u32>,
     /// How many nodes are there, not only named by pods.
     present: usize,
     /// How many pods have pod affinity or anti-affinity.
     with_affinity: usize,
+    /// The labels of nodes that required anti-affinity of pods on nodes speaks of, and how many terms do.
+    repelling: BTreeMap<Arc<str>, usize>,
     /// How many nodes have each image.
     images: BTreeMap<String, usize>,
     /// Pods that wait for room on a node, by the node.
@@ -92,10 +96,18 @@ impl Snapshot {
         self.generation
     }
 
-    /// The generation in which nodes last came, went, or got other labels or taints.
+    /// The positions of the nodes that are there, one of each zone (`topology.kubernetes.io/zone` and `region`) in turn, zones and
+    /// nodes in the order in which they came. Upstream looks at nodes in this order. Made anew: keep it until
+    /// [`Snapshot::zones_generation`] grows.
     #[must_use]
-    pub fn topology_generation(&self) -> u64 {
-        self.topology
+    pub fn interleaved(&self) -> Vec<usize> {
+        self.zones.interleaved()
+    }
+
+    /// Grows when a node comes, goes, or moves to another zone.
+    #[must_use]
+    pub fn zones_generation(&self) -> u64 {
+        self.zones.generation
     }
 
     /// Grows when a namespace changes.
@@ -131,6 +143,26 @@ impl Snapshot {
         self.with_affinity > 0
     }
 
+    /// Whether required anti-affinity of a pod on a node speaks of this label of nodes.
+    #[must_use]
+    pub fn repels_by(&self, label: &str) -> bool {
+        self.repelling.contains_key(label)
+    }
+
+    fn repel(&mut self, pod: &PodInfo, is_there: bool) {
+        for term in &pod.affinity.required_anti {
+            let key = &term.topology_key;
+            if is_there {
+                *self.repelling.entry(key.clone()).or_default() += 1;
+            } else if let Some(count) = self.repelling.get_mut(key) {
+                *count -= 1;
+                if *count == 0 {
+                    self.repelling.remove(key);
+                }
+            }
+        }
+    }
+
     /// The pods that are nominated to a node.
     pub fn nominated_to(&self, node: &str) -> impl Iterator<Item = &Arc<PodInfo>> {
         self.nominated
@@ -155,21 +187,16 @@ impl Snapshot {
         self.count_nominated(&node);
     }
 
-    /// Takes a nomination back.
-    pub(crate) fn withdraw(&mut self, pod: &Key) {
-        if self.nominations.is_empty() {
-            return;
-        }
-        let Some(node) = self.nominations.remove(pod) else {
-            return;
-        };
-        if let Some(of_node) = self.nominated.get_mut(&node) {
-            of_node.remove(pod);
-            if of_node.is_empty() {
-                self.nominated.remove(&node);
-            }
+    /// Takes a nomination back; the node and the pod, if there was one.
+    pub(crate) fn withdraw(&mut self, pod: &Key) -> Option<(Arc<str>, Arc<PodInfo>)> {
+        let node = self.nominations.remove(pod)?;
+        let of_node = self.nominated.get_mut(&node)?;
+        let withdrawn = of_node.remove(pod);
+        if of_node.is_empty() {
+            self.nominated.remove(&node);
         }
         self.count_nominated(&node);
+        withdrawn.map(|pod| (node, pod))
     }
 
     fn count_nominated(&mut self, node: &str) {
@@ -238,9 +265,15 @@ impl Snapshot {
             }
         }
         let was = info.node.is_some();
-        let same = info.same_place(node.as_deref());
         info.set_node(node);
         let is = info.node.is_some();
+        let key = is.then(|| zone_key(info.labels()));
+        if info.zone.as_deref() != key.as_deref() {
+            if let Some(left) = info.zone.take() {
+                self.zones.remove(&left, index);
+            }
+            info.zone = key.map(|key| self.zones.add(&key, index));
+        }
         for image in info.images.keys() {
             *self.images.entry(image.clone()).or_default() += 1;
         }
@@ -249,9 +282,6 @@ impl Snapshot {
             mark.present = is;
         }
         self.touch(index);
-        if !same {
-            self.topology = self.generation;
-        }
         self.prune(name);
     }
 
@@ -263,6 +293,7 @@ impl Snapshot {
             info.add_pod(pod);
             self.with_affinity += info.with_affinity - before;
         }
+        self.repel(pod, true);
         self.touch(index);
     }
 
@@ -271,8 +302,15 @@ impl Snapshot {
         let index = self.index(node);
         if let Some(info) = self.nodes.get_mut(index) {
             let before = info.with_affinity;
+            let old = info.pods.get(&pod.key).cloned();
             let changed = info.replace_pod(pod);
             self.with_affinity = self.with_affinity + info.with_affinity - before;
+            if old.as_ref().is_none_or(|old| old.affinity != pod.affinity) {
+                if let Some(old) = old {
+                    self.repel(&old, false);
+                }
+                self.repel(pod, true);
+            }
             if changed {
                 self.touch(index);
             }
@@ -286,6 +324,9 @@ impl Snapshot {
         let before = info.with_affinity;
         let removed = info.remove_pod(pod);
         self.with_affinity -= before - info.with_affinity;
+        if let Some(removed) = &removed {
+            self.repel(removed, false);
+        }
         self.touch(index);
         self.prune(node);
         removed
@@ -318,7 +359,6 @@ impl Snapshot {
         if self.nominated.contains_key(name) {
             self.count_nominated(name);
         }
-        self.topology = self.generation;
         index
     }
 
@@ -339,12 +379,15 @@ impl Snapshot {
         self.marks.swap_remove(index);
         // The last one has moved here; where it was there is nothing any more.
         self.touch(self.nodes.len());
+        let last = self.nodes.len();
         if let Some(moved) = self.nodes.get_mut(index) {
             moved.position = index;
+            if let Some(zone) = &moved.zone {
+                self.zones.rename(zone, last, index);
+            }
             self.by_name.insert(moved.name.clone(), index);
             self.touch(index);
         }
-        self.topology = self.generation;
     }
 
     /// For tests: the node of this name, made when it is not known, to be changed.

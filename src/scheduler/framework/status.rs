@@ -21,6 +21,21 @@ pub enum Code {
     Error,
 }
 
+impl Code {
+    /// As metrics name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Success => "Success",
+            Self::Unschedulable => "Unschedulable",
+            Self::UnschedulableAndUnresolvable => "UnschedulableAndUnresolvable",
+            Self::Skip => "Skip",
+            Self::Pending => "Pending",
+            Self::Error => "Error",
+        }
+    }
+}
+
 /// A verdict with its reasons.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {

@@ -6,22 +6,41 @@ use super::{
     ClassId, Code, CycleState, Filter, NodeInfo, PodInfo, PreFilter, Snapshot, Status, histogram,
 };
 use crate::reconcile::Key;
+use crate::scheduler::metrics::Metrics;
 
 /// The plugins that judge nodes for one pod: those that have nothing to do with it are left out.
 #[derive(Debug, Default)]
 pub(crate) struct Judges<'a> {
     pub pre_filters: Vec<&'a dyn PreFilter>,
     pub filters: Vec<&'a dyn Filter>,
+    /// Where each filter is timed, if they are.
+    pub timed: Option<Metrics>,
 }
 
 impl Judges<'_> {
     /// The first rejection.
     pub(crate) fn filter(&self, state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Status {
         let rejection = self.filters.iter().find_map(|plugin| {
-            let status = plugin.filter(state, pod, node);
+            let status = self.ask(*plugin, state, pod, node);
             (!status.is_success()).then(|| status.by(plugin.name()))
         });
         rejection.unwrap_or_default()
+    }
+
+    /// What one filter says.
+    pub(crate) fn ask(
+        &self,
+        plugin: &dyn Filter,
+        state: &CycleState,
+        pod: &PodInfo,
+        node: &NodeInfo,
+    ) -> Status {
+        Metrics::timed(
+            self.timed.as_ref(),
+            (plugin.name(), "Filter"),
+            || plugin.filter(state, pod, node),
+            |status| status.code.name(),
+        )
     }
 
     /// Judges a node. Pods of at least the same priority that are nominated to it count as if they were there already;

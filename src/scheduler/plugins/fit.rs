@@ -101,7 +101,6 @@ impl Plugin for Fit {
         let less = Actions::UPDATE_POD_SCALE_DOWN;
         vec![
             EventPattern::new(Resource::AssignedPod, Actions::DELETE | less),
-            EventPattern::new(Resource::UnscheduledPod, Actions::DELETE),
             EventPattern::new(Resource::TargetPod, less),
             EventPattern::new(
                 Resource::Node,
@@ -124,12 +123,6 @@ impl Plugin for Fit {
                     _ => true,
                 }
             }
-            // One that had a place kept for it made room.
-            Resource::UnscheduledPod => event.old::<PodInfo>().is_none_or(|gone| {
-                let status = gone.pod.status.as_ref();
-                let nominated = status.and_then(|status| status.nominated_node_name.as_deref());
-                nominated.is_some_and(|node| !node.is_empty())
-            }),
             _ => true,
         };
         if helps { Hint::Queue } else { Hint::Skip }

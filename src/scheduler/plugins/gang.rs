@@ -1,15 +1,19 @@
 //! Pods of a group that are scheduled together or not at all. Not in the default profile.
 
+mod report;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
 use crate::reconcile::{Cache, Index, Key};
 use crate::scheduler::framework::{
-    Actions, ArgsError, ClusterEvent, CycleState, EventPattern, Gang, Handle, Hint, Hooks,
-    Permission, Permit, Plugin, PodInfo, PreEnqueue, Resource, Snapshot, Status,
+    Actions, ArgsError, ClusterEvent, CycleState, EventPattern, Gang, GangVerdict, Handle, Hint,
+    Hooks, Permission, Permit, Plugin, PodInfo, PreEnqueue, Resource, Snapshot, Status,
 };
 use crate::scheduler::pod_group::{GangSchedulingPolicy, PodGroup};
 
@@ -23,6 +27,7 @@ pub struct GangScheduling {
     groups: Cache<PodGroup>,
     /// Pods by the key of their group.
     pods: Index<Pod>,
+    handle: Handle,
 }
 
 impl GangScheduling {
@@ -35,6 +40,7 @@ impl GangScheduling {
                 let group = group_of(pod).filter(|_| counts(pod));
                 group.map(|group| group.to_string()).into_iter().collect()
             }),
+            handle: handle.clone(),
         };
         super::plain(args, plugin, |hooks, plugin| {
             hooks.pre_enqueue(plugin).permit(plugin)
@@ -150,5 +156,11 @@ impl Permit for GangScheduling {
                 quorum: usize::try_from(gang.min_count).unwrap_or(0),
             }
         }))
+    }
+
+    fn gang_decided(&self, pod: &PodInfo, verdict: GangVerdict) -> Option<BoxFuture<'static, ()>> {
+        let group = self.groups.get(&group_of(&pod.pod)?)?;
+        let told = report::tell(self.handle.clone(), group, verdict);
+        Some(told.boxed())
     }
 }

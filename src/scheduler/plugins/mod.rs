@@ -12,6 +12,7 @@ mod node_ports;
 mod pod_affinity;
 mod preemption;
 mod scoring;
+mod seen;
 mod spread_defaults;
 mod taints;
 mod topology_spread;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Namespace, Node};
 use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::args::Args;
+use super::seen::Seen;
 use crate::scheduler::framework::{
     Actions, ArgsError, ClassId, ClusterEvent, CycleState, EventPattern, Filter, Handle, Hint,
     Hooks, MAX_SCORE, NodeInfo, Plugin, PodInfo, PodTerm, PreFilter, PreFiltered, PreScore,
@@ -95,14 +96,12 @@ struct Near {
     weighing: Weighing,
     /// Whether the pod itself is of the kind that it has to be near.
     wants_its_kind: bool,
-    /// Up to which generations of the snapshot and its namespaces this is.
-    seen: u64,
+    seen: Seen,
+    /// Of which generation of the namespaces this is.
     namespaces: u64,
     keys: Vec<Places>,
     /// What each node adds, by its position.
     nodes: Vec<Vec<Added>>,
-    /// The generations of the nodes when they were counted.
-    generations: Vec<u64>,
     /// How many places have a number that is not 0, by kind.
     nonzero: [usize; KINDS],
 }
@@ -143,50 +142,112 @@ impl Plugin for InterPodAffinity {
             ),
             EventPattern::new(Resource::TargetPod, Actions::UPDATE_POD_LABEL),
             EventPattern::new(Resource::Node, Actions::ADD | Actions::UPDATE_NODE_LABEL),
+            // Upstream has pods wait whose terms come to mean other namespaces. One may be heard of later than its pods.
+            EventPattern::new(Resource::Namespace, Actions::ADD | Actions::UPDATE),
         ]
     }
 
     fn hint(&self, event: &ClusterEvent<'_>, pod: &PodInfo, snapshot: &Snapshot) -> Hint {
-        let own = &pod.affinity;
         let helps = match event.resource {
-            Resource::Node => {
-                // A label that is given another value takes the node out of a place where others are.
-                let labels = |node: &Node| node.metadata.labels.clone().unwrap_or_default();
-                let old = event.old::<Node>().map(labels).unwrap_or_default();
-                let new = event.new_object::<Node>().map(labels).unwrap_or_default();
+            Resource::Node => node_helps(
+                pod,
+                event.old::<Node>(),
+                event.new_object::<Node>(),
+                snapshot,
+            ),
+            Resource::AssignedPod => pod_helps(
+                pod,
+                event.old::<PodInfo>(),
+                event.new_object::<PodInfo>(),
+                snapshot,
+            ),
+            Resource::Namespace => {
+                let own = &pod.affinity;
                 let mut terms = own.required.iter().chain(&own.required_anti);
-                let has_own = !own.required.is_empty() || !own.required_anti.is_empty();
-                !has_own
-                    || terms.any(|term| {
-                        new.contains_key(&*term.topology_key)
-                            || old.contains_key(&*term.topology_key)
-                    })
-            }
-            Resource::AssignedPod => {
-                let wanted = |other: &PodInfo| {
-                    !own.required.is_empty()
-                        && own
-                            .required
-                            .iter()
-                            .all(|term| term.matches(other, snapshot))
-                };
-                let kept_away = |other: &PodInfo| {
-                    let unwanted = own
-                        .required_anti
-                        .iter()
-                        .any(|term| term.matches(other, snapshot));
-                    let theirs = &other.affinity.required_anti;
-                    unwanted || theirs.iter().any(|term| term.matches(pod, snapshot))
-                };
-                let (old, new) = (event.old::<PodInfo>(), event.new_object::<PodInfo>());
-                let came = new.is_some_and(wanted) && !old.is_some_and(wanted);
-                let went = old.is_some_and(kept_away) && !new.is_some_and(kept_away);
-                came || went || (old.is_none() && new.is_none())
+                let changed = event.new_object::<Namespace>();
+                let is_own = changed.is_none_or(|changed| {
+                    changed.metadata.name.as_deref() == Some(&*pod.key.namespace)
+                });
+                terms.any(PodTerm::heeds_namespaces) || (is_own && snapshot.has_affinity())
             }
             _ => true,
         };
         if helps { Hint::Queue } else { Hint::Skip }
     }
+}
+
+/// Whether a pod is one of those that it has to be near itself: as long as there is no other one, it may go anywhere.
+fn wants_its_kind(pod: &PodInfo, snapshot: &Snapshot) -> bool {
+    let mut required = pod.affinity.required.iter();
+    required.all(|term| term.matches(pod, snapshot))
+}
+
+/// Whether a node that is new or has other labels may take a pod, or takes pods that are there out of its way.
+fn node_helps(pod: &PodInfo, old: Option<&Node>, new: Option<&Node>, snapshot: &Snapshot) -> bool {
+    let label = |node: Option<&'_ Node>, key: &str| -> Option<String> {
+        node?.metadata.labels.as_ref()?.get(key).cloned()
+    };
+    let own = &pod.affinity;
+    let (mut near, mut far) = (own.required.iter(), own.required_anti.iter());
+    if old.is_none() {
+        // Without a label no pod is too near.
+        let has = |term: &PodTerm| label(new, &term.topology_key).is_some();
+        let wants_some = !own.required.is_empty() && own.required_anti.is_empty();
+        return new.is_none() || !wants_some || near.any(has);
+    }
+    let moved = |key: &str| label(old, key) != label(new, key);
+    let comes = near.any(|term| {
+        let key = &term.topology_key;
+        moved(key) && (label(new, key).is_some() || wants_its_kind(pod, snapshot))
+    });
+    let leaves = far.any(|term| {
+        let key = &term.topology_key;
+        moved(key) && label(old, key).is_some()
+    });
+    // Those that do not want this one near may speak of other labels.
+    let names = |node: Option<&Node>| -> Vec<String> {
+        let labels = node.and_then(|node| node.metadata.labels.as_ref());
+        labels
+            .into_iter()
+            .flat_map(|labels| labels.keys().cloned())
+            .collect()
+    };
+    comes
+        || leaves
+        || names(old)
+            .iter()
+            .any(|key| snapshot.repels_by(key) && moved(key))
+}
+
+/// Whether a pod that came to a node, left one or has other labels is now one to be near to, or no longer in the way.
+fn pod_helps(
+    pod: &PodInfo,
+    old: Option<&PodInfo>,
+    new: Option<&PodInfo>,
+    snapshot: &Snapshot,
+) -> bool {
+    let own = &pod.affinity;
+    let wanted = |other: &PodInfo| {
+        !own.required.is_empty()
+            && own
+                .required
+                .iter()
+                .all(|term| term.matches(other, snapshot))
+    };
+    let kept_away = |other: &PodInfo| {
+        let unwanted = own
+            .required_anti
+            .iter()
+            .any(|term| term.matches(other, snapshot));
+        let theirs = &other.affinity.required_anti;
+        unwanted || theirs.iter().any(|term| term.matches(pod, snapshot))
+    };
+    let (was_wanted, is_wanted) = (old.is_some_and(wanted), new.is_some_and(wanted));
+    let came = is_wanted && !was_wanted;
+    let went = old.is_some_and(kept_away) && !new.is_some_and(kept_away);
+    // It may have been the last one.
+    let begins = was_wanted && !is_wanted && wants_its_kind(pod, snapshot);
+    came || went || begins || (old.is_none() && new.is_none())
 }
 
 /// Everything that `other` means to `pod`.
@@ -284,47 +345,23 @@ impl Places {
 impl Near {
     /// Takes over what changed since.
     fn catch_up(&mut self, pod: &PodInfo, snapshot: &Snapshot) {
-        if self.seen == 0 || self.namespaces != snapshot.namespaces_generation() {
-            let required = &pod.affinity.required;
+        if self.seen.is_nothing() || self.namespaces != snapshot.namespaces_generation() {
             *self = Self {
                 weighing: self.weighing,
-                wants_its_kind: required.iter().all(|term| term.matches(pod, snapshot)),
+                wants_its_kind: wants_its_kind(pod, snapshot),
                 namespaces: snapshot.namespaces_generation(),
                 ..Self::default()
             };
         }
-        let count = snapshot.nodes().len();
-        match snapshot.changes_since(self.seen) {
-            Some(changes) if self.seen > 0 => {
-                let changes: Vec<usize> = changes.collect();
-                for position in (count..self.generations.len()).chain(changes) {
-                    self.renew(pod, snapshot, position);
-                }
-            }
-            _ => {
-                for position in 0..count.max(self.generations.len()) {
-                    self.renew(pod, snapshot, position);
-                }
-            }
+        for position in self.seen.changed(snapshot) {
+            self.renew(pod, snapshot, position);
         }
-        self.seen = snapshot.generation();
     }
 
     /// Counts a node anew.
     fn renew(&mut self, pod: &PodInfo, snapshot: &Snapshot, position: usize) {
-        let generation = snapshot
-            .marks()
-            .get(position)
-            .map_or(0, |mark| mark.generation);
-        if self.generations.len() <= position {
-            self.generations.resize(position + 1, 0);
+        if self.nodes.len() <= position {
             self.nodes.resize_with(position + 1, Vec::new);
-        }
-        if self.generations.get(position) == Some(&generation) {
-            return;
-        }
-        if let Some(known) = self.generations.get_mut(position) {
-            *known = generation;
         }
         for places in &mut self.keys {
             places.place(snapshot, position);

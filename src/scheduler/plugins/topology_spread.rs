@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::node_affinity;
+use super::seen::Seen;
 use super::spread_defaults::Defaults;
 use super::taints::untolerated;
 use crate::object::LabelSelector;
@@ -42,7 +43,7 @@ struct Counted {
 }
 
 /// One constraint, parsed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Constraint {
     key: String,
     max_skew: i64,
@@ -117,13 +118,10 @@ struct Spread {
     own: Vec<bool>,
     /// Whether only nodes count that have the labels of all constraints.
     requires_all: bool,
-    /// Up to which generation of the snapshot this is.
-    seen: u64,
+    seen: Seen,
     domains: Vec<Domains>,
     /// By position, then constraint.
     nodes: Vec<Place>,
-    /// The generations of the nodes when they were counted.
-    generations: Vec<u64>,
 }
 
 /// Where a node is in the sense of one constraint, and what it adds there.
@@ -225,48 +223,24 @@ impl Spread {
             domains: vec![Domains::default(); constraints.len()],
             constraints: Arc::new(constraints),
             requires_all,
-            seen: 0,
+            seen: Seen::default(),
             nodes: Vec::new(),
-            generations: Vec::new(),
         }
     }
 
     /// Takes over what changed since.
     fn catch_up(&mut self, pod: &PodInfo, snapshot: &Snapshot) {
-        let count = snapshot.nodes().len();
-        match snapshot.changes_since(self.seen) {
-            Some(changes) if self.seen > 0 => {
-                let changes: Vec<usize> = changes.collect();
-                for position in (count..self.generations.len()).chain(changes) {
-                    self.renew(pod, snapshot, position);
-                }
-            }
-            _ => {
-                for position in 0..count.max(self.generations.len()) {
-                    self.renew(pod, snapshot, position);
-                }
-            }
+        for position in self.seen.changed(snapshot) {
+            self.renew(pod, snapshot, position);
         }
-        self.seen = snapshot.generation();
     }
 
     /// Counts a node anew.
     fn renew(&mut self, pod: &PodInfo, snapshot: &Snapshot, position: usize) {
-        let generation = snapshot
-            .marks()
-            .get(position)
-            .map_or(0, |mark| mark.generation);
         let each = self.constraints.len();
-        if self.generations.len() <= position {
-            self.generations.resize(position + 1, 0);
-            self.nodes.resize((position + 1) * each, Place::default());
-        }
-        if self.generations.get(position) == Some(&generation) {
-            return;
-        }
-        if let Some(known) = self.generations.get_mut(position) {
-            *known = generation;
-        }
+        let least = (position + 1) * each;
+        self.nodes
+            .resize(self.nodes.len().max(least), Place::default());
         let node = snapshot.nodes().get(position);
         let node = node.filter(|node| node.node.is_some());
         let has_all =
@@ -419,7 +393,8 @@ impl Plugin for PodTopologySpread {
         let moved = Actions::ADD | Actions::UPDATE_POD_LABEL | Actions::DELETE;
         let changed = Actions::UPDATE_POD_LABEL | Actions::UPDATE_POD_TOLERATION;
         vec![
-            EventPattern::new(Resource::AssignedPod, moved),
+            // One that is being deleted does not count any more.
+            EventPattern::new(Resource::AssignedPod, moved | Actions::UPDATE_OTHER),
             EventPattern::new(Resource::TargetPod, changed),
             EventPattern::new(
                 Resource::Node,
@@ -432,10 +407,22 @@ impl Plugin for PodTopologySpread {
     }
 
     fn hint(&self, event: &ClusterEvent<'_>, pod: &PodInfo, _snapshot: &Snapshot) -> Hint {
-        let constraints = self.constraints(pod, "DoNotSchedule");
-        let constraints = constraints.map_or_else(Vec::new, |(constraints, _)| constraints);
+        let hard = |pod: &PodInfo| {
+            let constraints = self.constraints(pod, "DoNotSchedule");
+            constraints.map_or_else(Vec::new, |(constraints, _)| constraints)
+        };
+        let constraints = hard(pod);
         let helps = match event.resource {
+            // Its own labels are part of some constraints.
+            Resource::TargetPod
+                if event
+                    .old::<PodInfo>()
+                    .is_some_and(|old| hard(old) != constraints) =>
+            {
+                true
+            }
             Resource::Node => node_helps(
+                pod,
                 &constraints,
                 event.old::<Node>(),
                 event.new_object::<Node>(),
@@ -455,7 +442,7 @@ fn pod_helps(constraints: &[Constraint], event: &ClusterEvent<'_>, pod: &PodInfo
         return false;
     }
     let selects = |constraint: &Constraint, pod: Option<&PodInfo>| {
-        pod.is_some_and(|pod| constraint.selects(pod))
+        pod.is_some_and(|pod| constraint.selects(pod) && (is_target || !pod.is_terminating()))
     };
     match (old, new) {
         (Some(before), Some(now)) => {
@@ -477,7 +464,12 @@ fn pod_helps(constraints: &[Constraint], event: &ClusterEvent<'_>, pod: &PodInfo
 }
 
 /// Whether a node that came, went or changed may make or move a domain.
-fn node_helps(constraints: &[Constraint], old: Option<&Node>, new: Option<&Node>) -> bool {
+fn node_helps(
+    pod: &PodInfo,
+    constraints: &[Constraint],
+    old: Option<&Node>,
+    new: Option<&Node>,
+) -> bool {
     let label = |node: &Node, constraint: &Constraint| {
         let labels = node.metadata.labels.as_ref();
         labels
@@ -497,7 +489,13 @@ fn node_helps(constraints: &[Constraint], old: Option<&Node>, new: Option<&Node>
     let mut all = constraints.iter();
     let moved = all.any(|constraint| label(before, constraint) != label(now, constraint));
     let taints = |node: &Node| node.spec.as_ref().and_then(|spec| spec.taints.clone());
-    has_all(new) && (moved || taints(before) != taints(now))
+    // Its pods may count no longer, or only now.
+    let counts = |node: &Node| {
+        let info = NodeInfo::of(Arc::new(node.clone()));
+        let counts = |constraint: &Constraint| constraint.includes(pod, &info);
+        constraints.iter().map(counts).collect::<Vec<_>>()
+    };
+    has_all(new) && (moved || taints(before) != taints(now) || counts(before) != counts(now))
 }
 
 impl PreFilter for PodTopologySpread {

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Attempt, Loop, Outcome};
+use super::{Attempt, Loop, Outcome, Tail};
 use crate::reconcile::Key;
-use crate::scheduler::framework::{CycleState, Decision, Framework, Gang, PodInfo, Unfit};
+use crate::scheduler::framework::{
+    CycleState, Decision, Framework, Gang, GangVerdict, PodInfo, Unfit,
+};
 use crate::scheduler::queue::Queued;
 
 /// What was decided about one pod of the gang.
@@ -52,6 +54,7 @@ impl Loop {
             came.insert(first.info.key.clone());
             return;
         }
+        let (began, profile) = (Instant::now(), first.framework.shared_name());
         let placed = self.placed(&gang);
         let mut members = vec![Member::new(first)];
         if placed < gang.quorum {
@@ -79,19 +82,44 @@ impl Loop {
         for member in &members {
             self.take_back(member);
         }
-        if fitting >= gang.quorum {
+        let metrics = self.settings.metrics.clone();
+        metrics.gang_decided(began.elapsed());
+        let open = members.iter();
+        let open = open.filter(|member| matches!(member.verdict, Verdict::Open));
+        let (quorum, rest) = (gang.quorum, open.count());
+        let message = format!(
+            "minCount ({quorum}) cannot be satisfied: {fitting} scheduled, {rest} remaining"
+        );
+        let failure = members.iter().find_map(|member| match &member.verdict {
+            Verdict::Failed(error) => Some(error.clone()),
+            _ => None,
+        });
+        let (outcome, verdict) = match failure {
+            _ if fitting >= quorum => (Outcome::Scheduled, GangVerdict::Scheduled),
+            Some(error) => (Outcome::Error, GangVerdict::Failed(error)),
+            None => (
+                Outcome::Unschedulable,
+                GangVerdict::Unschedulable(message.clone()),
+            ),
+        };
+        let first = members.first();
+        let about = first.map(|member| (member.framework.clone(), member.info.clone()));
+        if fitting >= quorum {
             self.place(members, &gang);
         } else {
-            let is_helped = helped >= gang.quorum;
-            let quorum = gang.quorum;
-            let open = members.iter();
-            let open = open.filter(|member| matches!(member.verdict, Verdict::Open));
-            let rest = open.count();
-            let message = format!(
-                "minCount ({quorum}) cannot be satisfied: {fitting} scheduled, {rest} remaining"
-            );
-            self.put_back(members, &gang, &message, is_helped);
+            self.put_back(members, &gang, &message, helped >= quorum);
         }
+        if let Some((framework, pod)) = about
+            && let Some(told) = framework.gang_decided(&gang, &pod, verdict)
+        {
+            let guard = self.begin(&pod.key, "its gang was decided about");
+            self.tails.spawn(async move {
+                told.await;
+                drop(guard);
+                Tail::Reported
+            });
+        }
+        metrics.gang_attempt(outcome, &profile, began.elapsed());
     }
 
     /// How many of a gang have their nodes, or are on their way there.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Namespace, Node};
 use serde_json::{Value, json};
 
 use super::whole;
@@ -114,22 +114,6 @@ fn resources() {
     assert!(!other(&fit, &pod, None, Some(asking("1"))));
     assert!(itself(&fit, asking("2"), asking("1")));
     assert!(!itself(&fit, asking("1"), asking("2")));
-    let mut nominated = asking("1");
-    nominated["status"] = json!({"nominatedNodeName": "n"});
-    assert!(change(
-        &fit,
-        Resource::UnscheduledPod,
-        &pod,
-        Some(nominated),
-        None
-    ));
-    assert!(!change(
-        &fit,
-        Resource::UnscheduledPod,
-        &pod,
-        Some(asking("1")),
-        None
-    ));
 }
 
 #[test]
@@ -243,13 +227,98 @@ fn near_and_far() {
         None
     ));
     assert!(!other(&plugin, &labelled("db"), Some(hostile), None));
-    let zoned = || Some(machine(json!({"zone": "a"}), json!({}), "4"));
-    for pod in [&near, &far] {
-        assert!(node(&plugin, pod, None, zoned()));
-        assert!(!node(&plugin, pod, None, Some(bare())));
-        assert!(node(&plugin, pod, Some(bare()), zoned()));
+    let zoned = |zone: &str| Some(machine(json!({"zone": zone}), json!({}), "4"));
+    let also = || Some(machine(json!({"zone": "a", "disk": "ssd"}), json!({}), "4"));
+    for (old, new, helps_near, helps_far) in [
+        (None, zoned("a"), true, true),
+        // On a node without the label no pod is too near, and none is near.
+        (None, Some(bare()), false, true),
+        (Some(bare()), zoned("a"), true, false),
+        (zoned("a"), zoned("b"), true, true),
+        (zoned("a"), Some(bare()), false, true),
+        (zoned("a"), also(), false, false),
+    ] {
+        let said = [&near, &far].map(|pod| node(&plugin, pod, old.clone(), new.clone()));
+        assert_eq!(said, [helps_near, helps_far], "{old:?} {new:?}");
     }
+    // One that wants its own kind near may start anywhere when the last one of it is gone.
+    let mut own_kind = near.clone();
+    own_kind["metadata"] = json!({"labels": {"app": "web"}});
+    assert!(other(&plugin, &own_kind, Some(labelled("web")), None));
+    assert!(other(
+        &plugin,
+        &own_kind,
+        Some(labelled("web")),
+        Some(labelled("db"))
+    ));
+    assert!(!other(&plugin, &own_kind, Some(labelled("db")), None));
+    assert!(node(&plugin, &own_kind, zoned("a"), Some(bare())));
     assert!(itself(&plugin, labelled("web"), labelled("db")));
+}
+
+#[test]
+fn nodes_that_move_out_of_the_way() {
+    // The pod wants nothing itself; who does not want it near speaks of racks.
+    let mut snapshot = Snapshot::default();
+    let hostile = json!({"metadata": {"name": "h", "namespace": "ns"}, "spec": {"affinity": {"podAntiAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "rack", "labelSelector": {}}]}}}});
+    let hostile = Arc::new(whole(hostile));
+    snapshot.add_pod("n", &hostile);
+    let pod = whole(labelled("web"));
+    let on = |label: &str, value: &str| {
+        let node = machine(json!({label: value}), json!({}), "4");
+        serde_json::from_value::<Node>(node).unwrap()
+    };
+    let wakes = |old: Node, new: Node, snapshot: &Snapshot| {
+        let event = ClusterEvent::new(Resource::Node, Actions::UPDATE_NODE_LABEL);
+        let event = event.with(Some(&old), Some(&new));
+        InterPodAffinity::default().hint(&event, &pod, snapshot) == Hint::Queue
+    };
+    assert!(wakes(on("rack", "1"), on("rack", "2"), &snapshot));
+    assert!(wakes(on("rack", "1"), on("disk", "ssd"), &snapshot));
+    assert!(!wakes(on("disk", "hdd"), on("disk", "ssd"), &snapshot));
+    assert!(!wakes(on("disk", "hdd"), on("rack", "1"), &snapshot));
+    snapshot.remove_pod("n", &hostile.key);
+    assert!(!wakes(on("rack", "1"), on("rack", "2"), &snapshot));
+}
+
+#[test]
+fn namespaces() {
+    let plugin = InterPodAffinity::default();
+    let rule = |more: Value| {
+        let mut term =
+            json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "web"}}});
+        term.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        whole(
+            json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": {"affinity": {"podAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [term]}}}}),
+        )
+    };
+    let selects = rule(json!({"namespaceSelector": {"matchLabels": {"team": "a"}}}));
+    let all = rule(json!({"namespaceSelector": {}}));
+    let named = rule(json!({"namespaces": ["other"]}));
+    let mut crowded = Snapshot::default();
+    crowded.add_pod("n", &Arc::new(rule(json!({}))));
+    let empty = Snapshot::default();
+    for (pod, namespace, snapshot, helps) in [
+        (&selects, "other", &empty, true),
+        (&all, "other", &empty, false),
+        (&named, "other", &empty, false),
+        // What others say of the pod's own namespace counts, too.
+        (&named, "ns", &empty, false),
+        (&named, "ns", &crowded, true),
+        (&named, "other", &crowded, false),
+    ] {
+        let labelled = json!({"metadata": {"name": namespace, "labels": {"team": "a"}}});
+        let labelled: Namespace = serde_json::from_value(labelled).unwrap();
+        let event = ClusterEvent::new(Resource::Namespace, Actions::UPDATE_OTHER);
+        let event = event.with(Some(&labelled), Some(&labelled));
+        assert!(plugin.events().iter().any(|pattern| pattern.covers(&event)));
+        let said = plugin.hint(&event, pod, snapshot) == Hint::Queue;
+        assert_eq!(said, helps, "{namespace} {pod:?}");
+    }
 }
 
 #[test]
@@ -295,6 +364,29 @@ fn spread() {
         zoned("a"),
         Some(machine(json!({"zone": "a", "disk": "ssd"}), json!({}), "4"))
     ));
+    // Its own label is part of what it asks for.
+    let mut keyed = constraint("Ignore");
+    keyed["spec"]["topologySpreadConstraints"][0]["matchLabelKeys"] = json!(["version"]);
+    let version = |version: &str| {
+        let mut pod = keyed.clone();
+        pod["metadata"] = json!({"labels": {"version": version}});
+        pod
+    };
+    assert!(itself(&plugin, version("1"), version("2")));
+    assert!(!itself(&plugin, keyed.clone(), {
+        let mut other = keyed.clone();
+        other["metadata"] = json!({"labels": {"tier": "front"}});
+        other
+    }));
+    // Pods on nodes that the pod itself cannot use do not count.
+    let mut choosy = pod.clone();
+    choosy["spec"]["nodeSelector"] = json!({"disk": "ssd"});
+    let fast = || Some(machine(json!({"zone": "a", "disk": "ssd"}), json!({}), "4"));
+    assert!(node(&plugin, &choosy, fast(), zoned("a")));
+    assert!(node(&plugin, &choosy, zoned("a"), fast()));
+    let mut leaving = labelled("web");
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    assert!(other(&plugin, &pod, Some(labelled("web")), Some(leaving)));
     for (policy, helps) in [("Honor", true), ("Ignore", false)] {
         let mut tolerant = constraint(policy);
         tolerant["spec"]["tolerations"] = json!([{"operator": "Exists"}]);

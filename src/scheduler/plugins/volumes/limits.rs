@@ -5,17 +5,16 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::{CSINode, VolumeAttachment};
-use serde_json::Value;
 
 use super::binding::uses;
-use super::listers::{CachedVolumes, Volumes};
+use super::listers::Volumes;
 use super::migrated::{self, is_migrated};
 use super::{claim_not_found, volumes_of};
 use crate::object::volume::{claim_of, class_of_claim, foreign, successor, volume_name};
 use crate::reconcile::Key;
 use crate::scheduler::framework::{
-    Actions, ArgsError, ClusterEvent, CycleState, EventPattern, Filter, Handle, Hint, Hooks,
-    NodeInfo, Plugin, PodInfo, PreFilter, PreFiltered, Resource, Snapshot, Status,
+    Actions, ClusterEvent, CycleState, EventPattern, Filter, Hint, NodeInfo, Plugin, PodInfo,
+    PreFilter, PreFiltered, Resource, Snapshot, Status,
 };
 
 /// Filters by the limits that [`CSINode`]s state.
@@ -34,26 +33,9 @@ enum Unknown {
     Error(String),
 }
 
+reads_volumes!(NodeVolumeLimits);
+
 impl NodeVolumeLimits {
-    /// Reads caches of `handle`.
-    #[must_use]
-    pub fn new(handle: &Handle) -> Self {
-        Self::over(Arc::new(CachedVolumes::new(handle)))
-    }
-
-    pub(super) fn over(volumes: Arc<dyn Volumes>) -> Self {
-        Self { volumes }
-    }
-
-    #[expect(clippy::unnecessary_wraps, reason = "the form of a factory")]
-    pub(in crate::scheduler::plugins) fn make(
-        _args: &Value,
-        handle: &Handle,
-    ) -> Result<Hooks, ArgsError> {
-        let plugin = Arc::new(Self::new(handle));
-        Ok(Hooks::new(&plugin).pre_filter(&plugin).filter(&plugin))
-    }
-
     /// Adds the volumes of a pod that have to be attached. `is_new`: it is the pod that is to be scheduled.
     fn collect(
         &self,

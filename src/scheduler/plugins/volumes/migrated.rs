@@ -1,9 +1,9 @@
-//! Volumes of in-tree drivers that a node leaves to CSI drivers: what the CSI drivers call them.
+//! Volumes of in-tree drivers that nodes leave to CSI drivers: what the CSI drivers call them.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeSpec, Volume};
 use k8s_openapi::api::storage::v1::CSINode;
 
-use crate::object::volume::{annotation, successor};
+use crate::object::volume::successor;
 
 /// Where a node names the in-tree drivers that it leaves to CSI drivers.
 pub(super) const MIGRATED: &str = "storage.alpha.kubernetes.io/migrated-plugins";
@@ -11,11 +11,17 @@ pub(super) const MIGRATED: &str = "storage.alpha.kubernetes.io/migrated-plugins"
 /// A volume as a CSI driver knows it: the driver and the volume's handle.
 pub(super) type Handle = (String, String);
 
-/// Whether a node leaves volumes of an in-tree driver to its successor.
+/// Whether a node leaves volumes of an in-tree driver to its successor: those that a machine attaches have all moved out of
+/// Kubernetes, whatever the node's annotation says.
 pub(super) fn is_migrated(in_tree: &str, node: Option<&CSINode>) -> bool {
-    let named = node.and_then(|node| annotation(&node.metadata, MIGRATED));
-    let mut named = named.unwrap_or_default().split(',');
-    named.any(|name| name == in_tree)
+    const ATTACHED: [&str; 5] = [
+        "kubernetes.io/aws-ebs",
+        "kubernetes.io/azure-disk",
+        "kubernetes.io/cinder",
+        "kubernetes.io/gce-pd",
+        "kubernetes.io/portworx-volume",
+    ];
+    node.is_some() && ATTACHED.contains(&in_tree)
 }
 
 /// The in-tree driver of a volume in a pod, and what it calls the volume.

@@ -1,5 +1,34 @@
 //! What the plugins about volumes share: the claims of a pod, and the words that API objects say things with.
 
+/// How a plugin is made that reads volumes, takes no arguments, and filters.
+macro_rules! reads_volumes {
+    ($plugin:ident) => {
+        impl $plugin {
+            /// Reads caches of `handle`.
+            #[must_use]
+            pub fn new(handle: &crate::scheduler::framework::Handle) -> Self {
+                Self::over(std::sync::Arc::new(super::listers::CachedVolumes::new(
+                    handle,
+                )))
+            }
+
+            pub(super) fn over(volumes: std::sync::Arc<dyn super::listers::Volumes>) -> Self {
+                Self { volumes }
+            }
+
+            pub(in crate::scheduler::plugins) fn make(
+                _args: &serde_json::Value,
+                handle: &crate::scheduler::framework::Handle,
+            ) -> Result<crate::scheduler::framework::Hooks, crate::scheduler::framework::ArgsError>
+            {
+                let plugin = std::sync::Arc::new(Self::new(handle));
+                let hooks = crate::scheduler::framework::Hooks::new(&plugin);
+                Ok(hooks.pre_filter(&plugin).filter(&plugin))
+            }
+        }
+    };
+}
+
 mod assume;
 mod bind;
 mod binding;

@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Volume};
-use serde_json::Value;
 
-use super::listers::{CachedVolumes, Volumes};
+use super::listers::Volumes;
 use super::{claim_not_found, named_claims, volumes_of};
 use crate::reconcile::Key;
 use crate::scheduler::framework::{
-    Actions, ArgsError, ClusterEvent, CycleState, EventPattern, Filter, Handle, Hint, Hooks,
-    NodeInfo, Plugin, PodInfo, PreFilter, PreFiltered, Resource, Snapshot, Status,
+    Actions, ClusterEvent, CycleState, EventPattern, Filter, Hint, NodeInfo, Plugin, PodInfo,
+    PreFilter, PreFiltered, Resource, Snapshot, Status,
 };
 
 /// Filters by disks that only one pod can mount, and by claims of mode `ReadWriteOncePod`.
@@ -37,26 +36,9 @@ impl Exclusive {
     }
 }
 
+reads_volumes!(VolumeRestrictions);
+
 impl VolumeRestrictions {
-    /// Reads caches of `handle`.
-    #[must_use]
-    pub fn new(handle: &Handle) -> Self {
-        Self::over(Arc::new(CachedVolumes::new(handle)))
-    }
-
-    pub(super) fn over(volumes: Arc<dyn Volumes>) -> Self {
-        Self { volumes }
-    }
-
-    #[expect(clippy::unnecessary_wraps, reason = "the form of a factory")]
-    pub(in crate::scheduler::plugins) fn make(
-        _args: &Value,
-        handle: &Handle,
-    ) -> Result<Hooks, ArgsError> {
-        let plugin = Arc::new(Self::new(handle));
-        Ok(Hooks::new(&plugin).pre_filter(&plugin).filter(&plugin))
-    }
-
     /// The claims of mode `ReadWriteOncePod` that a pod uses.
     fn exclusive(&self, pod: &PodInfo) -> Result<BTreeSet<String>, String> {
         let mut exclusive = BTreeSet::new();
@@ -152,9 +134,10 @@ impl Plugin for VolumeRestrictions {
                 && named_claims(pod).any(|used| Some(used) == name)
         } else if let Some(gone) = event.old::<PodInfo>() {
             // The access mode is not looked at: the claim may be gone with its last pod.
-            pod.key.namespace == gone.key.namespace
-                && (conflicts(pod, gone)
-                    || named_claims(pod).any(|used| named_claims(gone).any(|other| used == other)))
+            // Disks are the same in all namespaces, which upstream does not heed here.
+            conflicts(pod, gone)
+                || (pod.key.namespace == gone.key.namespace
+                    && named_claims(pod).any(|used| named_claims(gone).any(|other| used == other)))
         } else {
             true
         };

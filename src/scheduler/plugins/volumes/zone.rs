@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
-use serde_json::Value;
 
-use super::listers::{CachedVolumes, Volumes};
+use super::listers::Volumes;
 use super::{claim_not_found, named_claims};
 use crate::object::volume::{WAIT_FOR_CONSUMER, class_of_claim, volume_name};
 use crate::reconcile::Key;
 use crate::scheduler::framework::{
-    Actions, ArgsError, ClusterEvent, CycleState, EventPattern, Filter, Handle, Hint, Hooks,
-    NodeInfo, Plugin, PodInfo, PreFilter, PreFiltered, Resource, Snapshot, Status,
+    Actions, ClusterEvent, CycleState, EventPattern, Filter, Hint, NodeInfo, Plugin, PodInfo,
+    PreFilter, PreFiltered, Resource, Snapshot, Status,
 };
 
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -35,26 +34,9 @@ struct Topology {
     values: BTreeSet<String>,
 }
 
+reads_volumes!(VolumeZone);
+
 impl VolumeZone {
-    /// Reads caches of `handle`.
-    #[must_use]
-    pub fn new(handle: &Handle) -> Self {
-        Self::over(Arc::new(CachedVolumes::new(handle)))
-    }
-
-    pub(super) fn over(volumes: Arc<dyn Volumes>) -> Self {
-        Self { volumes }
-    }
-
-    #[expect(clippy::unnecessary_wraps, reason = "the form of a factory")]
-    pub(in crate::scheduler::plugins) fn make(
-        _args: &Value,
-        handle: &Handle,
-    ) -> Result<Hooks, ArgsError> {
-        let plugin = Arc::new(Self::new(handle));
-        Ok(Hooks::new(&plugin).pre_filter(&plugin).filter(&plugin))
-    }
-
     fn topologies(&self, pod: &PodInfo) -> Result<Vec<Topology>, String> {
         let mut all = Vec::new();
         for name in named_claims(pod) {

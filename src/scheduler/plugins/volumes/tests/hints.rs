@@ -216,6 +216,9 @@ fn restrictions() {
     assert!(!wakes(&plugin, &gone(&elsewhere), &pod));
     let disk = || mounts(json!([{"name": "v", "gcePersistentDisk": {"pdName": "d"}}]));
     assert!(wakes(&plugin, &gone(&disk()), &disk()));
+    let mut elsewhere = disk();
+    elsewhere.key.namespace = "other".into();
+    assert!(wakes(&plugin, &gone(&elsewhere), &disk()));
     assert!(!wakes(&plugin, &gone(&disk()), &pod));
     let claims = |old, new| changed::<PersistentVolumeClaim>(&plugin, &pod, old, new);
     assert!(claims(None, Some(claim("c"))));

@@ -170,26 +170,85 @@ fn claims_without_volumes_and_old_disks() {
     let objects = [claim("p-v"), class("csi"), csi_node(json!(1))];
     let foreign = "E: PVC ns/p-v was not created for pod ns/p (pod is not owner)";
     assert_eq!(judge(&objects, &ephemeral, &[]), foreign);
-    // A disk of an in-tree driver counts where a CSI driver has taken over.
-    let disk = |name: &str, id: &str| {
-        pod_named(
-            name,
-            json!([{"name": "v", "awsElasticBlockStore": {"volumeID": id}}]),
-        )
+}
+
+#[test]
+fn disks_of_drivers_that_were_in_tree() {
+    let node = |driver: &str| {
+        let drivers = json!([{"name": driver, "nodeID": "n", "allocatable": {"count": 1}}]);
+        json!({"kind": "CSINode", "metadata": {"name": "n"}, "spec": {"drivers": drivers}})
     };
-    let drivers = json!([{"name": "ebs.csi.aws.com", "nodeID": "n", "allocatable": {"count": 1}}]);
-    for (migrated, said) in [
-        ("kubernetes.io/aws-ebs,kubernetes.io/gce-pd", FULL),
-        ("kubernetes.io/gce-pd", "ok"),
+    // Those that are attached count as their successors'; shares are not attached, and vSphere's are left out.
+    for (source, driver, said) in [
+        (
+            json!({"awsElasticBlockStore": {"volumeID": "DISK"}}),
+            "ebs.csi.aws.com",
+            FULL,
+        ),
+        (
+            json!({"gcePersistentDisk": {"pdName": "DISK"}}),
+            "pd.csi.storage.gke.io",
+            FULL,
+        ),
+        (
+            json!({"azureDisk": {"diskName": "d", "diskURI": "DISK"}}),
+            "disk.csi.azure.com",
+            FULL,
+        ),
+        (
+            json!({"cinder": {"volumeID": "DISK"}}),
+            "cinder.csi.openstack.org",
+            FULL,
+        ),
+        (
+            json!({"portworxVolume": {"volumeID": "DISK"}}),
+            "pxd.portworx.com",
+            FULL,
+        ),
+        (
+            json!({"vsphereVolume": {"volumePath": "DISK"}}),
+            "csi.vsphere.vmware.com",
+            "ok",
+        ),
+        (
+            json!({"azureFile": {"secretName": "s", "shareName": "DISK"}}),
+            "file.csi.azure.com",
+            "ok",
+        ),
     ] {
-        let node = json!({
-            "kind": "CSINode", "spec": {"drivers": drivers},
-            "metadata": {"name": "n", "annotations": {"storage.alpha.kubernetes.io/migrated-plugins": migrated}},
-        });
+        let named = |id: &str| -> Value {
+            let source = source.to_string().replace("DISK", id);
+            serde_json::from_str(&source).unwrap()
+        };
+        let uses = |name: &str, id: &str| {
+            let mut volume = named(id);
+            volume["name"] = "v".into();
+            pod_named(name, json!([volume]))
+        };
+        let there = [uses("x", "b")];
         assert_eq!(
-            judge(&[node], &disk("p", "a"), &[disk("x", "b")]),
+            judge(&[node(driver)], &uses("p", "a"), &there),
             said,
-            "{migrated}"
+            "{driver}"
         );
+        // It is there already.
+        assert_eq!(
+            judge(&[node(driver)], &uses("p", "b"), &there),
+            "ok",
+            "{driver}"
+        );
+        // Nobody knows what the node can attach.
+        assert_eq!(judge(&[], &uses("p", "a"), &there), "ok", "{driver}");
+        // The same disk as a volume of its own.
+        let own = with(volume("v"), json!({"spec": named("a")}));
+        let objects = [node(driver), bound(claim("c"), "v"), own];
+        assert_eq!(judge(&objects, &user(&["c"]), &there), said, "{driver}");
     }
+    // A claim that is to be made by a driver that was in tree.
+    let ebs = class("kubernetes.io/aws-ebs");
+    let objects = [claim("c"), claim("d"), ebs, node("ebs.csi.aws.com")];
+    assert_eq!(
+        judge(&objects, &user(&["c"]), &[self::uses("x", "d")]),
+        FULL
+    );
 }
