@@ -7,6 +7,7 @@
 
 mod backup;
 mod log;
+mod queue;
 mod record;
 mod witness;
 mod writer;
@@ -23,8 +24,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use self::log::{Contents, Log, Opener};
+use self::queue::Operation;
 use self::witness::Witness;
-use self::writer::{Operation, Writer};
+use self::writer::Writer;
 use super::{
     Entry, Error, Expect, MemoryConfig, MemoryStore, Page, Range, Result, Revision, Store,
     WatchStream,

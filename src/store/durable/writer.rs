@@ -6,97 +6,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{spawn_blocking, yield_now};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
-use super::backup::Snapshot;
 use super::log::{Batch, Contents, Log, WriteError};
+use super::queue::{Gathered, Operation};
 use super::record;
 use super::witness::SYNC_WITHIN;
 use crate::store::memory::{Expiry, Present};
 use crate::store::{Change, Entry, Error, Expect, MemoryConfig, MemoryStore, Result, Revision};
 
-/// So many operations share a commit,
-const MOST: usize = 1024;
-/// or as many as write so many bytes, which are in memory once more while they are written.
-const MOST_BYTES: usize = 16 << 20;
 /// So many obsolete records go in one commit: each alone would make a page dirty for every write.
 const OBSOLETE: usize = 1000;
 /// After a failed commit, expired keys are tried again this much later.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// What is asked of the writer.
-#[derive(Debug)]
-pub(super) enum Operation {
-    Put {
-        key: String,
-        value: Bytes,
-        expect: Expect,
-        ttl: Option<Duration>,
-        answer: oneshot::Sender<Result<Revision>>,
-    },
-    Delete {
-        key: String,
-        expect: Option<Revision>,
-        answer: oneshot::Sender<Result<(Entry, Revision)>>,
-    },
-    Compact {
-        revision: Revision,
-        answer: oneshot::Sender<Result<()>>,
-    },
-    Check {
-        answer: oneshot::Sender<Result<()>>,
-    },
-    Snapshot(oneshot::Sender<std::io::Result<Snapshot>>),
-    Close,
-}
-
-impl Operation {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Put { key, value, .. } => key.len() + value.len(),
-            _ => 0,
-        }
-    }
-}
-
-/// Operations that share a commit.
-#[derive(Debug, Default)]
-struct Gathered {
-    operations: Vec<Operation>,
-    bytes: usize,
-    closes: bool,
-}
-
-impl Gathered {
-    fn add(&mut self, operation: Operation) {
-        self.bytes += operation.bytes();
-        self.closes |= matches!(operation, Operation::Close);
-        self.operations.push(operation);
-    }
-
-    /// Adds what waits in the queue.
-    fn take(&mut self, queue: &mut mpsc::Receiver<Operation>) {
-        while self.operations.len() < MOST
-            && self.bytes < MOST_BYTES
-            && let Ok(operation) = queue.try_recv()
-        {
-            self.add(operation);
-        }
-    }
-
-    /// Adds what waits, and what comes at once from those who were answered together, `expected` in number. Without that the
-    /// first of them would have a commit for himself, and all others wait for it.
-    async fn gather(&mut self, queue: &mut mpsc::Receiver<Operation>, expected: usize) {
-        self.take(queue);
-        let mut before = 0;
-        while before < self.operations.len() && self.operations.len() < expected {
-            before = self.operations.len();
-            yield_now().await;
-            self.take(queue);
-        }
-    }
-}
 
 /// What is to be told once the batch is on disk, or is not.
 #[derive(Debug)]

@@ -225,6 +225,17 @@ impl EtcdStore {
         }
     }
 
+    /// A lease for one key, so that keys which expire together do not share a revision.
+    async fn grant(&self, ttl: Duration) -> Result<i64> {
+        let seconds = ttl.as_millis().div_ceil(1000).clamp(1, LONGEST_LEASE);
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        let mut leases = self.shared.client.lease_client();
+        let granted = self.within(leases.grant(seconds, None)).await?;
+        granted
+            .map(|lease| lease.id())
+            .map_err(|error| error::of(&error))
+    }
+
     /// What etcd still knows: from this revision on.
     async fn oldest(&self) -> Revision {
         let oldest = feed::compacted(self.shared.client.watch_client());
@@ -392,25 +403,25 @@ impl Store for EtcdStore {
         };
         let size = value.len();
         let mut options = PutOptions::new();
-        if let Some(ttl) = ttl {
-            // Each key has a lease of its own, so that keys which expire together do not share a revision.
-            let seconds = ttl.as_millis().div_ceil(1000).min(LONGEST_LEASE);
-            let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-            let mut leases = self.shared.client.lease_client();
-            let lease = self
-                .within(leases.grant(seconds.max(1), None))
-                .await?
-                .map_err(|error| error::of(&error))?;
-            options = options.with_lease(lease.id());
+        let lease = match ttl {
+            Some(ttl) => Some(self.grant(ttl).await?),
+            None => None,
+        };
+        if let Some(lease) = lease {
+            options = options.with_lease(lease);
         }
         let put = TxnOp::put(key, value, Some(options));
         let outcome = self.write(key, compare, put).await;
         let outcome = outcome.map_err(|error| error::sized(error, size))?;
         if outcome.succeeded {
-            Ok(outcome.revision)
-        } else {
-            Err(outcome.failure(key, expect))
+            return Ok(outcome.revision);
         }
+        if let Some(lease) = lease {
+            // No key has it. If this fails, it lasts as long as the key would have.
+            let mut leases = self.shared.client.lease_client();
+            let _revoked = self.within(leases.revoke(lease)).await;
+        }
+        Err(outcome.failure(key, expect))
     }
 
     async fn delete(&self, key: &str, expect: Option<Revision>) -> Result<(Entry, Revision)> {
