@@ -22,4 +22,5 @@ mod scheduler_faults;
 mod scheduler_outside;
 mod scheduling;
 mod scheduling_volumes;
+mod stages;
 mod volumes;
