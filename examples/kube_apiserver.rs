@@ -84,6 +84,11 @@ const FLAGS: &[Flag] = &[
         "which requests are audited and how closely (all, without objects)",
     ),
     flag(
+        "enable-bootstrap-token-auth",
+        "",
+        "believe the bootstrap tokens in kube-system, by which machines join",
+    ),
+    flag(
         "authorization-mode",
         "LIST",
         "who may do what: RBAC, AlwaysAllow, … (AlwaysAllow)",

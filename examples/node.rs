@@ -3,7 +3,8 @@
 //!
 //! With a kubeconfig: `node --kubeconfig /etc/kubernetes/kubelet.conf`. With a bootstrap token, for which a certificate is asked
 //! that somebody in the cluster must approve and sign: `node --server https://10.0.0.1:6443 --token abcdef.0123456789abcdef
-//! --certificate-authority ca.crt`. `docs/guide/node.md` says how the machine is set up.
+//! --certificate-authority ca.crt`, or `--bootstrap-kubeconfig FILE`. The certificate is renewed before it ends.
+//! `docs/guide/node.md` says how the machine is set up.
 
 #![allow(
     clippy::print_stdout,
@@ -29,7 +30,9 @@ use anyhow::{Context, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flags::{Flag, Flags, flag};
-use homeostat::node::request_certificate;
+use homeostat::client::Replaceable;
+use homeostat::clock::Clock;
+use homeostat::node::{renew_after, request_certificate};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use machine::{Machine, Settings};
 
@@ -38,6 +41,11 @@ const FLAGS: &[Flag] = &[
         "kubeconfig",
         "FILE",
         "how to reach the cluster, and as whom",
+    ),
+    flag(
+        "bootstrap-kubeconfig",
+        "FILE",
+        "how to reach the cluster to ask for a certificate",
     ),
     flag("server", "URL", "the API server, to join by token"),
     flag("token", "TOKEN", "the bootstrap token"),
@@ -70,6 +78,11 @@ const FLAGS: &[Flag] = &[
     ),
 ];
 
+/// How long is waited for a certificate.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// A certificate that could not be renewed is asked for again after this.
+const AGAIN: Duration = Duration::from_secs(60);
+
 fn main() -> ExitCode {
     program::main(run())
 }
@@ -85,9 +98,13 @@ async fn run() -> Result<()> {
     let name = flags
         .get("node-name")
         .map_or_else(machine::hostname, str::to_owned);
-    let config = match flags.get("kubeconfig") {
-        Some(path) => load(Path::new(path)).await?,
-        None => join(&flags, &name).await?,
+    let clock = Clock::system();
+    let (config, own) = match flags.get("kubeconfig") {
+        Some(path) => (load(Path::new(path)).await?, None),
+        None => {
+            let own = Own::new(&flags, &name, clock.clone())?;
+            (own.join().await?, Some(own))
+        }
     };
     let address = match flags.value::<IpAddr>("node-ip")? {
         Some(address) => address,
@@ -109,10 +126,20 @@ async fn run() -> Result<()> {
         client_authorities,
         kubelet: machine::kubelet_config(&flags)?,
     };
-    let client = kube::Client::try_from(config)?;
-    let machine = Machine::start(client, settings).await?;
+    let client = Replaceable::new(kube::Client::try_from(config)?);
+    let machine = Machine::start(client.client(), settings).await?;
     println!("{name} has joined");
-    stopped.await;
+    let renewal = async {
+        match &own {
+            Some(own) => own.keep_fresh(&client).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stopped => {}
+        () = renewal => {}
+    }
     println!("stopping; containers go on");
     machine.stop().await;
     Ok(())
@@ -123,46 +150,111 @@ async fn load(path: &Path) -> Result<kube::Config> {
     Ok(kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?)
 }
 
-/// Asks for a certificate by token, and keeps it: a node that comes back needs no token.
-async fn join(flags: &Flags, name: &str) -> Result<kube::Config> {
-    let directory = PathBuf::from(flags.get("cert-dir").unwrap_or("/var/lib/homeostat"));
-    let kept = directory.join("kubeconfig");
-    if kept.exists() {
-        return load(&kept).await;
+/// The certificate of a node that asks for one itself, and where it is kept.
+struct Own<'a> {
+    name: &'a str,
+    clock: Clock,
+    /// How the cluster is reached to ask for the first one.
+    bootstrap: Kubeconfig,
+    directory: PathBuf,
+}
+
+impl<'a> Own<'a> {
+    fn new(flags: &Flags, name: &'a str, clock: Clock) -> Result<Self> {
+        let bootstrap = match flags.get("bootstrap-kubeconfig") {
+            Some(path) => Kubeconfig::read_from(path).with_context(|| path.to_owned())?,
+            None => by_token(flags)?,
+        };
+        Ok(Self {
+            name,
+            clock,
+            bootstrap,
+            directory: PathBuf::from(flags.get("cert-dir").unwrap_or("/var/lib/homeostat")),
+        })
     }
+
+    fn kept(&self) -> PathBuf {
+        self.directory.join("kubeconfig")
+    }
+
+    /// The certificate that is kept, in PEM.
+    fn certificate(&self) -> Option<String> {
+        let kept = Kubeconfig::read_from(self.kept()).ok()?;
+        let user = kept.auth_infos.into_iter().next()?.auth_info?;
+        let data = STANDARD.decode(user.client_certificate_data?).ok()?;
+        String::from_utf8(data).ok()
+    }
+
+    /// How the cluster is reached: with the certificate that is kept, or a new one. A node that comes back needs no token.
+    async fn join(&self) -> Result<kube::Config> {
+        let certificate = self.certificate();
+        if certificate.is_none_or(|text| renew_after(&text, &self.clock).is_none()) {
+            let options = KubeConfigOptions::default();
+            let config = kube::Config::from_custom_kubeconfig(self.bootstrap.clone(), &options);
+            println!("asking for a certificate");
+            self.ask(&kube::Client::try_from(config.await?)?).await?;
+        }
+        load(&self.kept()).await
+    }
+
+    /// Asks for a certificate, and keeps it.
+    async fn ask(&self, client: &kube::Client) -> Result<()> {
+        let (certificate, key) = request_certificate(client, self.name, PATIENCE).await?;
+        let mut own = serde_json::to_value(&self.bootstrap)?;
+        for user in own["users"].as_array_mut().into_iter().flatten() {
+            user["user"] = serde_json::json!({
+                "client-certificate-data": STANDARD.encode(&certificate),
+                "client-key-data": STANDARD.encode(&key),
+            });
+        }
+        std::fs::create_dir_all(&self.directory)?;
+        // Whoever reads meanwhile sees the old or the new one.
+        let next = self.directory.join("kubeconfig.new");
+        program::write_private(&next, &own.to_string())?;
+        Ok(std::fs::rename(next, self.kept())?)
+    }
+
+    /// Renews the certificate before it ends, for ever.
+    async fn keep_fresh(&self, client: &Replaceable) {
+        loop {
+            let text = self.certificate().unwrap_or_default();
+            let after = renew_after(&text, &self.clock).unwrap_or_default();
+            tokio::time::sleep(after).await;
+            let renewed = async {
+                self.ask(&client.client()).await?;
+                client.replace(kube::Client::try_from(load(&self.kept()).await?)?);
+                anyhow::Ok(())
+            };
+            match renewed.await {
+                Ok(()) => println!("the certificate was renewed"),
+                Err(error) => {
+                    eprintln!("the certificate could not be renewed: {error:#}");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+}
+
+/// How the cluster is reached by token, as the flags say.
+fn by_token(flags: &Flags) -> Result<Kubeconfig> {
     let (Some(server), Some(token)) = (flags.get("server"), flags.get("token")) else {
-        bail!("--kubeconfig, or --server and --token are needed");
+        bail!("--kubeconfig, --bootstrap-kubeconfig, or --server and --token are needed");
     };
     let authority = match flags.get("certificate-authority") {
         Some(path) => std::fs::read(path).with_context(|| format!("cannot read {path}"))?,
         None => bail!("--certificate-authority is needed to join by token"),
     };
-    let kubeconfig = |user: serde_json::Value| {
-        let cluster = serde_json::json!({
-            "server": server, "certificate-authority-data": STANDARD.encode(&authority),
-        });
-        serde_json::json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "node",
-            "clusters": [{"name": "cluster", "cluster": cluster}],
-            "users": [{"name": "node", "user": user}],
-            "contexts": [{"name": "node", "context": {"cluster": "cluster", "user": "node"}}],
-        })
-    };
-    let bootstrap: Kubeconfig =
-        serde_json::from_value(kubeconfig(serde_json::json!({"token": token})))?;
-    let options = KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(bootstrap, &options).await?;
-    println!("asking for a certificate");
-    let client = kube::Client::try_from(config)?;
-    let patience = Duration::from_secs(3600);
-    let (certificate, key) = request_certificate(&client, name, patience).await?;
-    let own = kubeconfig(serde_json::json!({
-        "client-certificate-data": STANDARD.encode(certificate),
-        "client-key-data": STANDARD.encode(key),
-    }));
-    std::fs::create_dir_all(&directory)?;
-    program::write_private(&kept, &own.to_string())?;
-    load(&kept).await
+    let cluster = serde_json::json!({
+        "server": server, "certificate-authority-data": STANDARD.encode(&authority),
+    });
+    let config = serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "node",
+        "clusters": [{"name": "cluster", "cluster": cluster}],
+        "users": [{"name": "node", "user": {"token": token}}],
+        "contexts": [{"name": "node", "context": {"cluster": "cluster", "user": "node"}}],
+    });
+    Ok(serde_json::from_value(config)?)
 }
 
 /// The address from which this machine reaches `server`. Nothing is sent.

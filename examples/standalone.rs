@@ -39,6 +39,7 @@ use homeostat::apiserver::ApiServer;
 use homeostat::apiserver::serve::{Certificates, ServeConfig, TcpDialer};
 use homeostat::clock::Clock;
 use homeostat::cluster::Cluster;
+use homeostat::controllers::csrsigning::SigningConfig;
 use homeostat::reconcile::Leadership;
 use homeostat::reconcile::leader::LeaderConfig;
 use store::Place;
@@ -99,6 +100,11 @@ const FLAGS: &[Flag] = &[
         "token-auth-file",
         "FILE",
         "CSV of token,user,uid,\"group,group\"",
+    ),
+    flag(
+        "enable-bootstrap-token-auth",
+        "",
+        "believe the bootstrap tokens in kube-system, by which machines join",
     ),
     flag(
         "authorization-mode",
@@ -180,6 +186,7 @@ async fn run() -> Result<()> {
     let mut cluster = Cluster::builder()
         .server(server)
         .root_ca(certificates.authority_pem())
+        .signing(SigningConfig::new(certificates.authority()?))
         .dialer(Arc::new(dialer));
     cluster = if only_api {
         cluster.only_api()

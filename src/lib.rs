@@ -58,6 +58,8 @@ pub mod client;
 
 pub mod manifest;
 
+pub mod pki;
+
 pub mod reconcile;
 
 pub mod controllers;

@@ -16,6 +16,9 @@ pub(crate) fn set_up(
     if let Some(path) = flags.get("token-auth-file") {
         server = server.tokens(tokens(path)?);
     }
+    if flags.is_on("enable-bootstrap-token-auth", false)? {
+        server = server.bootstrap_tokens();
+    }
     for plugin in flags.list("enable-admission-plugins") {
         server = server.with_admission(plugin);
     }

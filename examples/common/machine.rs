@@ -1,7 +1,7 @@
 //! This machine as a node: a kubelet over a CRI socket, and its server.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -44,6 +44,11 @@ pub(crate) const FLAGS: &[Flag] = &[
         "the domain of services (cluster.local)",
     ),
     flag(
+        "pod-manifest-path",
+        "PATH",
+        "a directory of manifests, or one, of pods that the node runs by itself (none)",
+    ),
+    flag(
         "eviction-hard",
         "LIST",
         "when pods are ended because the machine runs short (memory.available<100Mi,nodefs.available<10%,...)",
@@ -67,6 +72,7 @@ pub(crate) fn kubelet_config(flags: &Flags) -> Result<KubeletConfig> {
     if let Some(group) = flags.get("cgroup-root") {
         config.cgroup_root = Some(group.trim_end_matches('/').to_owned());
     }
+    config.static_pods = flags.get("pod-manifest-path").map(PathBuf::from);
     if let Some(domain) = flags.get("cluster-domain") {
         domain.clone_into(&mut config.cluster_domain);
     }
@@ -116,6 +122,8 @@ pub(crate) struct Settings<'a> {
 /// A node that runs.
 pub(crate) struct Machine {
     manager: Manager,
+    /// What needs no API server.
+    upkeep: Manager,
     kubelet: Kubelet,
     serving: NodeServing,
 }
@@ -128,8 +136,13 @@ impl Machine {
         let runtime = Containerd::connect(ContainerdConfig::new(socket)).await;
         let runtime: Arc<dyn ContainerRuntime> =
             Arc::new(runtime.with_context(|| format!("no runtime at {}", socket.display()))?);
-        let manager = Manager::new(client, clock.clone());
-        let server = NodeServer::of_this_machine(&manager, settings.name, runtime.clone());
+        let manager = Manager::new(client.clone(), clock.clone());
+        let server = NodeServer::of_this_kubelet(
+            &manager,
+            settings.name,
+            runtime.clone(),
+            &settings.kubelet,
+        );
         let names = [settings.name.to_owned(), settings.address.to_string()];
         let certificate = ServingCertificate::self_signed(settings.name, &names)?;
         let listen = if settings.address.is_loopback() {
@@ -146,18 +159,32 @@ impl Machine {
             .address(settings.address.to_string())
             .agent_port(serving.address().port())
             .of_this_machine();
+        let runs_own = settings.kubelet.static_pods.is_some();
         let kubelet = Kubelet::with_config(&manager, spec, runtime.clone(), settings.kubelet);
-        manager.add_task("log rotation", move || {
+        let upkeep = Manager::new(client, clock.clone());
+        upkeep.add_task("log rotation", move || {
             let rotation = LogRotation::default().run(runtime.clone(), clock.clone());
             async move {
                 rotation.await;
                 Ok(())
             }
         });
-        manager.start().await.map_err(anyhow::Error::from_boxed)?;
+        upkeep.start().await.map_err(anyhow::Error::from_boxed)?;
+        if runs_own {
+            // They run before the API server is reached: they may be what makes one.
+            let manager = manager.clone();
+            tokio::spawn(async move {
+                if let Err(error) = manager.start().await {
+                    tracing::warn!(%error, "the API server is not reached yet");
+                }
+            });
+        } else {
+            manager.start().await.map_err(anyhow::Error::from_boxed)?;
+        }
         kubelet.start().await.map_err(anyhow::Error::from_boxed)?;
         Ok(Self {
             manager,
+            upkeep,
             kubelet,
             serving,
         })
@@ -166,6 +193,7 @@ impl Machine {
     /// Ends the agent. Containers go on, and are taken over when it comes back.
     pub(crate) async fn stop(&self) {
         self.kubelet.stop().await;
+        self.upkeep.stop().await;
         self.serving.stop().await;
         self.manager.stop().await;
     }

@@ -23,7 +23,6 @@ pub(crate) mod kinds;
 pub(crate) mod schema;
 
 pub(crate) mod openid;
-pub(crate) mod pki;
 pub(crate) mod registry;
 
 pub(crate) mod alloc;

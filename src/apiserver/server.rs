@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     pub tokens: StaticTokens,
     /// Whether callers from outside who show nothing are served.
     pub anonymous: bool,
+    /// Whether bootstrap tokens are believed.
+    pub bootstrap_tokens: bool,
     /// Issues tokens of service accounts, and believes them.
     pub service_account_tokens: ServiceAccountTokens,
     /// Decides who may do what.
@@ -116,6 +118,7 @@ pub struct ApiServerBuilder {
     auditor: Option<Arc<Auditor>>,
     tokens: StaticTokens,
     anonymous: Option<bool>,
+    bootstrap_tokens: bool,
     authorization: Vec<AuthorizationMode>,
     definitions: Vec<Value>,
     service_account_tokens: ServiceAccountTokens,
@@ -235,6 +238,12 @@ impl ApiServerBuilder {
         self.client_ca = Some(pem.into());
         self
     }
+    /// Believes bootstrap tokens: secrets of type `bootstrap.kubernetes.io/token` in `kube-system`, by which machines that want
+    /// to join are known as `system:bootstrap:<id>` of group `system:bootstrappers`. Default = it does not.
+    pub fn bootstrap_tokens(mut self) -> Self {
+        self.bootstrap_tokens = true;
+        self
+    }
     /// Refuses callers from outside who show neither a certificate nor a token. Default = they are `system:anonymous`, but for
     /// [`AuthorizationMode::AlwaysAllow`], which would let them do everything.
     pub fn without_anonymous(mut self) -> Self {
@@ -343,6 +352,7 @@ impl ApiServerBuilder {
             anonymous: self
                 .anonymous
                 .unwrap_or_else(|| !self.authorization.contains(&AuthorizationMode::AlwaysAllow)),
+            bootstrap_tokens: self.bootstrap_tokens,
             service_account_tokens: self.service_account_tokens,
             authorizer: Authorizer::new(self.authorization),
             client_ca: self.client_ca,
@@ -410,6 +420,7 @@ impl ApiServer {
             auditor: None,
             tokens: StaticTokens::default(),
             anonymous: None,
+            bootstrap_tokens: false,
             authorization: vec![AuthorizationMode::AlwaysAllow],
             definitions: Vec::new(),
             service_account_tokens: ServiceAccountTokens::default(),

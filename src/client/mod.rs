@@ -6,6 +6,7 @@ mod discovery;
 mod error;
 mod identity;
 mod list;
+mod replace;
 mod watch;
 
 pub use self::discovery::{ServedResource, served_resources, served_versions};
@@ -15,4 +16,5 @@ pub use self::error::{
 };
 pub use self::identity::with_user_agent;
 pub use self::list::{Listed, Path, list};
+pub use self::replace::Replaceable;
 pub use self::watch::{Frame, Watch, watch};

@@ -11,10 +11,11 @@ use super::{Cluster, Node};
 use crate::apiserver::{ApiServer, ApiServerBuilder, Dialer, WriteObserver};
 use crate::clock::Clock;
 use crate::controllers;
+use crate::controllers::csrsigning::SigningConfig;
 use crate::controllers::localprovisioner::LocalProvisionerConfig;
 use crate::controllers::nodelifecycle::NodeLifecycleConfig;
 use crate::cri::FakeRuntime;
-use crate::node::{Hollow, Kubelet, KubeletConfig, NodeAgent, NodeServer, NodeSpec};
+use crate::node::{Hollow, Kubelet, KubeletConfig, NodeAgent, NodeServer, NodeSpec, Stage};
 use crate::reconcile::leader::LeaderConfig;
 use crate::reconcile::{Error, Key, Manager};
 use crate::scheduler::{self, SchedulerConfig};
@@ -51,6 +52,7 @@ pub struct ClusterBuilder {
     server: Option<ApiServerBuilder>,
     nodes: Vec<NodeSpec>,
     hollow: Vec<NodeSpec>,
+    stages: Vec<Stage>,
     observer: Option<Arc<dyn WriteObserver>>,
     scheduler: SchedulerConfig,
     lifecycle: NodeLifecycleConfig,
@@ -61,6 +63,7 @@ pub struct ClusterBuilder {
     dialer: Option<Arc<dyn Dialer>>,
     definitions: Vec<serde_json::Value>,
     root_ca: String,
+    signing: Option<SigningConfig>,
 }
 
 impl ClusterBuilder {
@@ -94,6 +97,13 @@ impl ClusterBuilder {
     pub fn hollow_nodes(mut self, count: usize) -> Self {
         self.hollow
             .extend((1..=count).map(|number| NodeSpec::new(format!("hollow-{number}"))));
+        self
+    }
+
+    /// How pods and nodes live on hollow nodes: see [`Hollow::with_stages`]. Default = pods run at once.
+    #[must_use]
+    pub fn stages(mut self, stages: Vec<Stage>) -> Self {
+        self.stages = stages;
         self
     }
 
@@ -178,6 +188,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Signs the certificates that nodes and other clients ask for, once their requests are approved. Default = nobody does.
+    #[must_use]
+    pub fn signing(mut self, config: SigningConfig) -> Self {
+        self.signing = Some(config);
+        self
+    }
+
     /// Runs the API server alone, without controllers and scheduler, as envtest does. As there, pods need no service account
     /// then: nobody makes the accounts.
     #[must_use]
@@ -232,6 +249,9 @@ impl ClusterBuilder {
         if !self.only_api {
             install_controllers(&manager, self.lifecycle);
             install_accounts(&manager, &server, &self.root_ca);
+            if let Some(config) = self.signing {
+                controllers::csrsigning::install(&manager, config, 5);
+            }
             scheduler::install(&manager, self.scheduler)?;
             if let Some(config) = self.provisioner {
                 controllers::localprovisioner::install(&manager, config);
@@ -247,7 +267,11 @@ impl ClusterBuilder {
             }
         }
         if !self.hollow.is_empty() {
-            agents.push(Arc::new(Hollow::new(&manager, self.hollow)));
+            agents.push(Arc::new(Hollow::with_stages(
+                &manager,
+                self.hollow,
+                self.stages,
+            )));
         }
         manager.start().await.map_err(|source| StartError::Parts {
             what: "controllers",
@@ -287,6 +311,9 @@ fn install_controllers(manager: &Manager, lifecycle: NodeLifecycleConfig) {
     controllers::ephemeralvolume::install(manager, 10);
     #[cfg(feature = "cel")]
     controllers::policystatus::install(manager, 5);
+    controllers::csrapproving::install(manager, 5);
+    controllers::csrcleaner::install(manager);
+    controllers::tokencleaner::install(manager);
 }
 
 /// Waits until pods can be made in the namespace `default`. A cluster over a store in trouble starts without that.

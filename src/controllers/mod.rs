@@ -4,6 +4,10 @@
 //! the store or one another.
 
 pub mod clusterroleaggregation;
+pub mod csrapproving;
+pub mod csrcleaner;
+pub mod csrsigning;
+mod csrutil;
 pub mod deployment;
 pub mod ephemeralvolume;
 pub mod gc;
@@ -22,3 +26,4 @@ pub mod serviceaccount;
 pub mod serviceaccounttoken;
 pub mod storageprotection;
 pub mod tainteviction;
+pub mod tokencleaner;

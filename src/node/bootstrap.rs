@@ -1,4 +1,4 @@
-//! How a node comes to its first certificate: it asks the cluster, and somebody there approves and signs.
+//! How a node comes to its certificate, and keeps having one: it asks the cluster, and somebody there approves and signs.
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
@@ -10,8 +10,15 @@ use kube::api::{ObjectMeta, PostParams};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use tokio::time::{sleep, timeout};
 
+use crate::clock::Clock;
+use crate::pki::certificate::Certificate;
+
 /// Who signs the client certificates of nodes.
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+/// A certificate is renewed when this part of its life is over …
+const RENEW_FROM: f64 = 0.7;
+/// … and up to this much more of it, by chance: not all nodes ask at once.
+const RENEW_WITHIN: f64 = 0.2;
 /// How often it is looked whether there is an answer.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -106,5 +113,38 @@ async fn signed(
             return Ok(certificate);
         }
         sleep(LOOK).await;
+    }
+}
+
+/// When the client certificate of a node (the first one in a PEM text) is to be renewed: after 70 to 90 % of its life, by
+/// chance. `None`: there is no certificate in the text, or it is good no more.
+#[must_use]
+pub fn renew_after(certificate: &str, clock: &Clock) -> Option<Duration> {
+    let certificate = Certificate::from_pem(certificate)?;
+    let now = clock.now();
+    if now >= certificate.until {
+        return None;
+    }
+    let life = Duration::try_from(certificate.until.duration_since(certificate.from)).ok()?;
+    let after = clock.jitter(life.mul_f64(RENEW_FROM), RENEW_WITHIN / RENEW_FROM);
+    let due = certificate.from.checked_add(after).ok()?;
+    Some(Duration::try_from(due.duration_since(now)).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apiserver::serve::Certificates;
+
+    #[test]
+    fn certificates_are_renewed_before_they_end() {
+        const DAY: u64 = 24 * 3600;
+        let clock = Clock::seeded(3);
+        let made = Certificates::generate(&clock, &["localhost"]).unwrap();
+        let (certificate, _) = made.client_pem("u", &[]).unwrap();
+        // Good from yesterday and for a year.
+        let after = renew_after(&certificate, &clock).unwrap().as_secs();
+        assert!((254 * DAY..329 * DAY).contains(&after), "{after}");
+        assert_eq!(renew_after("", &clock), None);
     }
 }

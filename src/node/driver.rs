@@ -30,7 +30,7 @@ pub struct NodeSpec {
     labels: BTreeMap<String, String>,
     taints: Vec<Taint>,
     pub(super) address: String,
-    agent_port: u16,
+    pub(super) agent_port: u16,
 }
 
 impl NodeSpec {
@@ -144,7 +144,7 @@ impl NodeSpec {
         }
     }
 
-    fn node(&self, status: &Value) -> Value {
+    pub(super) fn node(&self, status: &Value) -> Value {
         let mut labels = self.labels.clone();
         for (key, value) in [
             ("kubernetes.io/hostname", self.name.as_str()),

@@ -8,13 +8,15 @@ mod bootstrap;
 mod driver;
 mod hollow;
 mod kubelet;
+mod mirror;
 mod server;
+mod stage;
 mod usage;
 
 use async_trait::async_trait;
 
 #[cfg(feature = "serve")]
-pub use self::bootstrap::{BootstrapError, request_certificate};
+pub use self::bootstrap::{BootstrapError, renew_after, request_certificate};
 pub use self::driver::NodeSpec;
 pub use self::hollow::Hollow;
 pub use self::kubelet::{
@@ -24,6 +26,7 @@ pub use self::kubelet::{
 pub use self::server::{LogRotation, NodeServer};
 #[cfg(feature = "serve")]
 pub use self::server::{NodeServerConfig, NodeServing, NodeServingError, ServingCertificate};
+pub use self::stage::{Stage, StageError};
 use crate::reconcile::Error;
 
 /// Makes a node (or several) run the pods that are bound to it.

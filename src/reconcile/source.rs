@@ -146,6 +146,16 @@ impl Source {
         self
     }
 
+    /// Is not waited for: the controller begins before this source has been read, and gets its keys when it has. Default = a
+    /// controller begins when all its sources have been read.
+    #[must_use]
+    pub fn not_awaited(self) -> Self {
+        Self {
+            watcher: Box::new(NotAwaited(self.watcher)),
+            window: self.window,
+        }
+    }
+
     /// Any other watcher.
     #[must_use]
     pub fn watcher(watcher: impl Watcher) -> Self {
@@ -197,6 +207,17 @@ impl<K: Object> Watcher for Changes<K> {
             waker = wake.clone();
         }
         Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct NotAwaited(Box<dyn Watcher>);
+
+#[async_trait]
+impl Watcher for NotAwaited {
+    async fn run(mut self: Box<Self>, wake: Wake) -> Result<(), Error> {
+        self.0.ready().await?;
+        self.0.run(wake).await
     }
 }
 

@@ -553,7 +553,7 @@ async fn certificate_requests_say_who_asked() {
     make(&api, &format!("{RBAC}/clusterrolebindings"), json!({
         "metadata": { "name": "ask" }, "roleRef": { "kind": "ClusterRole", "name": "ask" }, "subjects": [{ "kind": "User", "name": "low" }],
     })).await;
-    let pem = include_str!("../../src/apiserver/kinds/certificates/test-request.pem");
+    let pem = include_str!("../../src/pki/test-request.pem");
     let request = homeostat::object::base64::encode(pem.as_bytes());
     let body = json!({ "metadata": { "name": "c" }, "spec": { "request": request, "signerName": "a.b/c", "usages": ["client auth"], "username": "forged" } });
     let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";

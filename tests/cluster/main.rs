@@ -24,4 +24,5 @@ mod scheduler_lease;
 mod scheduler_outside;
 mod scheduling;
 mod scheduling_volumes;
+mod stages;
 mod volumes;

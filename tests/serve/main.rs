@@ -6,6 +6,7 @@
     reason = "tests say what they expect, and start real programs"
 )]
 
+mod bootstrap;
 mod envtest;
 mod kube_rs;
 mod program;

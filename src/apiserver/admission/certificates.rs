@@ -2,6 +2,7 @@
 //! signing requests, and for whom no certificate is made.
 use super::{Admission, AdmissionRequest, Operation, authorizer};
 use crate::object::{Document, Status, base64};
+use crate::pki::request::Wanted;
 use async_trait::async_trait;
 use serde_json::Value;
 
@@ -113,7 +114,8 @@ impl Admission for SubjectRestriction {
         {
             return Ok(());
         }
-        if organizations(object.str_at(&["spec", "request"])).any(|group| group == MASTERS) {
+        let groups = organizations(object.str_at(&["spec", "request"]));
+        if groups.iter().any(|group| group == MASTERS) {
             let why = format!("use of {CLIENT} signer with {MASTERS} group is not allowed");
             return Err(request.forbidden(Some(object), &why));
         }
@@ -121,33 +123,10 @@ impl Admission for SubjectRestriction {
     }
 }
 
-/// The organizations that a certificate signing request, base64 of PEM, names.
-///
-/// It is no full parser: it looks for the attribute `organizationName`, wherever it is. That finds every organization of the
-/// subject, and what is no signing request is refused by the kind's own rules.
-fn organizations(request: &str) -> impl Iterator<Item = String> {
-    /// The object identifier 2.5.4.10 in DER.
-    const ORGANIZATION: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x0a];
-    let der = der(request).unwrap_or_default();
-    let mut found = Vec::new();
-    for (at, window) in der.windows(ORGANIZATION.len()).enumerate() {
-        if window != ORGANIZATION {
-            continue;
-        }
-        // A tag and a short length come before the text; names are shorter than 128 bytes.
-        let start = at + ORGANIZATION.len();
-        let length = der.get(start + 1).copied().map_or(0, usize::from);
-        if let Some(text) = der.get(start + 2..start + 2 + length) {
-            found.push(String::from_utf8_lossy(text).into_owned());
-        }
-    }
-    found.into_iter()
-}
-
-fn der(request: &str) -> Option<Vec<u8>> {
-    let pem = String::from_utf8(base64::decode(request)?).ok()?;
-    let body = pem.split("-----BEGIN CERTIFICATE REQUEST-----").nth(1)?;
-    let body = body.split("-----END").next()?;
-    let text: String = body.split_whitespace().collect();
-    base64::decode(&text)
+/// The organizations that a certificate signing request, base64 of PEM, names. What is no signing request is refused by the
+/// kind's own rules.
+fn organizations(request: &str) -> Vec<String> {
+    let text = base64::decode(request).unwrap_or_default();
+    let wanted = Wanted::read(&String::from_utf8_lossy(&text));
+    wanted.unwrap_or_default().organizations
 }

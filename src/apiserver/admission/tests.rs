@@ -574,13 +574,7 @@ async fn pods_run_as_service_accounts() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_becomes_a_master_by_certificate() {
-    // The subject of a request with the organization system:masters, as far as it is looked at.
-    let mut der = vec![0x30, 0x20, 0x06, 0x03, 0x55, 0x04, 0x0a, 0x0c, 14];
-    der.extend_from_slice(b"system:masters");
-    let pem = format!(
-        "-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n",
-        crate::object::base64::encode(&der)
-    );
+    let pem = include_str!("../../pki/test-names.pem");
     let csr = |signer: &str| {
         let request = crate::object::base64::encode(pem.as_bytes());
         let object =

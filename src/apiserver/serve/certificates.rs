@@ -1,16 +1,20 @@
 //! Certificates made at start: an authority of our own, the server's, and an administrator's.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _,
 };
 use serde_json::json;
 
 use super::tls::{TlsConfig, TlsError};
 use crate::clock::Clock;
+use crate::pki::request::Wanted;
+use crate::pki::{Authority, AuthorityError, Terms};
 
 /// Why certificates could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +23,9 @@ pub enum CertificateError {
     /// A name is neither a DNS name nor an IP address, or a key could not be made.
     #[error("a certificate cannot be made")]
     Generate(#[from] rcgen::Error),
+    /// The authority cannot sign.
+    #[error(transparent)]
+    Sign(#[from] AuthorityError),
     /// What was made cannot be served.
     #[error("the certificates cannot be served")]
     Tls(#[from] TlsError),
@@ -29,12 +36,12 @@ pub enum CertificateError {
 #[derive(Debug)]
 pub struct Certificates {
     issuer: Issuer<'static, KeyPair>,
+    signer: Authority,
+    now: Timestamp,
     authority: String,
     server: Pair,
     admin: Pair,
     tls: TlsConfig,
-    until: (i32, u8, u8),
-    from: (i32, u8, u8),
 }
 
 #[derive(Debug)]
@@ -52,7 +59,7 @@ impl Certificates {
         let now = clock.now();
         let (from, until) = (date(now, -1), date(now, 365));
         let mut params = CertificateParams::new(Vec::new())?;
-        params.distinguished_name = name("homeostat-ca", &[]);
+        params.distinguished_name = name("homeostat-ca");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![
             KeyUsagePurpose::KeyCertSign,
@@ -66,15 +73,13 @@ impl Certificates {
         let server = {
             let names: Vec<String> = names.iter().map(|name| name.as_ref().to_owned()).collect();
             let mut params = CertificateParams::new(names)?;
-            params.distinguished_name = name("kube-apiserver", &[]);
+            params.distinguished_name = name("kube-apiserver");
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
             validity(&mut params, from, until);
             sign(params, &issuer)?
         };
-        let admin = sign(
-            client("kubernetes-admin", &["system:masters"], from, until)?,
-            &issuer,
-        )?;
+        let signer = Authority::from_pem(&authority, &issuer.key().serialize_pem())?;
+        let admin = client(&signer, now, "kubernetes-admin", &["system:masters"])?;
         let tls = TlsConfig::from_pem(
             server.certificate.as_bytes(),
             server.key.as_bytes(),
@@ -82,12 +87,12 @@ impl Certificates {
         )?;
         Ok(Self {
             issuer,
+            signer,
+            now,
             authority,
             server,
             admin,
             tls,
-            until,
-            from,
         })
     }
 
@@ -118,8 +123,16 @@ impl Certificates {
         user: &str,
         groups: &[&str],
     ) -> Result<(String, String), CertificateError> {
-        let pair = sign(client(user, groups, self.from, self.until)?, &self.issuer)?;
+        let pair = client(&self.signer, self.now, user, groups)?;
         Ok((pair.certificate, pair.key))
+    }
+
+    /// The authority, as who signs what is asked for through the API.
+    ///
+    /// # Errors
+    /// When its key cannot be used.
+    pub fn authority(&self) -> Result<Authority, AuthorityError> {
+        Authority::from_pem(&self.authority, &self.issuer.key().serialize_pem())
     }
 
     /// A kubeconfig (YAML) with which the administrator reaches the server at `url`.
@@ -154,24 +167,30 @@ fn sign(params: CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Result<Pair,
     })
 }
 
+/// A certificate by which a user is known, good for a year.
 fn client(
+    signer: &Authority,
+    now: Timestamp,
     user: &str,
     groups: &[&str],
-    from: (i32, u8, u8),
-    until: (i32, u8, u8),
-) -> Result<CertificateParams, CertificateError> {
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.distinguished_name = name(user, groups);
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    validity(&mut params, from, until);
-    Ok(params)
+) -> Result<Pair, CertificateError> {
+    const LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+    let key = KeyPair::generate()?;
+    let wanted = Wanted::of(user, groups, key.subject_public_key_info());
+    let usages = ["digital signature".to_owned(), "client auth".to_owned()];
+    let terms = Terms {
+        usages: &usages,
+        life: LIFE,
+        now,
+    };
+    Ok(Pair {
+        certificate: signer.sign(&wanted, &terms)?,
+        key: key.serialize_pem(),
+    })
 }
 
-fn name(common_name: &str, organizations: &[&str]) -> DistinguishedName {
+fn name(common_name: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
-    for organization in organizations {
-        name.push(DnType::OrganizationName, *organization);
-    }
     name.push(DnType::CommonName, common_name);
     name
 }

@@ -24,12 +24,51 @@ fn predicate(name: &str, why: &str) -> Rejection {
     }
 }
 
-fn insufficient(resource: &str, requested: i64, used: i64, capacity: i64) -> Rejection {
-    Rejection {
-        reason: format!("OutOf{resource}"),
-        message: format!(
-            "Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, capacity: {capacity}"
-        ),
+/// What a pod lacks on a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lack {
+    resource: String,
+    requested: i64,
+    used: i64,
+    capacity: i64,
+}
+
+impl Lack {
+    /// The resource, and how much of it must be freed.
+    pub(super) fn amount(&self) -> (&str, i64) {
+        (&self.resource, self.requested - (self.capacity - self.used))
+    }
+
+    fn rejection(&self) -> Rejection {
+        let Self {
+            resource,
+            requested,
+            used,
+            capacity,
+        } = self;
+        Rejection {
+            reason: format!("OutOf{resource}"),
+            message: format!(
+                "Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, capacity: {capacity}"
+            ),
+        }
+    }
+}
+
+/// Everything that is against a pod on a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Verdict {
+    /// Resources that do not suffice.
+    pub lacks: Vec<Lack>,
+    /// Everything else.
+    pub others: Vec<Rejection>,
+}
+
+impl Verdict {
+    /// The first reason, in the order of the real kubelet.
+    pub(super) fn first(&self) -> Option<Rejection> {
+        let lack = self.lacks.first().map(Lack::rejection);
+        lack.or_else(|| self.others.first().cloned())
     }
 }
 
@@ -38,17 +77,29 @@ fn insufficient(resource: &str, requested: i64, used: i64, capacity: i64) -> Rej
 /// # Errors
 /// The first reason against it, in the order of the real kubelet.
 pub(super) fn admit(pod: &Pod, node: &Node, others: &[Arc<Pod>]) -> Result<(), Rejection> {
-    let Some(spec) = &pod.spec else { return Ok(()) };
+    judge(pod, node, others).first().map_or(Ok(()), Err)
+}
+
+/// The same, with all reasons.
+pub(super) fn judge(pod: &Pod, node: &Node, others: &[Arc<Pod>]) -> Verdict {
+    let Some(spec) = &pod.spec else {
+        return Verdict::default();
+    };
     if let Some(rejection) = foreign(pod, spec, node) {
-        return Err(rejection);
+        return Verdict {
+            others: vec![rejection],
+            ..Verdict::default()
+        };
     }
-    let verdicts = [
-        fits(spec, node, others),
+    let rest = [
         affine(spec, node),
         ports(spec, others),
         tolerant(spec, node),
     ];
-    verdicts.into_iter().flatten().next().map_or(Ok(()), Err)
+    Verdict {
+        lacks: lacks(spec, node, others),
+        others: rest.into_iter().flatten().collect(),
+    }
 }
 
 /// Pods for another operating system.
@@ -86,7 +137,7 @@ fn foreign(pod: &Pod, spec: &PodSpec, node: &Node) -> Option<Rejection> {
     None
 }
 
-fn fits(spec: &PodSpec, node: &Node, others: &[Arc<Pod>]) -> Option<Rejection> {
+fn lacks(spec: &PodSpec, node: &Node, others: &[Arc<Pod>]) -> Vec<Lack> {
     let allocatable = node
         .status
         .as_ref()
@@ -96,9 +147,6 @@ fn fits(spec: &PodSpec, node: &Node, others: &[Arc<Pod>]) -> Option<Rejection> {
         .and_then(|list| Quantity::parse(&list.get("pods")?.0).ok())
         .map_or(0, |pods| pods.value());
     let there = i64::try_from(others.len()).unwrap_or(i64::MAX);
-    if there + 1 > room {
-        return Some(insufficient("pods", 1, there, room));
-    }
     let wanted = Resources::of_pod(spec);
     let mut used = Resources::default();
     for other in others {
@@ -113,6 +161,7 @@ fn fits(spec: &PodSpec, node: &Node, others: &[Arc<Pod>]) -> Option<Rejection> {
         Some((name.as_str(), *wanted, used, *have))
     });
     let rows = [
+        ("pods", 1, there, room),
         ("cpu", wanted.milli_cpu, used.milli_cpu, have.milli_cpu),
         ("memory", wanted.memory, used.memory, have.memory),
         (
@@ -124,8 +173,14 @@ fn fits(spec: &PodSpec, node: &Node, others: &[Arc<Pod>]) -> Option<Rejection> {
     ];
     rows.into_iter()
         .chain(scalars)
-        .find(|(_, wanted, used, have)| *wanted > 0 && *wanted > have - used)
-        .map(|(name, wanted, used, have)| insufficient(name, wanted, used, have))
+        .filter(|(_, wanted, used, have)| *wanted > 0 && *wanted > have - used)
+        .map(|(name, requested, used, capacity)| Lack {
+            resource: name.to_owned(),
+            requested,
+            used,
+            capacity,
+        })
+        .collect()
 }
 
 fn affine(spec: &PodSpec, node: &Node) -> Option<Rejection> {

@@ -1,6 +1,7 @@
 //! Options of a kubelet.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::eviction::threshold::Eviction;
@@ -20,6 +21,9 @@ pub struct KubeletConfig {
     pub logs: Option<String>,
     /// Where volumes of pods are kept. Default = `/var/lib/kubelet`.
     pub root: String,
+    /// A directory of manifests, or one manifest: pods that the node runs by itself, before and without an API server, where
+    /// mirrors show them. Default = none.
+    pub static_pods: Option<PathBuf>,
     /// The control group that pods' own are made in; empty: the topmost. Default = the runtime chooses.
     pub cgroup_root: Option<String>,
     /// What measures the machine: without, the node has what its [`NodeSpec`](crate::node::NodeSpec) says, nothing is ever
@@ -45,6 +49,7 @@ impl Default for KubeletConfig {
             cluster_domain: "cluster.local".to_owned(),
             logs: None,
             root: "/var/lib/kubelet".to_owned(),
+            static_pods: None,
             cgroup_root: None,
             monitor: None,
             eviction: Eviction::default(),

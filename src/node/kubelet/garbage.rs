@@ -155,12 +155,12 @@ pub(super) async fn collect_images(
 pub(super) async fn collect_containers(inner: Arc<Inner>) -> Result<(), Error> {
     loop {
         sleep(CONTAINERS).await;
-        inner.remove_dead().await;
+        inner.remove_dead(false).await;
     }
 }
 
-/// The dead containers that nobody needs: of each container of a pod that is still there, the newest dead one is kept.
-/// `uids` are those of the pods by sandbox.
+/// The dead containers that nobody needs: of each container of a pod that is live, the newest dead one is kept. `uids` are those
+/// of the pods by sandbox.
 fn superfluous(
     containers: &[ContainerEntry],
     uids: &BTreeMap<String, String>,
@@ -188,14 +188,14 @@ fn superfluous(
 }
 
 impl Inner {
-    /// Removes dead containers that nobody needs.
-    pub(super) async fn remove_dead(&self) {
-        if let Err(error) = self.try_remove_dead().await {
+    /// Removes dead containers that nobody needs; of pods that have finished all of them, when room is `scarce`.
+    pub(super) async fn remove_dead(&self, scarce: bool) {
+        if let Err(error) = self.try_remove_dead(scarce).await {
             tracing::warn!(%error, node = %self.spec.name, "dead containers could not be removed");
         }
     }
 
-    async fn try_remove_dead(&self) -> Result<(), Error> {
+    async fn try_remove_dead(&self, scarce: bool) -> Result<(), Error> {
         let containers = self
             .runtime
             .list_containers(&ContainerFilter::default())
@@ -208,14 +208,19 @@ impl Inner {
             .into_iter()
             .map(|sandbox| (sandbox.id, sandbox.metadata.uid))
             .collect();
-        let live: BTreeSet<String> = {
+        let (known, live): (BTreeSet<String>, BTreeSet<String>) = {
             let states = self.state.lock();
-            states.values().map(|state| state.uid.clone()).collect()
+            let known = states.values().map(|state| state.uid.clone());
+            let live = states.values().filter(|state| !(scarce && state.finished));
+            (
+                known.collect(),
+                live.map(|state| state.uid.clone()).collect(),
+            )
         };
         // What belongs to nobody here is left to the look at its pod, which ends it as a whole.
         let own = containers.into_iter().filter(|one| {
             let uid = uids.get(&one.sandbox);
-            uid.is_some_and(|uid| live.contains(uid))
+            uid.is_some_and(|uid| known.contains(uid))
         });
         let own: Vec<ContainerEntry> = own.collect();
         for id in superfluous(&own, &uids, |uid| live.contains(uid)) {

@@ -18,7 +18,7 @@ const CLASSES: [&str; 3] = ["", "/burstable", "/besteffort"];
 
 /// Looks for ever.
 pub(super) async fn run(inner: Arc<Inner>) -> Result<(), Error> {
-    inner.pods.synced().await;
+    inner.pods.api().synced().await;
     loop {
         sleep(PERIOD).await;
         if let Err(error) = inner.clean().await {
@@ -84,7 +84,7 @@ impl Inner {
 
     /// The uids of pods that are here, in the API or in this agent.
     fn known_uids(&self) -> BTreeSet<String> {
-        let own = self.pods.list().into_iter().filter(|pod| self.owns(pod));
+        let own = self.pods.list().into_iter();
         let mut known: BTreeSet<String> = own.filter_map(|pod| pod.metadata.uid.clone()).collect();
         known.extend(self.state.lock().values().map(|state| state.uid.clone()));
         known

@@ -1,7 +1,8 @@
 //! What containers may use: requests and limits as the kernel's control groups take them. Pure.
 
-use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodSpec, ResourceRequirements};
 
+use super::plan;
 use crate::cri::LinuxResources;
 use crate::object::Resources;
 
@@ -79,12 +80,40 @@ fn danger(pod: &Pod, requested: i64, capacity: i64) -> i64 {
     }
 }
 
-/// The class that the API server gave the pod.
+/// The class that the API server gave the pod, or would give it: a pod of the node's own may be known to nobody else.
 pub(super) fn qos(pod: &Pod) -> &str {
     let status = pod.status.as_ref();
-    status
-        .and_then(|status| status.qos_class.as_deref())
-        .unwrap_or("BestEffort")
+    let class = status.and_then(|status| status.qos_class.as_deref());
+    class.unwrap_or_else(|| pod.spec.as_ref().map_or("BestEffort", class_of))
+}
+
+/// The class of a pod: it follows from the requests and limits of its containers, or from its own where it has such.
+fn class_of(spec: &PodSpec) -> &'static str {
+    let of_pod = spec.resources.as_ref();
+    let of_pod = of_pod.filter(|own| own.requests.is_some() || own.limits.is_some());
+    let each: Vec<Option<&ResourceRequirements>> = match of_pod {
+        Some(own) => vec![Some(own)],
+        None => plan::all(spec)
+            .map(|container| container.resources.as_ref())
+            .collect(),
+    };
+    let (mut any, mut all) = (false, !each.is_empty());
+    for resources in each {
+        let limits = Resources::of(resources.and_then(|own| own.limits.as_ref()));
+        let requests = Resources::of(resources.and_then(|own| own.requests.as_ref()));
+        for (limit, request) in [
+            (limits.milli_cpu, requests.milli_cpu),
+            (limits.memory, requests.memory),
+        ] {
+            any |= limit > 0 || request > 0;
+            all &= limit > 0 && (request == 0 || request == limit);
+        }
+    }
+    match (any, all) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
 }
 
 /// The control group of a pod, by its class.
@@ -154,6 +183,26 @@ mod tests {
                 "{resources}"
             );
         }
+    }
+
+    #[test]
+    fn classes_without_an_api_server() {
+        let full = json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1000m", "memory": "1Gi"}});
+        let of = |containers: &[&Value], own: &Value| {
+            let containers: Vec<Value> = containers
+                .iter()
+                .map(|resources| json!({"name": "c", "resources": resources}))
+                .collect();
+            let spec = json!({"containers": containers, "resources": own});
+            class_of(&serde_json::from_value(spec).unwrap())
+        };
+        let none = json!({});
+        assert_eq!(of(&[&none], &Value::Null), "BestEffort");
+        assert_eq!(of(&[&full], &Value::Null), "Guaranteed");
+        assert_eq!(of(&[&full, &none], &Value::Null), "Burstable");
+        assert_eq!(of(&[&none], &full), "Guaranteed");
+        let requests = json!({"requests": {"cpu": "1"}});
+        assert_eq!(of(&[&requests], &Value::Null), "Burstable");
     }
 
     #[test]

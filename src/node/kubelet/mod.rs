@@ -21,6 +21,7 @@ mod machine;
 mod message;
 mod node;
 mod plan;
+mod preempt;
 mod probe;
 mod pull;
 mod report;
@@ -30,6 +31,7 @@ mod rights;
 mod sandbox;
 mod shutdown;
 mod start;
+mod statics;
 mod status;
 mod stop;
 mod sync;
@@ -59,9 +61,11 @@ pub use self::garbage::ImageCollection;
 use self::plan::Memory;
 use self::probe::Probes;
 pub use self::shutdown::Shutdown;
+use self::statics::OwnPods;
 pub use self::vitals::{DiskUse, Facts, Monitor, Room, Vitals};
 use super::NodeAgent;
-use super::driver::{self, NodeSpec};
+use super::driver::NodeSpec;
+use super::mirror::is_mirror;
 use crate::clock::Clock;
 use crate::cri::{ContainerRuntime, EventKind};
 use crate::reconcile::events::{EventType, reference};
@@ -86,7 +90,7 @@ struct Inner {
     client: kube::Client,
     clock: Clock,
     recorder: Recorder,
-    pods: Cache<Pod>,
+    pods: OwnPods,
     nodes: Cache<Node>,
     services: Cache<Service>,
     runtime: Arc<dyn ContainerRuntime>,
@@ -97,6 +101,8 @@ struct Inner {
     tokens: Mutex<token::Tokens>,
     /// What the machine is short of.
     pressure: Mutex<BTreeSet<Pressure>>,
+    /// The node as this agent would register it.
+    own_node: Mutex<Option<Arc<Node>>>,
     /// What was told of the node.
     told: Mutex<node::Told>,
     /// Told when something of the node has changed.
@@ -155,7 +161,7 @@ impl Kubelet {
             client: manager.client_for("kubelet"),
             clock: manager.clock().clone(),
             recorder: manager.recorder("kubelet"),
-            pods: manager.cache::<Pod>(),
+            pods: OwnPods::new(manager.cache::<Pod>(), spec.name()),
             nodes: manager.cache::<Node>(),
             services: manager.cache::<Service>(),
             runtime,
@@ -163,6 +169,7 @@ impl Kubelet {
             hooked: Mutex::default(),
             tokens: Mutex::default(),
             pressure: Mutex::default(),
+            own_node: Mutex::default(),
             told: Mutex::default(),
             node_changed: Notify::new(),
             nudged: Mutex::default(),
@@ -187,8 +194,13 @@ impl NodeAgent for Kubelet {
         }
         let inner = self.inner.clone();
         let status = inner.first_status().await;
-        let node = driver::register(&inner.client, &inner.clock, &inner.spec, &status).await?;
-        let node = Arc::new(node);
+        let own = serde_json::from_value::<Node>(inner.spec.node(&status))?;
+        *inner.own_node.lock() = Some(Arc::new(own));
+        let registered = match &inner.config.static_pods {
+            // They may be what makes an API server.
+            Some(_) => None,
+            None => Some(inner.register(&status).await?),
+        };
         let manager = Manager::with_activity(
             inner.client.clone(),
             inner.clock.clone(),
@@ -206,7 +218,7 @@ impl NodeAgent for Kubelet {
         let name = format!("kubelet {}", inner.spec.name);
         manager.add(
             Controller::new(name, Pods(inner.clone()))
-                .source(Source::mapped(&inner.pods, own))
+                .source(Source::mapped(inner.pods.api(), own).not_awaited())
                 .source(Source::watcher(RuntimeEvents(inner.runtime.clone())))
                 .source(Source::watcher(Nudges(inner.clone())))
                 .workers(AT_ONCE),
@@ -218,8 +230,19 @@ impl NodeAgent for Kubelet {
         if let Some(monitor) = inner.config.monitor.clone() {
             look_after(&manager, &inner, &monitor);
         }
+        if let Some(path) = &inner.config.static_pods {
+            // Before anything else: what is named there must not be taken for a leftover.
+            let mut manifests = statics::Manifests::new(path, &inner.spec.name);
+            inner.take_manifests(&mut manifests);
+            let (own, path) = (inner.clone(), path.clone());
+            manager.add_task("manifests", move || {
+                statics::follow(own.clone(), path.clone())
+            });
+            let own = inner.clone();
+            manager.add_task("mirrors", move || statics::show(own.clone()));
+        }
         manager.add_task("heartbeat", move || {
-            node::heartbeat(inner.clone(), node.clone())
+            node::heartbeat(inner.clone(), registered.clone())
         });
         manager.start().await?;
         *running = Some(manager);
@@ -301,13 +324,15 @@ impl Reconciler for Pods {
 }
 
 impl Inner {
-    fn owns(&self, pod: &Pod) -> bool {
-        pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&self.spec.name)
+    /// The node as the API has it, or as it would be registered.
+    fn node(&self) -> Option<Arc<Node>> {
+        let known = self.nodes.get(&Key::cluster(self.spec.name.as_str()));
+        known.or_else(|| self.own_node.lock().clone())
     }
 
     /// The pod to look at after a change of one; ends what is under way for it when it is to end.
     fn changed(&self, old: Option<&Arc<Pod>>, new: Option<&Arc<Pod>>) -> Option<Key> {
-        let pod = new.or(old).filter(|pod| self.owns(pod))?;
+        let pod = new.or(old).filter(|pod| self.pods.owns(pod))?;
         let key = Key::of(&**pod);
         let deletion = |pod: Option<&Arc<Pod>>| {
             let meta = &pod?.metadata;
@@ -317,6 +342,10 @@ impl Inner {
             ))
         };
         let ends = new.is_none() || deletion(old) != deletion(new);
+        if is_mirror(pod) || self.pods.is_static(&key) {
+            // Whatever becomes of what shows a pod of a manifest, the pod goes on.
+            return (ends || old.is_none()).then_some(key);
+        }
         if ends && let Some(state) = self.state.lock().get(&key) {
             state.ending.notify_one();
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, ObjectReference};
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::eviction::threshold::{Pressure, Signal};
 use super::{Inner, KubeletConfig};
@@ -22,6 +22,10 @@ use crate::reconcile::{Error, Key};
 const REPORT: Duration = Duration::from_secs(300);
 /// For how long the runtime may be silent.
 const SILENCE: Duration = Duration::from_secs(30);
+/// A node that could not be registered is registered again after this, …
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// … doubling up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(7);
 /// So many images are told of, the largest ones …
 const MOST_IMAGES: usize = 50;
 /// … by so many names each.
@@ -136,8 +140,15 @@ fn images(mut all: Vec<Image>) -> Vec<Value> {
     shown.collect()
 }
 
-/// Renews the lease and tells what has changed of the node.
-pub(super) async fn heartbeat(inner: Arc<Inner>, node: Arc<Node>) -> Result<(), Error> {
+/// Renews the lease and tells what has changed of the node; registers it first, if that is still to be done.
+pub(super) async fn heartbeat(
+    inner: Arc<Inner>,
+    registered: Option<Arc<Node>>,
+) -> Result<(), Error> {
+    let node = match registered {
+        Some(node) => node,
+        None => inner.register_at_last().await,
+    };
     loop {
         // What changes is told at once.
         let _ = timeout(RENEW, inner.node_changed.notified()).await;
@@ -160,6 +171,28 @@ impl Inner {
             ..ObjectReference::default()
         };
         self.recorder.event(about, type_, reason, message);
+    }
+
+    /// Registers the node with this status.
+    pub(super) async fn register(&self, status: &Value) -> Result<Arc<Node>, Error> {
+        let node = driver::register(&self.client, &self.clock, &self.spec, status).await?;
+        Ok(Arc::new(node))
+    }
+
+    /// Registers the node as soon as there is an API server.
+    async fn register_at_last(&self) -> Arc<Node> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let status = self.first_status().await;
+            match self.register(&status).await {
+                Ok(node) => return node,
+                Err(error) => {
+                    tracing::info!(%error, node = %self.spec.name, "Unable to register node with API server");
+                }
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
 
     /// The node's whole status, as at the start of the agent.

@@ -75,7 +75,9 @@ impl Inner {
     ) -> Result<(), Error> {
         let mut status = self.observe(key, pod, sandbox, over, failure);
         let known = self.known(key, pod);
-        let have = serde_json::to_value(&known.as_deref().unwrap_or(pod).status)?;
+        let written = self.pods.in_api(key, pod);
+        let have = written.or_else(|| known.clone());
+        let have = serde_json::to_value(&have.as_deref().unwrap_or(pod).status)?;
         let mut resolved = Vec::new();
         if let Some(conditions) = status["conditions"].as_array_mut() {
             let now = self.clock.now();
@@ -122,6 +124,10 @@ impl Inner {
     }
 
     async fn patch(&self, pod: &Pod, status: Value) -> Result<(), Error> {
+        let key = Key::of(pod);
+        if self.pods.is_static(&key) {
+            return self.report_static(&key, pod, status).await;
+        }
         let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
         let patched = self
             .api(pod)
@@ -132,6 +138,13 @@ impl Inner {
 
     /// Tells the API that nothing of the pod is left here.
     pub(super) async fn let_go(&self, pod: &Pod) -> Result<(), Error> {
+        let key = Key::of(pod);
+        if self.pods.is_static(&key) {
+            // What comes after it, or its mirror's end, is the next look's.
+            self.pods.ended(&key);
+            self.nudge(key);
+            return Ok(());
+        }
         let meta = &pod.metadata;
         let held = meta
             .finalizers
@@ -153,7 +166,7 @@ impl Inner {
         gone_is_fine(self.api(pod).delete(name(pod), &params).await.map(drop))
     }
 
-    fn api(&self, pod: &Pod) -> Api<Pod> {
+    pub(super) fn api(&self, pod: &Pod) -> Api<Pod> {
         Api::namespaced(
             self.client.clone(),
             pod.metadata.namespace.as_deref().unwrap_or_default(),
@@ -169,7 +182,7 @@ pub(super) fn debuggers(pod: &Pod) -> Vec<Spec> {
         .collect()
 }
 
-fn gone_is_fine(result: Result<(), kube::Error>) -> Result<(), Error> {
+pub(super) fn gone_is_fine(result: Result<(), kube::Error>) -> Result<(), Error> {
     match result {
         Err(error) if client::is_not_found(&error) || client::is_conflict(&error) => Ok(()),
         other => other.map_err(Into::into),

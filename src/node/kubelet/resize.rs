@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container as Spec, Node, Pod, PodSpec, PodStatus, ResourceRequirements,
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::admit::{Rejection, admit};
@@ -19,6 +20,7 @@ use super::{Inner, limits, plan};
 use crate::cri::{Container, LinuxResources};
 use crate::node::driver::rfc3339;
 use crate::object::Resources;
+use crate::reconcile::events::EventType;
 use crate::reconcile::{Error, Key};
 
 /// What containers were given, by name.
@@ -95,11 +97,6 @@ fn as_given(pod: &Pod, given: &Given) -> Pod {
 /// Why a pod cannot be given what it asks for now; `None`: it can.
 fn refusal(pod: &Pod, node: &Node, others: &[Arc<Pod>]) -> Option<(&'static str, String)> {
     let spec = pod.spec.as_ref()?;
-    let source = pod.metadata.annotations.as_ref();
-    if source.is_some_and(|all| all.contains_key("kubernetes.io/config.mirror")) {
-        let message = "In-place resize of static-pods is not supported";
-        return Some(("Infeasible", message.to_owned()));
-    }
     let allocatable = node
         .status
         .as_ref()
@@ -195,7 +192,7 @@ impl Inner {
             }
             state.admitted && !state.finished
         };
-        let node = self.nodes.get(&Key::cluster(self.spec.name.as_str()));
+        let node = self.node();
         let pending = node.filter(|_| admitted).and_then(|node| {
             let others = self.active_pods();
             let others = others.iter().filter(|other| Key::of(&***other) != *key);
@@ -207,12 +204,23 @@ impl Inner {
             return Cow::Borrowed(pod);
         };
         let resize = &mut state.resize;
-        resize.pending = pending;
-        if resize.pending.is_some() {
+        if let Some((reason, message)) = &pending {
+            if resize.pending != pending {
+                let event = match *reason {
+                    "Infeasible" => "ResizeInfeasible",
+                    _ => "ResizeDeferred",
+                };
+                let told = told(pod, &format!("Pod resize {reason}"), message);
+                self.event(pod, EventType::Warning, event, told);
+            }
+            resize.pending = pending;
             return Cow::Owned(as_given(pod, &resize.given));
         }
+        resize.pending = None;
         resize.given = wanted;
         resize.changed = true;
+        let started = told(pod, "Pod resize started", "");
+        self.event(pod, EventType::Normal, "ResizeStarted", started);
         Cow::Borrowed(pod)
     }
 
@@ -269,7 +277,20 @@ impl Inner {
                 applied.insert(latest.id.clone(), amounts(&wanted));
             }
         }
-        self.set_progress(key, Some(error).filter(|error| !error.is_empty()));
+        let was = resize.in_progress;
+        if error.is_empty() {
+            self.set_progress(key, None);
+            if told || was.is_some() {
+                let completed = self::told(pod, "Pod resize completed", "");
+                self.event(pod, EventType::Normal, "ResizeCompleted", completed);
+            }
+        } else {
+            if was.as_ref() != Some(&error) {
+                let failed = self::told(pod, "Pod resize error", &error);
+                self.event(pod, EventType::Warning, "ResizeError", failed);
+            }
+            self.set_progress(key, Some(error));
+        }
         Ok(())
     }
 
@@ -295,6 +316,45 @@ impl Inner {
         }
         let updated = self.runtime.update_container(&latest.id, wanted).await;
         updated.map_err(|error| error.to_string())
+    }
+}
+
+/// What is told of a change: what the containers ask for, as the kubelet writes it.
+fn told(pod: &Pod, what: &str, error: &str) -> String {
+    #[derive(Serialize)]
+    struct Asked<'a> {
+        name: &'a str,
+        resources: ResourceRequirements,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Summary<'a> {
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        init_containers: Vec<Asked<'a>>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        containers: Vec<Asked<'a>>,
+        generation: i64,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        error: &'a str,
+    }
+    fn asked(containers: &[Spec]) -> Vec<Asked<'_>> {
+        let each = containers.iter().map(|container| Asked {
+            name: &container.name,
+            resources: container.resources.clone().unwrap_or_default(),
+        });
+        each.collect()
+    }
+    let spec = pod.spec.as_ref();
+    let init = spec.and_then(|spec| spec.init_containers.as_deref());
+    let summary = Summary {
+        init_containers: asked(init.unwrap_or_default()),
+        containers: spec.map_or(Vec::new(), |spec| asked(&spec.containers)),
+        generation: pod.metadata.generation.unwrap_or(0),
+        error,
+    };
+    match serde_json::to_string(&summary) {
+        Ok(text) => format!("{what}: {text}"),
+        Err(_) => what.to_owned(),
     }
 }
 
@@ -361,6 +421,16 @@ mod tests {
                 .map(|(reason, message)| (*reason, &**message));
             assert_eq!(found, expected, "{requests}");
         }
+    }
+
+    #[test]
+    fn what_is_told_of_a_change() {
+        let mut pod = pod(&json!({"cpu": "2"}), &Value::Null);
+        pod.metadata.generation = Some(3);
+        assert_eq!(
+            told(&pod, "Pod resize Deferred", "no room"),
+            "Pod resize Deferred: {\"containers\":[{\"name\":\"c\",\"resources\":{\"requests\":{\"cpu\":\"2\"}}}],\"generation\":3,\"error\":\"no room\"}"
+        );
     }
 
     #[test]

@@ -64,11 +64,13 @@ impl Inner {
             });
             let keys: Vec<Key> = group.map(|pod| Key::of(&**pod)).collect();
             for key in &keys {
+                let message =
+                    "Pod was terminated in response to imminent node shutdown.".to_owned();
                 let ousting = Ousting {
                     reason: "Terminated",
-                    message: "Pod was terminated in response to imminent node shutdown.".to_owned(),
+                    message: message.clone(),
                     grace: period,
-                    disrupted: Some("TerminationByKubelet"),
+                    disrupted: Some(message),
                 };
                 self.oust(key, ousting);
             }
@@ -84,7 +86,7 @@ impl Inner {
     }
 
     /// Waits until a pod has ended.
-    async fn end_of(&self, key: &Key) {
+    pub(super) async fn end_of(&self, key: &Key) {
         loop {
             let ended = {
                 let states = self.state.lock();

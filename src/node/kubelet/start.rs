@@ -229,7 +229,7 @@ impl Inner {
 
     /// Where values of a pod's environment and volumes come from.
     fn origin<'a>(&'a self, pod: &'a Pod, ip: &'a str) -> Origin<'a> {
-        let known = self.nodes.get(&Key::cluster(self.spec.name.as_str()));
+        let known = self.node();
         let allocatable = known
             .as_deref()
             .and_then(|node: &Node| node.status.as_ref()?.allocatable.as_ref());
@@ -396,7 +396,7 @@ impl Inner {
 
     /// The node's memory, in bytes.
     pub(super) fn memory_capacity(&self) -> i64 {
-        let known = self.nodes.get(&Key::cluster(self.spec.name.as_str()));
+        let known = self.node();
         let capacity = known
             .as_deref()
             .and_then(|node| node.status.as_ref()?.capacity.as_ref());

@@ -45,12 +45,17 @@ pub(super) fn status(observed: &Observed<'_>) -> Value {
         let shown = shown.iter().filter(|shown| role(shown.role));
         shown.map(Shown::value).collect()
     };
+    // As the kubelet lists them: those that start in order as the spec has them, all others by name.
+    let by_name = |mut statuses: Vec<Value>| {
+        statuses.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+        statuses
+    };
     let mut status = json!({
         "phase": phase,
         "startTime": rfc3339(started),
         "hostIP": observed.host,
         "hostIPs": [{"ip": observed.host}],
-        "containerStatuses": of(|role| role == Role::Main),
+        "containerStatuses": by_name(of(|role| role == Role::Main)),
         "conditions": conditions::all(observed, spec, &shown, phase),
         "observedGeneration": observed.pod.metadata.generation,
     });
@@ -61,7 +66,7 @@ pub(super) fn status(observed: &Observed<'_>) -> Value {
         ),
         (
             "ephemeralContainerStatuses",
-            of(|role| role == Role::Ephemeral),
+            by_name(of(|role| role == Role::Ephemeral)),
         ),
     ] {
         if !statuses.is_empty() {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use super::admit::{Rejection, admit};
+use super::admit::{Rejection, Verdict, judge};
+use super::eviction::is_critical;
 use super::plan::{self, Memory, Plan, Step};
 use super::probe::{Ask, Probes};
 use super::report::debuggers;
@@ -28,6 +29,8 @@ use crate::reconcile::{Action, Error, Key};
 const PROMPT: Duration = Duration::from_millis(200);
 /// What is left of a pod of which this agent knows nothing may take this long to end.
 const ORPHAN_GRACE: Duration = Duration::from_secs(30);
+/// How often it is looked whether the pods of the API are known.
+const UNSYNCED: Duration = Duration::from_secs(1);
 /// Mounted config is brought up to date this often.
 const CONFIG_RESYNC: Duration = Duration::from_secs(60);
 
@@ -79,7 +82,11 @@ impl Inner {
             // What was told before this look is seen by it.
             let _ = ending.notified().now_or_never();
         }
-        let pod = self.pods.get(key).filter(|pod| self.owns(pod));
+        if !self.pods.api().is_synced() && !self.pods.is_static(key) {
+            // What the API has of it, if anything, is not known yet.
+            return Ok(Action::Background(UNSYNCED));
+        }
+        let pod = self.pods.get(key);
         let uid = pod.as_ref().and_then(|pod| pod.metadata.uid.clone());
         let is_known = {
             let states = self.state.lock();
@@ -92,6 +99,9 @@ impl Inner {
         }
         let Some(pod) = pod else {
             self.state.lock().remove(key);
+            if let Some(mirror) = self.pods.mirror(key) {
+                self.remove_mirror(&mirror).await?;
+            }
             return Ok(Action::Done);
         };
         let ending = self.adopt(key, &pod);
@@ -132,6 +142,8 @@ impl Inner {
                 .finish(key, pod, Some(("DeadlineExceeded", message)))
                 .await;
         }
+        let is_static = self.pods.is_static(key);
+        let unshown = is_static && self.show_mirror(key, pod).await;
         let before = self.sandbox(pod).await?;
         let mut next = {
             let mut steps = pin!(self.steps(key, pod));
@@ -139,9 +151,10 @@ impl Inner {
                 biased;
                 next = &mut steps => next?,
                 () = sleep(PROMPT) => {
-                    // A container whose hook still runs does not count as started.
-                    self.report(key, pod, before.as_ref()).await?;
-                    steps.await?
+                    // A container whose hook still runs does not count as started. Nothing waits for the API server.
+                    let (told, next) = join(self.report(key, pod, before.as_ref()), steps).await;
+                    told?;
+                    next?
                 }
             }
         };
@@ -166,6 +179,9 @@ impl Inner {
             return self.finish(key, pod, None).await;
         }
         self.report(key, pod, sandbox.as_ref()).await?;
+        if unshown {
+            next.later(RESYNC);
+        }
         if let Some(left) = left.or_else(|| self.deadline(pod)) {
             next.later(left);
         }
@@ -239,19 +255,29 @@ impl Inner {
             .filter(|other| !is_terminal(other))
             .map(|other| self.given(&other))
             .collect();
-        let node = self.nodes.get(&Key::cluster(self.spec.name.as_str()));
-        let mut verdict = node.map(|node| admit(pod, &node, &others));
-        if !matches!(verdict, Some(Ok(()))) {
+        let node = self.node();
+        let mut verdict = node.map(|node| judge(pod, &node, &others));
+        if verdict.as_ref() != Some(&Verdict::default()) {
             // The cache of nodes may be behind that of pods.
             let nodes: Api<Node> = Api::all(self.client.clone());
-            let node = nodes.get_opt(&self.spec.name).await?;
-            verdict = node.map(|node| admit(pod, &node, &others));
+            match nodes.get_opt(&self.spec.name).await {
+                Ok(node) => verdict = node.map(|node| judge(pod, &node, &others)),
+                // A pod of the node's own is judged by what the node knows of itself.
+                Err(error) if self.pods.is_static(key) => {
+                    tracing::debug!(%error, pod = %key, "the API does not say what the node has");
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         let unknown = || Rejection {
             reason: "InvalidNodeInfo".to_owned(),
             message: "Kubelet cannot get node info.".to_owned(),
         };
-        let rejection = verdict.map_or_else(|| Some(unknown()), Result::err);
+        let rejection = match verdict {
+            None => Some(unknown()),
+            Some(verdict) if is_critical(pod) => self.make_room(key, pod, verdict, &others).await,
+            Some(verdict) => verdict.first(),
+        };
         if rejection.is_none()
             && let Some(state) = self.state.lock().get_mut(key)
         {
@@ -503,14 +529,17 @@ impl Inner {
             .is_some_and(|state| state.finished)
     }
 
-    /// Cleans away what is left of a pod whose last status is written.
+    /// Cleans away what a pod used whose last status is written. Its containers stay until it is deleted, for their logs can be
+    /// read until then.
     async fn tidy(&self, key: &Key, pod: &Pod) -> Result<Action, Error> {
         if let Some(state) = self.state.lock().get_mut(key) {
             state.finished = true;
         }
         if let Some(sandbox) = self.sandbox(pod).await? {
             self.stop_all(pod, &sandbox, grace(pod)).await?;
-            self.remove(&sandbox).await?;
+            if sandbox.ready {
+                self.runtime.stop_sandbox(&sandbox.id).await?;
+            }
         }
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         self.tokens.lock().retain(|(of, ..), _| of != uid);
@@ -533,6 +562,10 @@ impl Inner {
             self.tidy(key, pod).await?;
         } else {
             self.finish(key, pod, None).await?;
+        }
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        for sandbox in self.runtime.pod(uid).await? {
+            self.remove(&sandbox).await?;
         }
         self.let_go(pod).await?;
         Ok(Action::Done)

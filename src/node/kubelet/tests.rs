@@ -13,7 +13,7 @@ use super::machine::Machine;
 use super::*;
 use crate::apiserver::ApiServer;
 use crate::cri::fake::Script;
-use crate::cri::{FakeRuntime, ImageService};
+use crate::cri::{ContainerRuntimeExt, FakeRuntime, ImageService};
 use crate::store::MemoryStore;
 
 const IMAGE: &str = "registry.example/c:v1";
@@ -426,9 +426,17 @@ async fn nothing_is_left_of_what_is_gone() {
         logs[0].starts_with("default_fails_")
             && logs[1..] == [format!("default_runs_{uid}"), "other".to_owned()]
     );
-    let everything = crate::cri::SandboxFilter::default();
-    let sandboxes = world.runtime.list_sandboxes(&everything);
-    assert_eq!(sandboxes.await.unwrap().len(), 1);
+    // A pod that has finished keeps its containers, for their logs, until it is deleted.
+    let sandboxes = world.runtime.pods().await.unwrap();
+    let ready: Vec<bool> = sandboxes.iter().map(|sandbox| sandbox.ready).collect();
+    assert_eq!(
+        (ready.len(), ready.iter().filter(|ready| **ready).count()),
+        (2, 1)
+    );
+    let ended = sandboxes.iter().find(|sandbox| !sandbox.ready).unwrap();
+    let log = world.runtime.log(&ended.containers[0].id).await.unwrap();
+    let log = String::from_utf8(log.unwrap()).unwrap();
+    assert!(log.ends_with("last words\n"), "{log}");
 
     for name in ["runs", "fails"] {
         world
@@ -440,5 +448,6 @@ async fn nothing_is_left_of_what_is_gone() {
     tokio::time::sleep(A_WHILE * 2).await;
     assert!(names("root/pods").is_empty());
     assert_eq!(names("logs"), ["other"]);
+    assert!(world.runtime.pods().await.unwrap().is_empty());
     world.end().await;
 }

@@ -7,6 +7,7 @@
 mod auth;
 mod channels;
 mod command;
+mod disks;
 #[cfg(feature = "serve")]
 mod listen;
 mod logs;
@@ -22,6 +23,7 @@ mod ws;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -43,6 +45,7 @@ pub(super) use self::auth::Caller;
 pub use self::listen::{NodeServerConfig, NodeServing, NodeServingError, ServingCertificate};
 use self::query::Query;
 pub use self::rotate::LogRotation;
+use super::kubelet::{KubeletConfig, Monitor};
 use crate::clock::Clock;
 use crate::cri::ContainerRuntime;
 use crate::reconcile::{Cache, Manager};
@@ -64,10 +67,21 @@ struct Inner {
     clock: Clock,
     authority: Authority,
     usage: stats::Usage,
+    /// How the node's disks are measured, where they are.
+    disks: Option<Disks>,
     /// Whether the node's own use is that of this machine.
     machine: bool,
     /// Streams that go on after their requests were answered.
     streams: Mutex<JoinSet<()>>,
+}
+
+/// The disks of a node, and who measures them.
+struct Disks {
+    monitor: Arc<dyn Monitor>,
+    /// Where volumes of pods are.
+    root: PathBuf,
+    /// Where logs of pods are.
+    logs: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for NodeServer {
@@ -86,7 +100,7 @@ impl NodeServer {
         node: impl Into<String>,
         runtime: Arc<dyn ContainerRuntime>,
     ) -> Self {
-        Self::with(manager, node.into(), runtime, false)
+        Self::with(manager, node.into(), runtime, false, None)
     }
 
     /// The same for a node that is this machine: its own use of processor and memory is the machine's.
@@ -96,7 +110,23 @@ impl NodeServer {
         node: impl Into<String>,
         runtime: Arc<dyn ContainerRuntime>,
     ) -> Self {
-        Self::with(manager, node.into(), runtime, true)
+        Self::with(manager, node.into(), runtime, true, None)
+    }
+
+    /// The same, with what a kubelet of these options measures: its file systems, and what containers and volumes use of them.
+    #[must_use]
+    pub fn of_this_kubelet(
+        manager: &Manager,
+        node: impl Into<String>,
+        runtime: Arc<dyn ContainerRuntime>,
+        config: &KubeletConfig,
+    ) -> Self {
+        let disks = config.monitor.clone().map(|monitor| Disks {
+            monitor,
+            root: PathBuf::from(&config.root),
+            logs: config.logs.as_ref().map(PathBuf::from),
+        });
+        Self::with(manager, node.into(), runtime, true, disks)
     }
 
     fn with(
@@ -104,6 +134,7 @@ impl NodeServer {
         node: String,
         runtime: Arc<dyn ContainerRuntime>,
         machine: bool,
+        disks: Option<Disks>,
     ) -> Self {
         let inner = Inner {
             authority: Authority::new(manager.client_for("kubelet"), node.clone()),
@@ -112,6 +143,7 @@ impl NodeServer {
             runtime,
             clock: manager.clock().clone(),
             usage: stats::Usage::default(),
+            disks,
             machine,
             streams: Mutex::default(),
         };

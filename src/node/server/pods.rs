@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Inner;
 use crate::cri::{ContainerFilter, ContainerPhase, ContainerState, Result, SandboxFilter};
+use crate::node::mirror::runtime_uid;
 use crate::reconcile::Key;
 
 impl Inner {
@@ -40,7 +41,9 @@ impl Inner {
             .runtime
             .list_containers(&ContainerFilter::default())
             .await?;
-        let items = sandboxes.iter().map(|sandbox| {
+        // What has ended is kept for its logs.
+        let ready = sandboxes.iter().filter(|sandbox| sandbox.ready);
+        let items = ready.map(|sandbox| {
             let own = containers.iter().filter(|container| {
                 container.sandbox == sandbox.id && container.phase == ContainerPhase::Running
             });
@@ -112,7 +115,7 @@ impl Inner {
     /// The id of the container of this name that runs.
     pub(super) async fn running_id(&self, pod: &Pod, container: &str) -> Option<String> {
         let filter = ContainerFilter {
-            uid: pod.metadata.uid.clone(),
+            uid: runtime_uid(pod).map(str::to_owned),
             phase: Some(ContainerPhase::Running),
             ..ContainerFilter::default()
         };
@@ -124,7 +127,7 @@ impl Inner {
     /// The sandbox of a pod.
     pub(super) async fn sandbox_id(&self, pod: &Pod) -> Option<String> {
         let filter = SandboxFilter {
-            uid: pod.metadata.uid.clone(),
+            uid: runtime_uid(pod).map(str::to_owned),
             ready: Some(true),
             ..SandboxFilter::default()
         };

@@ -6,10 +6,11 @@ use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
-use super::Inner;
+use super::{Inner, disks};
 use crate::cri::{
     ContainerStats, CpuUsage, FilesystemUsage, MemoryUsage, NetworkUsage, Result, SandboxStats,
 };
+use crate::node::mirror::runtime_uid;
 use crate::node::usage::{self, sum_cpu, sum_memory};
 
 /// Processor time as it was found last, by what used it: from two of them follows what is used now, when a runtime does not
@@ -60,19 +61,39 @@ impl Inner {
         let pods = self.own_pods();
         let pods: BTreeMap<&str, &Pod> = pods
             .iter()
-            .filter_map(|pod| Some((pod.metadata.uid.as_deref()?, &**pod)))
+            .filter_map(|pod| Some((runtime_uid(pod)?, &**pod)))
             .collect();
+        let at = self.clock.now();
+        let vitals = match &self.disks {
+            Some(disks) => {
+                let info = self.runtime.image_fs_info().await.unwrap_or_default();
+                let images = info.images.first().map(|images| &*images.mountpoint);
+                Some((disks, disks.vitals(images).await))
+            }
+            None => None,
+        };
         let mut shown = Vec::new();
         for sandbox in &sandboxes {
             let of = &sandbox.metadata;
             let started = pods
                 .get(of.uid.as_str())
                 .and_then(|pod| pod.status.as_ref()?.start_time.clone());
-            let containers: Vec<Value> = sandbox
-                .containers
-                .iter()
-                .map(|container| self.container(container, &pods, &of.uid))
-                .collect();
+            let mut containers = Vec::new();
+            let known = pods.get(of.uid.as_str()).copied();
+            for container in &sandbox.containers {
+                let mut shown = self.container(container, &pods, &of.uid);
+                if let (Some((disks, vitals)), Some(pod)) = (&vitals, known) {
+                    let measured = disks.of_container(at, vitals, pod, container, &mut shown);
+                    measured.await;
+                }
+                containers.push(shown);
+            }
+            let mut on_disk = None;
+            if let (Some((disks, vitals)), Some(pod)) = (&vitals, known) {
+                let volumes = disks.of_volumes(at, vitals, pod).await;
+                let sum = disks::ephemeral(at, vitals, &containers, &volumes);
+                on_disk = Some((volumes, sum));
+            }
             let mut pod = json!({
                 "podRef": {"name": of.name, "namespace": of.namespace, "uid": of.uid},
                 "startTime": started, "containers": containers,
@@ -88,6 +109,12 @@ impl Inner {
                 .processes
                 .map(|count| json!({"process_count": count}));
             put(&mut pod, "process_stats", processes);
+            if let Some((volumes, sum)) = on_disk {
+                if !volumes.is_empty() {
+                    put(&mut pod, "volume", Some(volumes.into()));
+                }
+                put(&mut pod, "ephemeral-storage", Some(sum));
+            }
             shown.push(pod);
         }
         let mut node = json!({"nodeName": self.node});
@@ -100,6 +127,9 @@ impl Inner {
         }
         let (cpu, memory) = self.node_usage(&sandboxes);
         self.put_usage(&mut node, "/", cpu.as_ref(), memory.as_ref());
+        if let Some((_, vitals)) = &vitals {
+            disks::of_node(at, vitals, &mut node);
+        }
         Ok(json!({"node": node, "pods": shown}))
     }
 

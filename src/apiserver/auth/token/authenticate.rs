@@ -23,7 +23,7 @@ const EXTRA: &str = "authentication.kubernetes.io";
 ///
 /// # Errors
 /// Why a token of ours is not believed.
-pub(crate) async fn authenticate(
+pub(super) async fn authenticate(
     shared: &Arc<Shared>,
     token: &str,
     audiences: &[String],

@@ -1,27 +1,14 @@
 //! Keys that sign tokens (ES256, ES384 or RS256, as the kind of key has it) and keys that verify them, over ring.
-use crate::apiserver::pki::der::{BIT_STRING, Element, OID, Reader, SEQUENCE};
-use crate::apiserver::pki::pem::{self, Block};
+pub use crate::pki::KeyError;
+use crate::pki::der::{BIT_STRING, Element, INTEGER, OID, Reader, SEQUENCE, element};
+use crate::pki::key::{Curve, EC_KEY, P256, P384, PrivateKey, RSA_KEY};
+use crate::pki::pem;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, KeyPair as _, RsaKeyPair, UnparsedPublicKey};
 use serde_json::{Value, json};
 use std::fmt;
-
-/// Why a key cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyError {
-    /// There is no key in the text.
-    #[error("the text does not contain a {0} in PEM form")]
-    Missing(&'static str),
-    /// The key is broken, or of a kind that is not used here.
-    #[error("the key cannot be used: {0}")]
-    Unusable(&'static str),
-    /// The operating system gave no randomness.
-    #[error("a key cannot be made")]
-    Generate,
-}
 
 /// How a key signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,13 +27,6 @@ impl Algorithm {
         }
     }
 }
-
-const EC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
-const RSA_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
-const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-const P384: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x22];
-const INTEGER: u8 = 0x02;
-const OCTET_STRING: u8 = 0x04;
 
 /// A key that verifies.
 #[derive(Clone, PartialEq, Eq)]
@@ -96,16 +76,16 @@ impl VerifyingKey {
     /// When there is none, or one cannot be used.
     pub(super) fn all_from_pem(text: &[u8]) -> Result<Vec<Self>, KeyError> {
         let mut keys = Vec::new();
-        for block in blocks(text) {
+        for block in pem::all(&String::from_utf8_lossy(text)) {
             let key = match &*block.label {
                 "PUBLIC KEY" => Reader::new(&block.content)
                     .take(SEQUENCE)
                     .and_then(|info| Self::of_info(&info)),
                 "RSA PUBLIC KEY" => Some(Self::new(Algorithm::Rs256, &block.content)),
                 "CERTIFICATE" => certificate_key(&block.content),
-                _ => match SigningKey::of_block(&block) {
+                _ => match PrivateKey::of_block(&block) {
                     None => continue,
-                    Some(key) => Some(key?.public),
+                    Some(key) => Some(SigningKey::of(key?)?.public),
                 },
             };
             keys.push(key.ok_or(KeyError::Unusable("the public key is of no known kind"))?);
@@ -168,16 +148,6 @@ impl VerifyingKey {
     }
 }
 
-fn blocks(text: &[u8]) -> Vec<Block> {
-    let text = String::from_utf8_lossy(text);
-    let (mut rest, mut blocks) = (&*text, Vec::new());
-    while let Some((block, after)) = pem::first(rest) {
-        blocks.push(block);
-        rest = after;
-    }
-    blocks
-}
-
 /// The key of an X.509 certificate.
 fn certificate_key(content: &[u8]) -> Option<VerifyingKey> {
     let certificate = Reader::new(content).take(SEQUENCE)?;
@@ -189,22 +159,6 @@ fn certificate_key(content: &[u8]) -> Option<VerifyingKey> {
         fields.any()?;
     }
     VerifyingKey::of_info(&fields.take(SEQUENCE)?)
-}
-
-fn element(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = content.len();
-    let mut bytes = vec![tag];
-    match u8::try_from(length) {
-        Ok(short) if short < 0x80 => bytes.push(short),
-        Ok(short) => bytes.extend([0x81, short]),
-        Err(_) => {
-            let long = u16::try_from(length).unwrap_or(u16::MAX);
-            bytes.push(0x82);
-            bytes.extend(long.to_be_bytes());
-        }
-    }
-    bytes.extend(content);
-    bytes
 }
 
 fn public_key_info(algorithm: Algorithm, key: &[u8]) -> Vec<u8> {
@@ -253,81 +207,37 @@ impl SigningKey {
     /// # Errors
     /// When there is none, or it cannot be used.
     pub(super) fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
-        let key = blocks(text).iter().find_map(Self::of_block);
-        key.ok_or(KeyError::Missing("private key"))?
-    }
-
-    /// The key in a block; `None` when the block holds something else.
-    fn of_block(block: &Block) -> Option<Result<Self, KeyError>> {
-        Some(match &*block.label {
-            "PRIVATE KEY" => Self::of_pkcs8(&block.content),
-            "EC PRIVATE KEY" => Self::of_sec1(&block.content),
-            "RSA PRIVATE KEY" => RsaKeyPair::from_der(&block.content)
-                .map(Self::of_rsa)
-                .map_err(|_| KeyError::Unusable("the RSA key is broken or shorter than 2048 bits")),
-            _ => return None,
-        })
+        Self::of(PrivateKey::from_pem(text)?)
     }
 
     fn of_pkcs8(content: &[u8]) -> Result<Self, KeyError> {
-        if let Ok(pair) = RsaKeyPair::from_pkcs8(content) {
-            return Ok(Self::of_rsa(pair));
-        }
-        // The private key within is as in SEC 1, with the curve beside it.
-        let parts = Reader::new(content).take(SEQUENCE).and_then(|info| {
-            let mut info = info.reader();
-            let (_version, algorithm) = (info.any()?, info.take(SEQUENCE)?);
-            let mut algorithm = algorithm.reader();
-            let kind = algorithm.take(OID)?.content;
-            let curve = algorithm.take(OID)?.content;
-            let key = info.take(OCTET_STRING)?.content;
-            (kind == EC_KEY).then_some((curve, key))
-        });
-        let (curve, key) =
-            parts.ok_or(KeyError::Unusable("it is neither an RSA nor an ECDSA key"))?;
-        Self::of_ec(key, Some(curve))
+        Self::of(PrivateKey::of_pkcs8(content)?)
     }
 
-    fn of_sec1(content: &[u8]) -> Result<Self, KeyError> {
-        Self::of_ec(content, None)
-    }
-
-    fn of_ec(content: &[u8], curve: Option<&[u8]>) -> Result<Self, KeyError> {
-        const BROKEN: KeyError = KeyError::Unusable("the ECDSA key is broken");
-        let parts = Reader::new(content).take(SEQUENCE).and_then(|key| {
-            let mut fields = key.reader();
-            let (_version, private) = (fields.any()?, fields.take(OCTET_STRING)?.content);
-            let (mut named, mut public) = (curve, None);
-            while let Some(field) = fields.any() {
-                match field.tag {
-                    0xa0 => named = Some(field.reader().take(OID)?.content),
-                    0xa1 => public = field.reader().take(BIT_STRING)?.bits(),
-                    _ => {}
-                }
-            }
-            Some((named?, private, public?))
-        });
-        let (curve, private, public) = parts.ok_or(BROKEN)?;
+    fn of(key: PrivateKey) -> Result<Self, KeyError> {
+        let (curve, private, public) = match key {
+            PrivateKey::Rsa(pair) => return Ok(Self::of_rsa(*pair)),
+            PrivateKey::Ec {
+                curve,
+                private,
+                public,
+            } => (curve, private, public),
+        };
         let (kind, algorithm) = match curve {
-            P256 => (
+            Curve::P256 => (
                 &signature::ECDSA_P256_SHA256_FIXED_SIGNING,
                 Algorithm::Es256,
             ),
-            P384 => (
+            Curve::P384 => (
                 &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
                 Algorithm::Es384,
             ),
-            _ => return Err(KeyError::Unusable("the curve must be P-256 or P-384")),
         };
-        let pair = EcdsaKeyPair::from_private_key_and_public_key(
-            kind,
-            private,
-            public,
-            &SystemRandom::new(),
-        );
+        let random = SystemRandom::new();
+        let pair = EcdsaKeyPair::from_private_key_and_public_key(kind, &private, &public, &random);
         Ok(Self {
-            pair: Pair::Ec(Box::new(pair.map_err(|_| BROKEN)?)),
-            public: VerifyingKey::new(algorithm, public),
+            pair: Pair::Ec(Box::new(pair.map_err(|_| KeyError::BROKEN)?)),
+            public: VerifyingKey::new(algorithm, &public),
         })
     }
 

@@ -1,6 +1,5 @@
 //! certificates.k8s.io: requests for certificates.
 
-mod request;
 mod signer;
 mod signing_request;
 

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{request, signer};
+use super::signer;
 use crate::apiserver::admission::UserInfo;
 use crate::apiserver::kinds::names;
-use crate::apiserver::pki::der::{BIT_STRING, Reader, SEQUENCE};
-use crate::apiserver::pki::pem;
 use crate::apiserver::registry::strategy::{Context, Strategy};
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, base64};
+use crate::pki::der::{BIT_STRING, Reader, SEQUENCE};
+use crate::pki::{pem, request};
 
 const USAGES: [&str; 23] = [
     "any",

@@ -257,6 +257,7 @@ pub(crate) fn server(store: &FakeStore, config: CacherConfig) -> Server {
         client_ca: None,
         tokens: StaticTokens::default(),
         anonymous: true,
+        bootstrap_tokens: false,
         authorizer: Authorizer::default(),
         service_account_tokens: ServiceAccountTokens::default(),
         in_flight: InFlight::new(9, 9),

@@ -23,6 +23,7 @@ use super::vitals::{Monitor, Vitals};
 use super::{Inner, is_terminal, limits};
 use crate::cri::SandboxMetadata;
 use crate::node::driver::rfc3339;
+use crate::node::mirror::{MIRROR, SOURCE};
 use crate::node::usage;
 use crate::object::taint::tolerates;
 use crate::reconcile::events::EventType;
@@ -44,14 +45,14 @@ pub(super) struct Ousting {
     pub message: String,
     /// How long it may take, if its own grace period is not shorter.
     pub grace: Duration,
-    /// Why it is disrupted, in a word; `None`: that is its own fault.
-    pub disrupted: Option<&'static str>,
+    /// What is said of its disruption; `None`: that is its own fault.
+    pub disrupted: Option<String>,
 }
 
 impl Ousting {
     /// What the pod's status says of it.
     pub(super) fn condition(&self, known: Option<&Pod>, now: Timestamp) -> Option<Value> {
-        let reason = self.disrupted?;
+        let message = self.disrupted.as_ref()?;
         let status = known.and_then(|pod| pod.status.as_ref());
         let mut conditions = status
             .into_iter()
@@ -59,7 +60,7 @@ impl Ousting {
         let old = conditions.find(|one| one.type_ == "DisruptionTarget" && one.status == "True");
         let since = old.and_then(|old| old.last_transition_time.as_ref());
         Some(json!({
-            "type": "DisruptionTarget", "status": "True", "reason": reason, "message": self.message,
+            "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": message,
             "lastProbeTime": null, "lastTransitionTime": rfc3339(since.map_or(now, |time| time.0)),
             "observedGeneration": known.and_then(|pod| pod.metadata.generation),
         }))
@@ -74,8 +75,8 @@ pub(super) fn is_critical(pod: &Pod) -> bool {
             .is_some_and(|value| value != except)
     };
     let priority = pod.spec.as_ref().and_then(|spec| spec.priority);
-    has("kubernetes.io/config.source", "api")
-        || has("kubernetes.io/config.mirror", "")
+    has(SOURCE, "api")
+        || has(MIRROR, "")
         || priority.is_some_and(|priority| priority >= limits::CRITICAL)
 }
 
@@ -119,8 +120,7 @@ impl Inner {
             active.map(|(key, _)| key.clone()).collect()
         };
         let pods = keys.iter().filter_map(|key| self.pods.get(key));
-        pods.filter(|pod| self.owns(pod) && !is_terminal(pod))
-            .collect()
+        pods.filter(|pod| !is_terminal(pod)).collect()
     }
 
     /// One look at the machine; gives the pods that are ended.
@@ -169,7 +169,7 @@ impl Inner {
         for pod in &pods {
             let used = pod.metadata.uid.as_ref().and_then(|uid| uses.get(uid));
             let message = rank::message(pod, used, threshold, &vitals);
-            if let Some(key) = self.evict(pod, grace, message, Some("TerminationByKubelet")) {
+            if let Some(key) = self.evict(pod, grace, message, true) {
                 return Ok(vec![key]);
             }
         }
@@ -194,7 +194,7 @@ impl Inner {
         let each = pods.iter().filter_map(|pod| {
             let used = uses.get(pod.metadata.uid.as_deref()?)?;
             let message = rank::exceeds(pod, used, vitals.own_image_fs)?;
-            self.evict(pod, AT_ONCE, message, None)
+            self.evict(pod, AT_ONCE, message, false)
         });
         each.collect()
     }
@@ -204,7 +204,7 @@ impl Inner {
         pod: &Arc<Pod>,
         grace: Duration,
         message: String,
-        disrupted: Option<&'static str>,
+        disrupts: bool,
     ) -> Option<Key> {
         if is_critical(pod) {
             return None;
@@ -214,7 +214,7 @@ impl Inner {
             reason: REASON,
             message: message.clone(),
             grace,
-            disrupted,
+            disrupted: disrupts.then(|| message.clone()),
         };
         if !self.oust(&key, ousting) {
             return None;
@@ -280,7 +280,7 @@ impl Inner {
         if !helps {
             return false;
         }
-        self.remove_dead().await;
+        self.remove_dead(true).await;
         self.remove_unused_images(images).await;
         let vitals = self.vitals(monitor).await;
         let mut all = self.config.eviction.thresholds.iter();

@@ -1,6 +1,6 @@
 //! The rules, one line each.
-use super::super::request::tests::REQUEST;
 use super::*;
+use crate::pki::request::tests::REQUEST;
 
 fn context(subresource: Option<&str>) -> Context<'_> {
     Context {

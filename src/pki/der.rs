@@ -1,4 +1,4 @@
-//! A reader of DER (X.690), enough for certificates and requests.
+//! A reader of DER (X.690) and its counterpart, enough for keys, certificates and requests.
 
 /// What is left to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,14 @@ pub(crate) struct Element<'a> {
     pub(crate) whole: &'a [u8],
 }
 
+pub(crate) const BOOLEAN: u8 = 0x01;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const UTF8_STRING: u8 = 0x0c;
+pub(crate) const UTC_TIME: u8 = 0x17;
+pub(crate) const GENERALIZED_TIME: u8 = 0x18;
 pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
 pub(crate) const BIT_STRING: u8 = 0x03;
 pub(crate) const OID: u8 = 0x06;
 
@@ -68,6 +75,30 @@ impl<'a> Element<'a> {
         let (unused, bits) = self.content.split_first()?;
         (*unused == 0).then_some(bits)
     }
+}
+
+/// A value with its tag and length.
+pub(crate) fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len();
+    let mut bytes = vec![tag];
+    match u8::try_from(length) {
+        Ok(short) if short < 0x80 => bytes.push(short),
+        _ => {
+            let digits = length.to_be_bytes();
+            let zeros = digits.iter().take_while(|digit| **digit == 0).count();
+            let digits = digits.get(zeros..).unwrap_or_default();
+            // A length has eight digits at most.
+            bytes.push(0x80 | u8::try_from(digits.len()).unwrap_or(0));
+            bytes.extend(digits);
+        }
+    }
+    bytes.extend(content);
+    bytes
+}
+
+/// A sequence of values.
+pub(crate) fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
+    element(SEQUENCE, &parts.concat())
 }
 
 #[cfg(test)]

@@ -25,6 +25,31 @@ pub(crate) fn first(text: &str) -> Option<(Block, &str)> {
     }
 }
 
+/// All blocks in `text`.
+pub(crate) fn all(text: &str) -> Vec<Block> {
+    let (mut rest, mut blocks) = (text, Vec::new());
+    while let Some((block, after)) = first(rest) {
+        blocks.push(block);
+        rest = after;
+    }
+    blocks
+}
+
+/// A block as a text.
+pub(crate) fn write(label: &str, content: &[u8]) -> String {
+    const WIDTH: usize = 64;
+    let digits = base64::encode(content);
+    let mut text = format!("-----BEGIN {label}-----\n");
+    let mut rest = digits.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(WIDTH));
+        text.push_str(line);
+        text.push('\n');
+        rest = after;
+    }
+    text + &format!("-----END {label}-----\n")
+}
+
 /// The block whose label `text` starts with.
 fn block(text: &str) -> Option<(Block, &str)> {
     let (line, body) = text.split_once('\n')?;

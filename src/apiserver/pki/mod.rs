@@ -1,3 +1,0 @@
-//! Keys and certificates as texts and bytes: PEM and DER.
-pub(crate) mod der;
-pub(crate) mod pem;
