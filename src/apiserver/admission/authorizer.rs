@@ -57,23 +57,22 @@ pub(super) async fn verdict(request: &AdmissionRequest<'_>, permission: &Permiss
             ..User::default()
         }
     };
-    let asked = match &permission.path {
-        Some(path) => Attributes {
+    let asked = if let Some(path) = &permission.path {
+        Attributes {
             verb: permission.verb.clone(),
             path: path.clone(),
             ..Attributes::default()
-        },
-        None => {
-            let mut asked = about(&permission.verb, &permission.group, &permission.resource);
-            asked.subresource.clone_from(&permission.subresource);
-            asked.namespace.clone_from(&permission.namespace);
-            asked.name.clone_from(&permission.name);
-            // One that cannot be read restricts nothing.
-            if let Ok(fields) = FieldSelector::parse(&permission.field_selector) {
-                asked.restrict(&fields);
-            }
-            asked
         }
+    } else {
+        let mut asked = about(&permission.verb, &permission.group, &permission.resource);
+        asked.subresource.clone_from(&permission.subresource);
+        asked.namespace.clone_from(&permission.namespace);
+        asked.name.clone_from(&permission.name);
+        // One that cannot be read restricts nothing.
+        if let Ok(fields) = FieldSelector::parse(&permission.field_selector) {
+            asked.restrict(&fields);
+        }
+        asked
     };
     match decide(request, &user, &asked).await {
         Ok(Decision::Allow(reason)) => Verdict {

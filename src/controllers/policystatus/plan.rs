@@ -75,17 +75,20 @@ fn named<'a>(
     rule: &NamedRuleWithOperations,
     served: &'a [ServedResource],
 ) -> Vec<(&'a str, &'a str, &'a str)> {
-    let sorted = |texts: &Option<Vec<String>>| {
-        let mut texts = texts.clone().unwrap_or_default();
+    let sorted = |texts: Option<&Vec<String>>| {
+        let mut texts = texts.cloned().unwrap_or_default();
         texts.sort_unstable();
         texts
     };
-    let (groups, versions) = (sorted(&rule.api_groups), sorted(&rule.api_versions));
+    let (groups, versions) = (
+        sorted(rule.api_groups.as_ref()),
+        sorted(rule.api_versions.as_ref()),
+    );
     let wild = |texts: &[String]| texts.iter().any(|text| text.contains('*'));
     if wild(&groups) || wild(&versions) {
         return Vec::new();
     }
-    let mut resources = sorted(&rule.resources);
+    let mut resources = sorted(rule.resources.as_ref());
     resources.retain(|resource| !resource.contains(['*', '/']));
     let mut found = Vec::new();
     for group in &groups {
