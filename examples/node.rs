@@ -99,12 +99,11 @@ async fn run() -> Result<()> {
         .get("node-name")
         .map_or_else(machine::hostname, str::to_owned);
     let clock = Clock::system();
-    let (config, own) = match flags.get("kubeconfig") {
-        Some(path) => (load(Path::new(path)).await?, None),
-        None => {
-            let own = Own::new(&flags, &name, clock.clone())?;
-            (own.join().await?, Some(own))
-        }
+    let (config, own) = if let Some(path) = flags.get("kubeconfig") {
+        (load(Path::new(path)).await?, None)
+    } else {
+        let own = Own::new(&flags, &name, clock.clone())?;
+        (own.join().await?, Some(own))
     };
     let address = match flags.value::<IpAddr>("node-ip")? {
         Some(address) => address,

@@ -297,7 +297,9 @@ impl World {
         let pods = self.pods.iter();
         let lost = pods.filter(|(_, pod)| pod["spec"]["nodeName"] == name);
         let lost: Vec<Key> = lost.map(|(key, _)| key.clone()).collect();
-        lost.iter().for_each(|key| self.no_pod(key));
+        for key in &lost {
+            self.no_pod(key);
+        }
     }
 
     fn put(&mut self, key: Key, pod: Value) {
