@@ -18,7 +18,7 @@ use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 
 use super::Temporary;
 use super::history::{History, Recorder};
-use super::process::{Etcd, Network, empty, programs};
+use super::process::{Etcd, Network, crash_safe, empty, programs};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_the_contract() {
@@ -288,7 +288,7 @@ async fn for_millis(millis: u64) {
 /// Members die, stop and come back: no acknowledged write is lost, no read is stale, watches have no gap.
 #[tokio::test(flavor = "multi_thread")]
 async fn members_may_die_and_stop() {
-    let [_, (_, program)] = programs();
+    let program = crash_safe();
     let mut etcd = Etcd::start(&program, 3);
     let stores = [etcd.store().await, etcd.store().await];
     under_load(stores, async {
@@ -332,7 +332,7 @@ async fn networks_may_part() {
 /// A cluster on three members, and a second API server beside it: a rollout that is asked for while members die arrives.
 #[tokio::test(flavor = "multi_thread")]
 async fn controllers_converge_after_failures() {
-    let [_, (_, program)] = programs();
+    let program = crash_safe();
     let mut etcd = Etcd::start(&program, 3);
     let cluster = Cluster::builder()
         .server(ApiServer::builder(Arc::new(etcd.store().await)))

@@ -32,7 +32,7 @@ use tokio::time::{sleep, timeout};
 use super::Temporary;
 use super::etcd::changes_since;
 use super::history::{History, Recorder};
-use super::process::{Etcd, Network, programs};
+use super::process::{Etcd, Network, crash_safe, programs};
 use super::program::{Running, client, free_port, until};
 
 /// Where the API server keeps the objects that clients fight over.
@@ -568,7 +568,7 @@ async fn scale(servers: &[Server; 2], replicas: i32) {
 /// Servers, members and the leaders of both die under load: nothing is lost, no read is stale, and controllers converge.
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_and_members_may_die() {
-    let [_, (_, program)] = programs();
+    let program = crash_safe();
     let mut etcd = Etcd::start(&program, 3);
     let place = Temporary::new("servers");
     let more = ["--nodes=0", "--leader-elect"];
