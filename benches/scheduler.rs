@@ -26,7 +26,7 @@ use homeostat::scheduler::framework::{Decision, Framework, PodInfo, Scheduler, S
 use homeostat::scheduler::{SchedulerConfig, SchedulingCycle};
 use homeostat::store::MemoryStore;
 use http::Request;
-use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::client::Body;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -93,9 +93,9 @@ enum Op {
     /// From now on deletes the pods of a namespace.
     #[serde(rename_all = "camelCase")]
     DeletePods { namespace: String, per_second: u64 },
-    /// Waits until the scheduler has seen all pods that were created.
+    /// Waits until the scheduler has seen all pods that were created, and until volumes are available.
     Barrier {},
-    /// From now on binds claims as the controller of volumes does.
+    /// From now on binds claims as the controller of volumes does, and makes volumes as a driver does.
     BindClaims {},
 }
 
@@ -365,15 +365,21 @@ impl Run {
             }
             Op::Barrier {} => {
                 let pods = self.manager.cache::<Pod>();
-                while pods.len() < self.created {
+                let volumes = self.manager.cache::<PersistentVolume>();
+                let is_pending = |volume: &Arc<PersistentVolume>| {
+                    let status = volume.status.as_ref();
+                    status.and_then(|status| status.phase.as_deref()) == Some("Pending")
+                };
+                while pods.len() < self.created || volumes.list().iter().any(is_pending) {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
             Op::BindClaims {} => {
-                let volumes = self.manager.cache::<PersistentVolume>();
+                let client = self.client.clone();
+                let (volumes, claims) = (self.manager.cache(), self.manager.cache());
                 self.background
-                    .spawn(bind_claims(self.client.clone(), volumes));
+                    .spawn(Volumes { client }.follow(volumes, claims));
             }
         }
     }
@@ -448,43 +454,82 @@ async fn delete(client: kube::Client, pods: Vec<Key>, every: Duration) {
     }
 }
 
-/// What the controller of volumes does for claims to which the scheduler gave a volume.
-async fn bind_claims(client: kube::Client, volumes: Cache<PersistentVolume>) {
-    let mut changes = volumes.subscribe();
-    let claim_of = |volume: &Option<Arc<PersistentVolume>>| {
-        let spec = volume.as_ref().and_then(|volume| volume.spec.as_ref());
-        spec.and_then(|spec| spec.claim_ref.clone())
-    };
-    while let Some(deltas) = changes.next().await {
-        for delta in deltas {
-            let Some(claim) = claim_of(&delta.new).filter(|_| claim_of(&delta.old).is_none())
-            else {
-                continue;
-            };
-            let path = format!(
-                "/api/v1/namespaces/{}/persistentvolumeclaims/{}",
-                claim.namespace.unwrap_or_default(),
-                claim.name.unwrap_or_default(),
-            );
-            let annotations = json!({"pv.kubernetes.io/bind-completed": "yes"});
-            let spec = json!({"volumeName": &*delta.key.name});
-            for (path, patch) in [
-                (
-                    path.clone(),
-                    json!({"metadata": {"annotations": annotations}, "spec": spec}),
-                ),
-                (
-                    format!("{path}/status"),
-                    json!({"status": {"phase": "Bound"}}),
-                ),
-            ] {
-                let request = Request::builder().method("PATCH").uri(path);
-                let request = request.header("content-type", "application/merge-patch+json");
-                let body = Body::from(patch.to_string().into_bytes());
-                let done = client.send(request.body(body).unwrap()).await.unwrap();
-                assert!(done.status().is_success(), "a claim was not bound");
+/// What the controller of volumes does with free volumes and with those that the scheduler gave a claim, and what a driver does
+/// for claims whose volume is to be made.
+struct Volumes {
+    client: kube::Client,
+}
+
+impl Volumes {
+    async fn follow(self, volumes: Cache<PersistentVolume>, claims: Cache<PersistentVolumeClaim>) {
+        let (mut volumes, mut claims) = (volumes.subscribe(), claims.subscribe());
+        loop {
+            tokio::select! {
+                Some(deltas) = volumes.next() => for delta in deltas {
+                    let Some(volume) = delta.new else { continue };
+                    let claim_of = |volume: &PersistentVolume| volume.spec.as_ref()?.claim_ref.clone();
+                    let had = delta.old.as_deref().and_then(claim_of);
+                    match claim_of(&volume) {
+                        None => if delta.old.is_none() {
+                            let path = format!("/api/v1/persistentvolumes/{}/status", delta.key.name);
+                            self.patch(path, json!({"status": {"phase": "Available"}})).await;
+                        },
+                        Some(claim) => if had.is_none() {
+                            let (namespace, name) = (claim.namespace.unwrap(), claim.name.unwrap());
+                            self.bind(&Key::new(namespace, name), &delta.key.name).await;
+                        },
+                    }
+                },
+                Some(deltas) = claims.next() => for delta in deltas {
+                    let Some(claim) = delta.new else { continue };
+                    let node_of = |claim: &PersistentVolumeClaim| {
+                        let annotations = claim.metadata.annotations.as_ref()?;
+                        annotations.get("volume.kubernetes.io/selected-node").cloned()
+                    };
+                    let had = delta.old.as_deref().and_then(node_of);
+                    if had.is_none() && node_of(&claim).is_some() {
+                        self.make(&delta.key, &claim).await;
+                    }
+                },
+                else => return,
             }
         }
+    }
+
+    /// Makes a volume for a claim.
+    async fn make(&self, claim: &Key, of: &PersistentVolumeClaim) {
+        let spec = of.spec.as_ref().unwrap();
+        let volume = json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": format!("made-{}", claim.name)},
+            "spec": {
+                "storageClassName": spec.storage_class_name, "accessModes": spec.access_modes,
+                "capacity": {"storage": "1Gi"},
+                "csi": {"driver": "csi.example.com", "volumeHandle": format!("made-{}", claim.name)},
+                "claimRef": {"namespace": &*claim.namespace, "name": &*claim.name, "uid": of.metadata.uid},
+            },
+        });
+        let body = volume.to_string().into_bytes();
+        let made = send(&self.client, "POST", "/api/v1/persistentvolumes", body).await;
+        assert!(made, "a volume was not made");
+    }
+
+    async fn bind(&self, claim: &Key, volume: &str) {
+        let Key { namespace, name } = claim;
+        let path = format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}");
+        let annotations = json!({"pv.kubernetes.io/bind-completed": "yes"});
+        let bound =
+            json!({"metadata": {"annotations": annotations}, "spec": {"volumeName": volume}});
+        self.patch(path.clone(), bound).await;
+        let status = json!({"status": {"phase": "Bound"}});
+        self.patch(format!("{path}/status"), status).await;
+    }
+
+    async fn patch(&self, path: String, patch: Value) {
+        let request = Request::builder().method("PATCH").uri(&path);
+        let request = request.header("content-type", "application/merge-patch+json");
+        let body = Body::from(patch.to_string().into_bytes());
+        let done = self.client.send(request.body(body).unwrap()).await.unwrap();
+        assert!(done.status().is_success(), "{path} was not patched");
     }
 }
 
@@ -577,6 +622,7 @@ fn main() {
         include_str!("scheduler/affinity.yaml"),
         include_str!("scheduler/spread.yaml"),
         include_str!("scheduler/preemption.yaml"),
+        include_str!("scheduler/volumes.yaml"),
     ];
     for file in files {
         let workloads: Vec<Workload> = serde_saphyr::from_str(file).unwrap();
