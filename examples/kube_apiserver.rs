@@ -236,6 +236,7 @@ fn place(flags: &Flags) -> Place<'_> {
     }
     Place {
         directory: None,
+        backup: None,
         etcd,
         etcd_tls: ["etcd-cafile", "etcd-certfile", "etcd-keyfile"].map(|name| flags.get(name)),
     }

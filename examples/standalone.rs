@@ -13,6 +13,8 @@
 mod access;
 #[path = "common/audit.rs"]
 mod audit;
+#[path = "common/backups.rs"]
+mod backups;
 #[path = "common/flags.rs"]
 mod flags;
 #[cfg(feature = "containerd")]
@@ -64,6 +66,16 @@ const FLAGS: &[Flag] = &[
         "data-dir",
         "DIR",
         "keep the state here; in memory otherwise (needs feature durable)",
+    ),
+    flag(
+        "restore-from",
+        "FILE",
+        "make --data-dir of this backup first; there must be no state in it",
+    ),
+    flag(
+        "backup-to",
+        "FILE",
+        "back up what is in --data-dir to this file at each SIGUSR1, while serving",
     ),
     flag(
         "etcd-servers",
@@ -171,10 +183,12 @@ async fn run() -> Result<()> {
         .unwrap_or("10.0.0.0/16");
     let opened = store::open(&Place {
         directory: flags.get("data-dir"),
+        backup: flags.get("restore-from"),
         etcd: flags.list("etcd-servers"),
         etcd_tls: [None; 3],
     })
     .await?;
+    let backed_up = backups::on_signal(&opened, flags.get("backup-to"))?;
     let server = ApiServer::builder(opened.store.clone()).cluster_ip_range(range);
     let certificates = Certificates::generate(&Clock::system(), &program::names(listen.ip()))?;
     // As whom the API server looks into nodes.
@@ -227,6 +241,7 @@ async fn run() -> Result<()> {
     let lost = tokio::select! {
         biased;
         () = stopped => false,
+        () = backed_up => false,
         _ = leadership.wait_for(|leadership| *leadership == Leadership::Lost) => true,
     };
     println!("stopping");

@@ -9,6 +9,8 @@ use homeostat::store::{MemoryStore, Store};
 pub(crate) struct Place<'a> {
     /// A directory for the durable store.
     pub(crate) directory: Option<&'a str>,
+    /// A backup that the directory is made of first.
+    pub(crate) backup: Option<&'a str>,
     /// URLs of etcd.
     pub(crate) etcd: Vec<&'a str>,
     /// Files that TLS to etcd needs: authority, client certificate, its key.
@@ -23,7 +25,7 @@ pub(crate) struct Place<'a> {
 pub(crate) struct Opened {
     pub(crate) store: Arc<dyn Store>,
     #[cfg(feature = "durable")]
-    durable: Option<homeostat::store::DurableStore>,
+    pub(crate) durable: Option<homeostat::store::DurableStore>,
 }
 
 impl Opened {
@@ -53,17 +55,23 @@ impl Opened {
 
 /// Opens it; in memory when nothing else is asked for.
 pub(crate) async fn open(place: &Place<'_>) -> Result<Opened> {
+    if place.backup.is_some() && place.directory.is_none() {
+        anyhow::bail!("a backup is restored into a directory");
+    }
     match (place.directory, place.etcd.is_empty()) {
         (Some(_), false) => anyhow::bail!("state is kept in a directory or in etcd, not in both"),
-        (Some(directory), true) => durable(directory).await,
+        (Some(directory), true) => durable(directory, place.backup).await,
         (None, false) => etcd(place).await,
         (None, true) => Ok(Opened::new(Arc::new(MemoryStore::default()))),
     }
 }
 
 #[cfg(feature = "durable")]
-async fn durable(directory: &str) -> Result<Opened> {
+async fn durable(directory: &str, backup: Option<&str>) -> Result<Opened> {
     use homeostat::store::{DurableConfig, DurableStore};
+    if let Some(backup) = backup {
+        DurableStore::restore(backup, directory).await?;
+    }
     let store = DurableStore::open(directory, DurableConfig::default()).await?;
     Ok(Opened {
         store: Arc::new(store.clone()),
@@ -73,7 +81,7 @@ async fn durable(directory: &str) -> Result<Opened> {
 
 #[cfg(not(feature = "durable"))]
 #[expect(clippy::unused_async, reason = "as with the feature")]
-async fn durable(_: &str) -> Result<Opened> {
+async fn durable(_: &str, _: Option<&str>) -> Result<Opened> {
     anyhow::bail!("a directory for the state needs a build with --features durable")
 }
 

@@ -54,10 +54,26 @@ impl Running {
         self.0.wait().unwrap();
     }
 
+    /// Sends it a signal: `STOP`, `CONT`, `TERM`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let arguments = [format!("-{signal}"), self.0.id().to_string()];
+        assert!(
+            Command::new("kill")
+                .args(arguments)
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+
     /// Asks it to end, as Kubernetes does; whether it ends well.
     pub(crate) async fn ends_well(mut self) -> bool {
-        let pid = self.0.id().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        self.signal("TERM");
         let started = Instant::now();
         loop {
             if let Some(status) = self.0.try_wait().unwrap() {

@@ -18,7 +18,7 @@ use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 
 use super::Temporary;
 use super::history::{History, Recorder};
-use super::process::{Etcd, Network, crash_safe, empty, programs};
+use super::process::{Cut, Etcd, Network, crash_safe, empty, programs};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_the_contract() {
@@ -317,16 +317,45 @@ async fn networks_may_part() {
     under_load(stores, async {
         for host in 0..3 {
             for_millis(500).await;
-            network.cut(host);
+            network.cut(host, Cut::All);
             for_millis(2500).await;
             network.mend(host);
             for_millis(1000).await;
-            network.isolate(host);
+            network.cut(host, Cut::Peers);
             for_millis(2500).await;
-            network.join(host);
+            network.mend(host);
         }
     })
     .await;
+}
+
+/// A member that is cut off from its peers goes on holding watches and has nothing to tell: the store leaves it.
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_leave_a_member_that_is_alone() {
+    let [_, (_, program)] = programs();
+    let network = Network::new(3);
+    let etcd = Etcd::start_on(&program, &network);
+    let store = etcd.store().await;
+    // One of them is the one that feeds the watches.
+    for host in 0..3 {
+        let mut watch = store
+            .watch("/", store.revision().await.unwrap())
+            .await
+            .unwrap();
+        network.cut(host, Cut::Peers);
+        let key = format!("/{host}");
+        let told = async {
+            // A write of unknown outcome is tried again; one of them is told.
+            while !matches!(
+                store.put(&key, "1".into(), Expect::Absent, None).await,
+                Ok(_) | Err(Error::AlreadyExists { .. })
+            ) {}
+            while !matches!(watch.next().await.unwrap().unwrap(), WatchEvent::Changes(_)) {}
+        };
+        let told = tokio::time::timeout(Duration::from_secs(20), told).await;
+        assert!(told.is_ok(), "nothing is told while member {host} is alone");
+        network.mend(host);
+    }
 }
 
 /// A cluster on three members, and a second API server beside it: a rollout that is asked for while members die arrives.

@@ -10,6 +10,7 @@
     reason = "tests say what they expect, and start real programs"
 )]
 
+mod backup;
 mod crash;
 mod etcd;
 mod history;
@@ -18,6 +19,7 @@ mod process;
 #[path = "../serve/program.rs"]
 mod program;
 mod servers;
+mod together;
 
 /// A directory that goes with the test.
 struct Temporary(std::path::PathBuf);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
 use homeostat::store::{EtcdConfig, EtcdStore, Store};
+use tokio::time::timeout;
 
 use super::Temporary;
 
@@ -118,7 +119,7 @@ impl Etcd {
     pub(crate) fn start_on(program: &Path, network: &Network) -> Self {
         let hosts = (0..network.hosts).map(|host| {
             let within = ["ip", "netns", "exec", &network.host(host)].map(str::to_owned);
-            (within.to_vec(), (network.address(host), PEERS, 2379))
+            (within.to_vec(), (network.address(host), PEERS, CLIENTS))
         });
         Self::at(program, hosts.collect())
     }
@@ -229,6 +230,26 @@ impl Etcd {
         assert!(sent.unwrap().success());
     }
 
+    /// The member that leads, as far as it can be asked.
+    pub(crate) async fn leader(&self) -> Option<usize> {
+        let mut leader = None;
+        for (number, member) in self.members.iter().enumerate() {
+            let status = async {
+                let client = etcd_client::Client::connect([&member.client], None).await?;
+                client.maintenance_client().status().await
+            };
+            let Ok(Ok(status)) = timeout(Duration::from_millis(300), status).await else {
+                continue;
+            };
+            if status.header().map(etcd_client::ResponseHeader::member_id) == Some(status.leader())
+            {
+                // Whoever was cut off believes that it still leads.
+                leader = leader.max(Some((status.raft_term(), number)));
+            }
+        }
+        leader.map(|(_, number)| number)
+    }
+
     pub(crate) fn endpoints(&self) -> Vec<String> {
         self.members
             .iter()
@@ -268,6 +289,21 @@ impl Drop for Etcd {
 
 /// The port on which members of a [`Network`] hear each other.
 const PEERS: u16 = 2380;
+/// The one on which they hear clients.
+const CLIENTS: u16 = 2379;
+
+/// How a host is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// From all.
+    All,
+    /// From the other hosts, but not from us: a member that cannot know that it is alone.
+    Peers,
+    /// From us, but not from the other hosts.
+    Clients,
+    /// It is heard and hears nothing.
+    Deaf,
+}
 
 /// Hosts in network namespaces of their own on one bridge, which this process reaches; gone with the value.
 pub(crate) struct Network {
@@ -319,38 +355,44 @@ impl Network {
         format!("10.231.{}.{}", self.number, host + 1)
     }
 
-    /// Cuts a host off from all.
-    pub(crate) fn cut(&self, host: usize) {
-        run(&format!("ip link set {} down", self.host(host)));
-    }
-
-    /// Undoes [`Network::cut`].
-    pub(crate) fn mend(&self, host: usize) {
-        run(&format!("ip link set {} up", self.host(host)));
-    }
-
-    /// Cuts a host off from the other hosts, but not from us: a member that cannot know that it is alone.
-    pub(crate) fn isolate(&self, host: usize) {
+    /// Cuts a host off, until it is mended.
+    pub(crate) fn cut(&self, host: usize, cut: Cut) {
         let space = self.host(host);
-        run(&format!("ip netns exec {space} nft add table inet cut"));
-        for (chain, hook) in [("in", "input"), ("out", "output")] {
+        let port = |end: &str, port: u16| format!("tcp {end} {port}");
+        let rules = match cut {
+            Cut::All => return run(&format!("ip link set {space} down")),
+            Cut::Deaf => vec![("input", "meta l4proto tcp".to_owned())],
+            Cut::Peers => vec![
+                ("input", port("dport", PEERS)),
+                ("input", port("sport", PEERS)),
+                ("output", port("dport", PEERS)),
+                ("output", port("sport", PEERS)),
+            ],
+            Cut::Clients => vec![
+                ("input", port("dport", CLIENTS)),
+                ("output", port("sport", CLIENTS)),
+            ],
+        };
+        let nft = format!("ip netns exec {space} nft add");
+        run(&format!("{nft} table inet cut"));
+        for hook in ["input", "output"] {
             run(&format!(
-                "ip netns exec {space} nft add chain inet cut {chain} {{ type filter hook {hook} priority 0 ; }}"
+                "{nft} chain inet cut {hook} {{ type filter hook {hook} priority 0 ; }}"
             ));
-            for port in ["sport", "dport"] {
-                run(&format!(
-                    "ip netns exec {space} nft add rule inet cut {chain} tcp {port} {PEERS} drop"
-                ));
-            }
+        }
+        for (hook, packets) in rules {
+            run(&format!("{nft} rule inet cut {hook} {packets} drop"));
         }
     }
 
-    /// Undoes [`Network::isolate`].
-    pub(crate) fn join(&self, host: usize) {
-        run(&format!(
-            "ip netns exec {} nft delete table inet cut",
-            self.host(host)
-        ));
+    /// Undoes whatever cut the host off.
+    pub(crate) fn mend(&self, host: usize) {
+        let space = self.host(host);
+        run(&format!("ip link set {space} up"));
+        // There is no way to delete what may not be there; added twice it is there once.
+        let nft = format!("ip netns exec {space} nft");
+        run(&format!("{nft} add table inet cut"));
+        run(&format!("{nft} delete table inet cut"));
     }
 }
 

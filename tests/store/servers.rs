@@ -32,7 +32,7 @@ use tokio::time::{sleep, timeout};
 use super::Temporary;
 use super::etcd::changes_since;
 use super::history::{History, Recorder};
-use super::process::{Etcd, Network, crash_safe, programs};
+use super::process::{Cut, Etcd, Network, crash_safe, programs};
 use super::program::{Running, client, free_port, until};
 
 /// Where the API server keeps the objects that clients fight over.
@@ -43,8 +43,8 @@ const KEYS: u64 = 12;
 const LONGEST: Duration = Duration::from_secs(15);
 
 /// `standalone` as a process over an etcd.
-struct Server {
-    running: Running,
+pub(super) struct Server {
+    pub(super) running: Running,
     arguments: Vec<String>,
     kubeconfig: PathBuf,
     client: Arc<Mutex<Client>>,
@@ -82,7 +82,7 @@ impl Server {
         Running::start("standalone", &arguments)
     }
 
-    fn client(&self) -> Client {
+    pub(super) fn client(&self) -> Client {
         self.client.lock().clone()
     }
 
@@ -97,13 +97,13 @@ impl Server {
         })
     }
 
-    fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         self.running.kill();
         // The next process has other certificates, and writes another file.
-        std::fs::remove_file(&self.kubeconfig).unwrap();
+        let _gone_with_the_process = std::fs::remove_file(&self.kubeconfig);
     }
 
-    async fn start_again(&mut self) {
+    pub(super) async fn start_again(&mut self) {
         self.running = Self::run(&self.arguments);
         let client = until("the server does not start again", || {
             client(&self.kubeconfig)
@@ -388,9 +388,9 @@ fn check_told(told: &[Told], changes: &[Change]) {
 }
 
 /// Two servers, and clients that read and write through both.
-struct Pair {
-    servers: [Server; 2],
-    etcd: EtcdStore,
+pub(super) struct Pair {
+    pub(super) servers: [Server; 2],
+    pub(super) etcd: EtcdStore,
     start: Revision,
     recorder: Recorder,
     told: [Arc<Mutex<Vec<Told>>>; 2],
@@ -400,7 +400,7 @@ struct Pair {
 }
 
 impl Pair {
-    async fn start(etcd: &Etcd, place: &Temporary, more: &[&str]) -> Self {
+    pub(super) async fn start(etcd: &Etcd, place: &Temporary, more: &[&str]) -> Self {
         let store = etcd.store().await;
         let servers = [
             Server::start(etcd, place, more).await,
@@ -438,7 +438,7 @@ impl Pair {
     }
 
     /// Waits until so many more operations were answered: clients get on.
-    async fn get_on(&self, operations: usize) {
+    pub(super) async fn get_on(&self, operations: usize) {
         let enough = self.recorder.operations().len() + operations;
         let got_on = async {
             while self.recorder.operations().len() < enough {
@@ -450,7 +450,7 @@ impl Pair {
     }
 
     /// Ends the load, and judges all that was seen.
-    async fn judge(self) -> [Server; 2] {
+    pub(super) async fn judge(self) -> [Server; 2] {
         self.get_on(300).await;
         self.stop.send_replace(true);
         for client in self.clients {
@@ -539,7 +539,7 @@ async fn share_an_etcd() {
 }
 
 /// Nodes that live in this process, reached through a server.
-async fn nodes(client: Client) -> (Manager, Hollow) {
+pub(super) async fn nodes(client: Client) -> (Manager, Hollow) {
     let manager = Manager::new(client, Clock::system());
     let specs = ["one", "two"].map(NodeSpec::new).to_vec();
     let hollow = Hollow::new(&manager, specs);
@@ -549,7 +549,7 @@ async fn nodes(client: Client) -> (Manager, Hollow) {
 }
 
 /// Asks for so many pods, through whichever server answers; a write of unknown outcome is asked for again.
-async fn scale(servers: &[Server; 2], replicas: i32) {
+pub(super) async fn scale(servers: &[Server; 2], replicas: i32) {
     let patch = json!({"spec": {"replicas": replicas}});
     let asked = || async {
         for server in servers {
@@ -565,16 +565,9 @@ async fn scale(servers: &[Server; 2], replicas: i32) {
     until("the deployment cannot be written", asked).await;
 }
 
-/// Servers, members and the leaders of both die under load: nothing is lost, no read is stale, and controllers converge.
-#[tokio::test(flavor = "multi_thread")]
-async fn servers_and_members_may_die() {
-    let program = crash_safe();
-    let mut etcd = Etcd::start(&program, 3);
-    let place = Temporary::new("servers");
-    let more = ["--nodes=0", "--leader-elect"];
-    let mut pair = Pair::start(&etcd, &place, &more).await;
-    let mut hollow = nodes(pair.servers[1].client()).await;
-    let deployments = Api::<Deployment>::default_namespaced(pair.servers[0].client());
+/// Creates the Deployment that is scaled, with two pods.
+pub(super) async fn deploy(server: &Server) {
+    let deployments = Api::<Deployment>::default_namespaced(server.client());
     let deployment = json!({
         "metadata": {"name": "web"},
         "spec": {
@@ -585,6 +578,36 @@ async fn servers_and_members_may_die() {
     let deployment = serde_json::from_value(deployment).unwrap();
     let params = PostParams::default();
     deployments.create(&params, &deployment).await.unwrap();
+}
+
+/// Waits until both servers show that so many pods run, and no more.
+pub(super) async fn converges(servers: &[Server; 2], replicas: i32) {
+    for server in servers {
+        let deployments = Api::<Deployment>::default_namespaced(server.client());
+        let ready = |deployment: Option<&Deployment>| {
+            let status = deployment.and_then(|deployment| deployment.status.as_ref());
+            status.and_then(|status| status.ready_replicas) == Some(replicas)
+        };
+        let arrives = kube::runtime::wait::await_condition(deployments, "web", ready);
+        let arrived = timeout(Duration::from_secs(90), arrives).await;
+        arrived.expect("controllers do not converge").unwrap();
+        let pods = Api::<Pod>::default_namespaced(server.client());
+        let pods = pods.list(&ListParams::default()).await.unwrap().items;
+        let names: Vec<_> = pods.iter().map(|pod| &pod.metadata.name).collect();
+        assert_eq!(pods.len(), usize::try_from(replicas).unwrap(), "{names:?}");
+    }
+}
+
+/// Servers, members and the leaders of both die under load: nothing is lost, no read is stale, and controllers converge.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_and_members_may_die() {
+    let program = crash_safe();
+    let mut etcd = Etcd::start(&program, 3);
+    let place = Temporary::new("servers");
+    let more = ["--nodes=0", "--leader-elect"];
+    let mut pair = Pair::start(&etcd, &place, &more).await;
+    let mut hollow = nodes(pair.servers[1].client()).await;
+    deploy(&pair.servers[0]).await;
     for member in 0..3 {
         pair.get_on(100).await;
         etcd.kill(member);
@@ -608,20 +631,7 @@ async fn servers_and_members_may_die() {
         pair.servers[server].start_again().await;
     }
     let servers = pair.judge().await;
-    for server in &servers {
-        let deployments = Api::<Deployment>::default_namespaced(server.client());
-        let ready = |deployment: Option<&Deployment>| {
-            let status = deployment.and_then(|deployment| deployment.status.as_ref());
-            status.and_then(|status| status.ready_replicas) == Some(7)
-        };
-        let arrives = kube::runtime::wait::await_condition(deployments, "web", ready);
-        let arrived = timeout(Duration::from_secs(90), arrives).await;
-        arrived.expect("controllers do not converge").unwrap();
-        let pods = Api::<Pod>::default_namespaced(server.client());
-        let pods = pods.list(&ListParams::default()).await.unwrap().items;
-        let names: Vec<_> = pods.iter().map(|pod| &pod.metadata.name).collect();
-        assert_eq!(pods.len(), 7, "{names:?}");
-    }
+    converges(&servers, 7).await;
     hollow.1.stop().await;
     hollow.0.stop().await;
 }
@@ -636,13 +646,13 @@ async fn networks_may_part() {
     let pair = Pair::start(&etcd, &place, &["--only-api"]).await;
     for host in 0..3 {
         pair.get_on(100).await;
-        network.cut(host);
+        network.cut(host, Cut::All);
         sleep(Duration::from_millis(2500)).await;
         network.mend(host);
         pair.get_on(100).await;
-        network.isolate(host);
+        network.cut(host, Cut::Peers);
         sleep(Duration::from_millis(2500)).await;
-        network.join(host);
+        network.mend(host);
     }
     pair.judge().await;
 }
