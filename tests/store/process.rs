@@ -24,6 +24,16 @@ pub(crate) fn crash_safe() -> PathBuf {
     debians
 }
 
+/// Whether all threads of a process are stopped.
+fn is_stopped(process: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    threads.flatten().all(|thread| {
+        let status = std::fs::read_to_string(thread.path().join("status"));
+        // One that has ended meanwhile has no status.
+        status.is_ok_and(|status| status.contains("State:\tT")) || !thread.path().exists()
+    })
+}
+
 /// A cluster of etcd members; gone with the value.
 pub(crate) struct Etcd {
     program: PathBuf,
@@ -221,13 +231,19 @@ impl Etcd {
         }
     }
 
-    /// Sends a member a signal: `STOP`, `CONT`.
+    /// Sends a member a signal: `STOP`, `CONT`. One that is stopped answers nothing any more.
     pub(crate) fn signal(&self, member: usize, signal: &str) {
         let child = self.members[member].running.as_ref().unwrap();
         let sent = Command::new("kill")
             .args([format!("-{signal}"), child.id().to_string()])
             .status();
         assert!(sent.unwrap().success());
+        if signal == "STOP" {
+            // Threads on other processors go on for a moment.
+            while !is_stopped(child.id()) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
     }
 
     /// The member that leads, as far as it can be asked.
