@@ -60,6 +60,19 @@ struct Coster<'d, 'e> {
     scope: Vec<(&'e str, Node<'d>)>,
 }
 
+/// Whether a function compares two values, for which the shorter one is looked through.
+pub(super) fn compares(function: &str) -> bool {
+    matches!(
+        function,
+        operators::EQUALS
+            | operators::NOT_EQUALS
+            | operators::LESS
+            | operators::LESS_EQUALS
+            | operators::GREATER
+            | operators::GREATER_EQUALS
+    )
+}
+
 /// A size times a factor, rounded up.
 pub(super) fn by(size: u64, factor: f64) -> u64 {
     #[expect(
@@ -301,15 +314,9 @@ impl<'d, 'e> Coster<'d, 'e> {
                     (1, sized)
                 }
             }
-            (
-                operators::EQUALS
-                | operators::NOT_EQUALS
-                | operators::LESS
-                | operators::LESS_EQUALS
-                | operators::GREATER
-                | operators::GREATER_EQUALS,
-                [left, right],
-            ) => (by(left.most().min(right.most()), TRAVERSAL), Node::scalar()),
+            (_, [left, right]) if compares(name) => {
+                (by(left.most().min(right.most()), TRAVERSAL), Node::scalar())
+            }
             (
                 "url" | "cidr" | "ip" | "isIP" | "isCIDR" | "isURL" | "quantity" | "isQuantity"
                 | "semver" | "isSemver",

@@ -200,6 +200,16 @@ impl Run<'_> {
         take_from(&mut self.steps, steps)
     }
 
+    /// The value of an entry or a field that is written down; `None`: it is marked with `?`, and there is none.
+    fn entry(&mut self, tree: &Expression, optional: bool) -> Result<Option<Value>, Failure> {
+        let value = self.value(tree)?;
+        if optional {
+            held(value)
+        } else {
+            Ok(Some(value))
+        }
+    }
+
     fn value(&mut self, tree: &Expression) -> Result<Value, Failure> {
         self.work(1)?;
         match &tree.expr {
@@ -231,12 +241,7 @@ impl Run<'_> {
                         continue;
                     };
                     let key = key(&self.value(&entry.key)?)?;
-                    let value = self.value(&entry.value)?;
-                    let value = if entry.optional {
-                        held(value)?
-                    } else {
-                        Some(value)
-                    };
+                    let value = self.entry(&entry.value, entry.optional)?;
                     if let Some(value) = value {
                         found.insert(key, value);
                     }
@@ -250,12 +255,7 @@ impl Run<'_> {
                     let EntryExpr::StructField(entry) = &entry.expr else {
                         continue;
                     };
-                    let value = self.value(&entry.value)?;
-                    let value = if entry.optional {
-                        held(value)?
-                    } else {
-                        Some(value)
-                    };
+                    let value = self.entry(&entry.value, entry.optional)?;
                     if let Some(value) = value {
                         found.insert(Key::String(Arc::new(entry.field.clone())), value);
                     }

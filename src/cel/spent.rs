@@ -1,7 +1,7 @@
 //! What calls cost when they are evaluated, by the sizes of what they are given (`cel-go/interpreter/runtimecost.go`,
 //! `apiserver/pkg/cel/library/cost.go`).
 use super::Value;
-use super::cost::{REGEX, TRAVERSAL, by};
+use super::cost::{REGEX, TRAVERSAL, by, compares};
 use kube::core::cel::cel::common::ast::operators;
 
 /// A question to the authorizer: two of them are what an expression can pay.
@@ -61,15 +61,7 @@ pub(super) fn before(name: &str, arguments: &[&Value]) -> u64 {
         (operators::ADD, [Value::String(_) | Value::Bytes(_), _]) => {
             by(at(0).saturating_add(at(1)), TRAVERSAL)
         }
-        (
-            operators::EQUALS
-            | operators::NOT_EQUALS
-            | operators::LESS
-            | operators::LESS_EQUALS
-            | operators::GREATER
-            | operators::GREATER_EQUALS,
-            [left, right],
-        ) => by(size(left).min(size(right)), TRAVERSAL),
+        (_, [left, right]) if compares(name) => by(size(left).min(size(right)), TRAVERSAL),
         _ => 1,
     }
 }

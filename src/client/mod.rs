@@ -6,6 +6,7 @@ mod discovery;
 mod error;
 mod identity;
 mod list;
+mod only;
 mod replace;
 mod watch;
 
@@ -16,5 +17,6 @@ pub use self::error::{
 };
 pub use self::identity::with_user_agent;
 pub use self::list::{Listed, Path, list};
+pub use self::only::only;
 pub use self::replace::Replaceable;
 pub use self::watch::{Frame, Watch, watch};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::framework::PodInfo;
@@ -66,14 +66,7 @@ async fn leave(
         &Patch::Strategic(patch),
     )
     .await?;
-    let preconditions = Preconditions {
-        uid: uid.clone(),
-        resource_version: None,
-    };
-    let params = DeleteParams {
-        preconditions: Some(preconditions),
-        ..DeleteParams::default()
-    };
+    let params = client::only(&victim.pod.metadata);
     pods.delete(&victim.key.name, &params).await.map(drop)
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy};
 use serde_json::json;
 
 use self::plan::{Observed, Plan};
@@ -248,13 +248,9 @@ impl Deployments {
                     }
                 }
                 plan::Action::Delete(set) => {
-                    let preconditions = Preconditions {
-                        uid: set.metadata.uid.clone(),
-                        resource_version: None,
-                    };
                     let params = DeleteParams {
-                        preconditions: Some(preconditions),
-                        ..DeleteParams::background()
+                        propagation_policy: Some(PropagationPolicy::Background),
+                        ..client::only(&set.metadata)
                     };
                     match self
                         .api::<ReplicaSet>(deployment)

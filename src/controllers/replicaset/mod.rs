@@ -15,7 +15,7 @@ use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::api::PostParams;
 use parking_lot::Mutex;
 
 use self::claim::Claim;
@@ -322,14 +322,7 @@ impl ReplicaSets {
 
 /// Deletes the pod, and no other of the same name.
 async fn delete(pods: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error> {
-    let preconditions = Preconditions {
-        uid: pod.metadata.uid.clone(),
-        resource_version: None,
-    };
-    let params = DeleteParams {
-        preconditions: Some(preconditions),
-        ..DeleteParams::default()
-    };
+    let params = client::only(&pod.metadata);
     pods.delete(pod.metadata.name.as_deref().unwrap_or_default(), &params)
         .await
         .map(|_| ())

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::Api;
-use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::api::PostParams;
 
 use self::plan::Step;
 use crate::client;
@@ -108,13 +108,7 @@ impl Reconciler for Tokens {
                 }
             }
             (Step::Fill | Step::Remove, _) => {
-                let params = DeleteParams {
-                    preconditions: Some(Preconditions {
-                        uid: secret.metadata.uid.clone(),
-                        resource_version: None,
-                    }),
-                    ..DeleteParams::default()
-                };
+                let params = client::only(&secret.metadata);
                 match secrets.delete(&key.name, &params).await {
                     Err(error) if !client::is_not_found(&error) && !client::is_conflict(&error) => {
                         return Err(error.into());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{Patch, PatchParams};
 use parking_lot::Mutex;
 use serde_json::json;
 
@@ -154,14 +154,7 @@ impl Evictions {
         let patched = pods
             .patch_status(name, &PatchParams::default(), &Patch::Strategic(patch))
             .await;
-        let preconditions = Preconditions {
-            uid: pod.metadata.uid.clone(),
-            resource_version: None,
-        };
-        let params = DeleteParams {
-            preconditions: Some(preconditions),
-            ..DeleteParams::default()
-        };
+        let params = client::only(&pod.metadata);
         let deleted = match patched {
             Ok(_) => pods.delete(name, &params).await.map(drop),
             Err(error) => Err(error),

@@ -6,7 +6,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::{DeleteParams, Preconditions};
 
 use crate::client;
 use crate::clock::Clock;
@@ -70,14 +69,7 @@ impl Reconciler for Cleaner {
         if !left.is_zero() {
             return Ok(Action::Background(left));
         }
-        let preconditions = Preconditions {
-            uid: secret.metadata.uid.clone(),
-            resource_version: None,
-        };
-        let params = DeleteParams {
-            preconditions: Some(preconditions),
-            ..DeleteParams::default()
-        };
+        let params = client::only(&secret.metadata);
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         match secrets.delete(&key.name, &params).await {
             Err(error) if client::is_not_found(&error) || client::is_conflict(&error) => {}

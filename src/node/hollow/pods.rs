@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, Preconditions};
 use serde_json::json;
 
 use super::{Inner, node_name};
@@ -102,15 +101,7 @@ impl Pods {
             self.0.client.clone(),
             pod.metadata.namespace.as_deref().unwrap_or_default(),
         );
-        let preconditions = Preconditions {
-            uid: pod.metadata.uid.clone(),
-            resource_version: None,
-        };
-        let params = DeleteParams {
-            grace_period_seconds: Some(0),
-            preconditions: Some(preconditions),
-            ..DeleteParams::default()
-        };
+        let params = client::only(&pod.metadata).grace_period(0);
         pods.delete(pod.metadata.name.as_deref().unwrap_or_default(), &params)
             .await
             .map(drop)

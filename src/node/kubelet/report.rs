@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Container as Spec, Pod};
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::status::{Observed, status};
@@ -154,15 +154,7 @@ impl Inner {
             // Only finalizers hold it, which are others' to remove.
             return Ok(());
         }
-        let preconditions = Preconditions {
-            uid: pod.metadata.uid.clone(),
-            resource_version: None,
-        };
-        let params = DeleteParams {
-            grace_period_seconds: Some(0),
-            preconditions: Some(preconditions),
-            ..DeleteParams::default()
-        };
+        let params = client::only(&pod.metadata).grace_period(0);
         gone_is_fine(self.api(pod).delete(name(pod), &params).await.map(drop))
     }
 

@@ -153,7 +153,7 @@ impl Stage {
     }
 
     /// How long an object waits in it, by chance between two bounds.
-    fn delay(&self, object: &Value, clock: &Clock) -> Duration {
+    pub(in crate::node) fn wait(&self, object: &Value, clock: &Clock) -> Duration {
         let Some(delay) = &self.delay else {
             return Duration::ZERO;
         };

@@ -1,7 +1,6 @@
 //! What a stage does to an object. Pure, but for the clock.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -63,11 +62,6 @@ pub(in crate::node) enum Outcome {
 }
 
 impl Stage {
-    /// How long an object waits until the stage is played.
-    pub(in crate::node) fn wait(&self, object: &Value, clock: &Clock) -> Duration {
-        self.delay(object, clock)
-    }
-
     /// What is to be done to an object whose wait is over.
     ///
     /// # Errors

@@ -202,13 +202,13 @@ fn waits_and_chances() {
     .unwrap();
     let with = |annotations: Value| json!({"metadata": {"annotations": annotations}});
     for _ in 0..50 {
-        let wait = stage.delay(&with(json!({})), &clock).as_millis();
+        let wait = stage.wait(&with(json!({})), &clock).as_millis();
         assert!((1000..5000).contains(&wait), "{wait}");
     }
-    let fixed = stage.delay(&with(json!({"d": "1m2.5s", "j": "1s"})), &clock);
+    let fixed = stage.wait(&with(json!({"d": "1m2.5s", "j": "1s"})), &clock);
     assert_eq!(fixed, Duration::from_secs(1));
     let until = clock.now() + Duration::from_secs(90);
-    let fixed = stage.delay(&with(json!({"d": "90s", "j": until.to_string()})), &clock);
+    let fixed = stage.wait(&with(json!({"d": "90s", "j": until.to_string()})), &clock);
     assert!(fixed <= Duration::from_secs(90), "{fixed:?}");
     assert_eq!(stage.weight(&with(json!({}))), Some(3));
     assert_eq!(stage.weight(&with(json!({"w": "9"}))), Some(9));

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::authenticate::find;
+use crate::apiserver::filter::static_token::same;
 use crate::apiserver::request::User;
 use crate::apiserver::server::Shared;
 use crate::object::{Document, base64};
@@ -68,7 +69,7 @@ fn user(found: &Value, id: &str, secret: &str, now: Timestamp) -> Result<User, S
         let bytes = base64::decode(found.str_at(&["data", key])).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     };
-    if !is_same(data("token-secret").as_bytes(), secret.as_bytes()) {
+    if !same(data("token-secret").as_bytes(), secret.as_bytes()) {
         return Err("has invalid value for key token-secret".to_owned());
     }
     if data("token-id") != id {
@@ -101,11 +102,6 @@ fn user(found: &Value, id: &str, secret: &str, now: Timestamp) -> Result<User, S
         groups: groups.into_iter().collect(),
         ..User::default()
     })
-}
-
-/// Compares in a time that does not tell where they differ.
-fn is_same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }
 
 /// `system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]`

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -210,15 +210,7 @@ impl Inner {
 
     /// Takes a mirror out of the API.
     pub(super) async fn remove_mirror(&self, mirror: &Pod) -> Result<(), Error> {
-        let preconditions = Preconditions {
-            uid: mirror.metadata.uid.clone(),
-            resource_version: None,
-        };
-        let params = DeleteParams {
-            grace_period_seconds: Some(0),
-            preconditions: Some(preconditions),
-            ..DeleteParams::default()
-        };
+        let params = client::only(&mirror.metadata).grace_period(0);
         let deleted = self.api(mirror).delete(name(mirror), &params).await;
         super::report::gone_is_fine(deleted.map(drop))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kube::api::{ListParams, ObjectList};
+use kube::api::{DeleteParams, ListParams, ObjectList};
 use kube::{Api, ResourceExt};
 use tokio::task::JoinHandle;
 

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::node::driver::HEALTHY;
+
 /// What templates may ask about besides the object.
 pub(in crate::node::stage) trait Surroundings {
     /// The time now.
@@ -233,40 +235,16 @@ fn printf(format: &str, arguments: &[Value]) -> Result<String, String> {
     Ok(text)
 }
 
-/// The conditions of a healthy node.
+/// The conditions of a healthy node, in the order that KWOK gives them.
 fn node_conditions() -> Value {
-    let rows = [
-        (
-            "Ready",
-            "True",
-            "KubeletReady",
-            "kubelet is posting ready status",
-        ),
-        (
-            "MemoryPressure",
-            "False",
-            "KubeletHasSufficientMemory",
-            "kubelet has sufficient memory available",
-        ),
-        (
-            "DiskPressure",
-            "False",
-            "KubeletHasNoDiskPressure",
-            "kubelet has no disk pressure",
-        ),
-        (
-            "PIDPressure",
-            "False",
-            "KubeletHasSufficientPID",
-            "kubelet has sufficient PID available",
-        ),
-        (
-            "NetworkUnavailable",
-            "False",
-            "RouteCreated",
-            "RouteController created a route",
-        ),
-    ];
+    let [memory, disk, processes, ready] = HEALTHY;
+    let network = (
+        "NetworkUnavailable",
+        "False",
+        "RouteCreated",
+        "RouteController created a route",
+    );
+    let rows = [ready, memory, disk, processes, network];
     let condition = |(type_, status, reason, message)| json!({"type": type_, "status": status, "reason": reason, "message": message});
     rows.map(condition).to_vec().into()
 }
