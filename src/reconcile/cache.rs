@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{self, Debug};
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -426,6 +426,27 @@ impl<K: Object> Index<K> {
         self.index.groups.read().get(value)
     }
 
+    /// Visits the objects whose values begin with `prefix`, in the order of their values, then keys, from the value `from` on,
+    /// until `visit` breaks. With an order in the values, the first object that does is found without looking at all. The
+    /// index cannot change meanwhile, so `visit` should be brief.
+    pub fn visit(
+        &self,
+        prefix: &str,
+        from: &str,
+        mut visit: impl FnMut(&str, &Arc<K>) -> ControlFlow<()>,
+    ) {
+        let groups = self.index.groups.read();
+        let range = (Bound::Included(from.max(prefix)), Bound::Unbounded);
+        let values = groups.by_value.range::<str, _>(range);
+        for (value, group) in values.take_while(|(value, _)| value.starts_with(prefix)) {
+            for object in group.values() {
+                if visit(value, object).is_break() {
+                    return;
+                }
+            }
+        }
+    }
+
     /// How many objects are indexed under `value`.
     #[must_use]
     pub fn count(&self, value: &str) -> usize {
@@ -556,6 +577,37 @@ mod tests {
             ["a"]
         );
         assert!(cache.select("other", &LabelSelector::default()).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn indexes_are_visited_in_the_order_of_their_values() {
+        let cache = Cache::new();
+        let labels = ["a/2", "a/1", "b/1", "a/1", "a/3"];
+        let all = ["p", "q", "r", "s", "t"].into_iter().zip(labels);
+        cache.replace(all.map(|(name, label)| map(name, 1, label)).collect(), "1");
+        let by_label = cache.index(|map: &ConfigMap| {
+            let labels = map.metadata.labels.as_ref().unwrap();
+            vec![labels["l"].clone()]
+        });
+        for (prefix, from, most, expected) in [
+            ("a/", "", 9, vec!["q", "s", "p", "t"]),
+            ("a/", "a/2", 9, vec!["p", "t"]),
+            ("a/", "", 2, vec!["q", "s"]),
+            ("a/", "b", 9, vec![]),
+            ("b/", "a/2", 9, vec!["r"]),
+            ("c/", "", 9, vec![]),
+        ] {
+            let mut seen = Vec::new();
+            by_label.visit(prefix, from, |_, map| {
+                seen.push(map.clone());
+                if seen.len() < most {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            });
+            assert_eq!(names(&seen), expected, "{prefix} {from} {most}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

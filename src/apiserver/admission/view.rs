@@ -121,7 +121,7 @@ impl<'a> View<'a> {
         let Some(resource) = self.registry.get(group, version, plural) else {
             return Ok(Vec::new());
         };
-        self.cacher.caught_up(&resource).await?;
+        self.cacher.caught_up(&resource).await;
         let listing = self
             .cacher
             .list(&resource, query)
@@ -144,7 +144,7 @@ impl<'a> View<'a> {
             resource_version: "0",
             ..ListQuery::default()
         };
-        self.cacher.caught_up(&resource).await?;
+        self.cacher.caught_up(&resource).await;
         let listing = self.cacher.list(&resource, &query).await;
         Ok(listing.map_err(|failure| failure.status)?.items)
     }
@@ -161,7 +161,7 @@ impl<'a> View<'a> {
         let Some(resource) = self.registry.get(group, version, plural) else {
             return Ok(None);
         };
-        self.cacher.caught_up(&resource).await?;
+        self.cacher.caught_up(&resource).await;
         let known = self.cacher.peek(&resource, namespace, name).await?;
         let found = match known {
             Some(known) => Some(known),

@@ -8,11 +8,9 @@
     reason = "test code, written as the rules are"
 )]
 
-pub(crate) mod near;
 pub(crate) mod pod_affinity;
 pub(crate) mod preemption;
 pub(crate) mod resources;
 pub(crate) mod simple;
-pub(crate) mod spread;
 pub(crate) mod topology_spread;
 pub(crate) mod volumes;

@@ -80,8 +80,8 @@ fn same_place(key: &str, a: &NodeInfo, b: &NodeInfo) -> bool {
     a.label(key).is_some() && a.label(key) == b.label(key)
 }
 
-/// Whether required terms, of the pod and of those that are there, let it go to a node.
-pub(crate) fn fits(pod: &PodInfo, node: &NodeInfo, snapshot: &Snapshot) -> bool {
+/// Why a pod cannot go to a node: 1, its affinity; 2, its anti-affinity; 3, the anti-affinity of others. 0: it can.
+pub(crate) fn filter(pod: &PodInfo, node: &NodeInfo, snapshot: &Snapshot) -> u8 {
     let own = terms(pod);
     let all = pods(snapshot);
     // Only pods that all of its terms are about count.
@@ -118,7 +118,12 @@ pub(crate) fn fits(pod: &PodInfo, node: &NodeInfo, snapshot: &Snapshot) -> bool 
             about(term, other, pod, snapshot) && same_place(&term.topology_key, there, node)
         })
     });
-    near && far && welcome
+    match (near, far, welcome) {
+        (false, ..) => 1,
+        (_, false, _) => 2,
+        (.., false) => 3,
+        _ => 0,
+    }
 }
 
 /// The normalized scores of the nodes that fit; `None`: nothing weighs anything anywhere.

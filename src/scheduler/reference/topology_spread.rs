@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 
+use super::simple;
 use crate::object::LabelSelector;
-use crate::object::taint::tolerates;
 use crate::scheduler::framework::{NodeInfo, PodInfo, Snapshot};
 
 fn constraints<'a>(pod: &'a PodInfo, action: &str) -> Vec<&'a TopologySpreadConstraint> {
@@ -31,25 +31,11 @@ fn selects(constraint: &TopologySpreadConstraint, pod: &PodInfo, other: &PodInfo
 
 /// Whether a node's pods count for a constraint.
 fn includes(constraint: &TopologySpreadConstraint, pod: &PodInfo, node: &NodeInfo) -> bool {
-    let selected = pod
-        .node_selector()
-        .into_iter()
-        .flatten()
-        .all(|(key, value)| node.label(key) == Some(value));
-    let wanted = pod.required.as_ref().is_none_or(|terms| {
-        let mut terms = terms.iter();
-        terms.any(|term| term.matches(&node.name, node.labels()))
-    });
-    let tolerated = node.taints().iter().all(|taint| {
-        let value = taint.value.as_deref().unwrap_or_default();
-        taint.effect == "PreferNoSchedule"
-            || pod
-                .tolerations()
-                .iter()
-                .any(|toleration| tolerates(toleration, &taint.key, value, &taint.effect))
-    });
-    (constraint.node_affinity_policy.as_deref() == Some("Ignore") || (selected && wanted))
-        && (constraint.node_taints_policy.as_deref() != Some("Honor") || tolerated)
+    let affinity = constraint.node_affinity_policy.as_deref() == Some("Ignore")
+        || simple::node_affinity(pod, node);
+    let taints = constraint.node_taints_policy.as_deref() != Some("Honor")
+        || simple::untolerated(pod, node, &["NoSchedule", "NoExecute"]) == 0;
+    affinity && taints
 }
 
 /// How many pods each domain of a constraint has.
@@ -82,13 +68,11 @@ fn on_node(constraint: &TopologySpreadConstraint, pod: &PodInfo, node: &NodeInfo
     i64::try_from(counted.count()).unwrap()
 }
 
-/// Whether the hard constraints of a pod let it go to a node.
-pub(crate) fn fits(pod: &PodInfo, node: &NodeInfo, snapshot: &Snapshot) -> bool {
+/// Whether a node would keep every hard constraint of a pod; `None`: it lacks the label of the first it would not keep.
+pub(crate) fn filter(pod: &PodInfo, node: &NodeInfo, snapshot: &Snapshot) -> Option<bool> {
     let all = constraints(pod, "DoNotSchedule");
-    all.iter().all(|constraint| {
-        let Some(domain) = node.label(&constraint.topology_key) else {
-            return false;
-        };
+    for constraint in &all {
+        let domain = node.label(&constraint.topology_key)?;
         let domains = domains(constraint, &all, pod, snapshot);
         let wanted = usize::try_from(constraint.min_domains.unwrap_or(1)).unwrap();
         let least = if domains.len() < wanted {
@@ -98,8 +82,11 @@ pub(crate) fn fits(pod: &PodInfo, node: &NodeInfo, snapshot: &Snapshot) -> bool 
         };
         let there = domains.get(domain).copied().unwrap_or(0);
         let with_it = there + i64::from(selects(constraint, pod, pod));
-        with_it.saturating_sub(least) <= i64::from(constraint.max_skew)
-    })
+        if with_it.saturating_sub(least) > i64::from(constraint.max_skew) {
+            return Some(false);
+        }
+    }
+    Some(true)
 }
 
 /// The normalized scores of the nodes that fit; `None`: the pod has no soft constraints.

@@ -242,17 +242,14 @@ impl Cacher {
 
     /// Waits until the cache of `resource` shows what this server has written of it, but no longer than a moment: for decisions
     /// that need not see what others write. It costs nothing unless such a write is still on its way to the cache.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub(crate) async fn caught_up(&self, resource: &Arc<Resource>) -> Result<(), Status> {
-        let written = self.kind(resource).await?.written();
+    pub(crate) async fn caught_up(&self, resource: &Resource) {
+        let written = self.inner.written(resource);
         if self.applied() < written {
             let reached = self.inner.applied.reached(|applied| *applied >= written);
-            // Where the store's watch is slower than that, decisions are made on what is known.
-            let _ = tokio::time::timeout(MOMENT, reached).await;
+            // Where the store's watch is slower than that, decisions are made on what is known. Boxed, for it is rare and
+            // would make every request's future larger.
+            let _ = Box::pin(tokio::time::timeout(MOMENT, reached)).await;
         }
-        Ok(())
     }
 
     /// Waits until the caches are at `revision` or later; the revision they show.
@@ -322,6 +319,13 @@ impl Inner {
                 .iter()
                 .any(|kind| Arc::ptr_eq(&kind.resource, resource))
         })
+    }
+
+    /// The newest revision of `resource` that this server wrote while it had a cache.
+    fn written(&self, resource: &Resource) -> Revision {
+        let kinds = self.kinds.read();
+        let versions = kinds.get(&prefix(resource)).into_iter().flatten();
+        versions.map(|kind| kind.written()).max().unwrap_or(0)
     }
 
     fn all(&self) -> Vec<Arc<Kind>> {

@@ -272,9 +272,9 @@ impl World {
                 let verdict = verdicts.find(|(name, _)| name == plugin);
                 verdict.is_none_or(|(_, status)| status.is_success())
             };
-            let spread = topology_spread::fits(pod, info, snapshot);
+            let spread = topology_spread::filter(pod, info, snapshot) == Some(true);
             assert_eq!(said("PodTopologySpread"), spread, "{} {pod:?}", node.node);
-            let near = pod_affinity::fits(pod, info, snapshot);
+            let near = pod_affinity::filter(pod, info, snapshot) == 0;
             assert_eq!(said("InterPodAffinity"), near, "{} {pod:?}", node.node);
         }
         let fitting: Vec<_> = explained.nodes.iter().filter(|node| node.fits()).collect();

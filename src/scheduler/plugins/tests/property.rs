@@ -11,7 +11,7 @@ use crate::scheduler::plugins::{
     BalancedAllocation, Fit, ImageLocality, InterPodAffinity, NodeAffinity, NodePorts,
     PodTopologySpread, TaintToleration,
 };
-use crate::scheduler::reference::{near, resources, simple, spread};
+use crate::scheduler::reference::{pod_affinity, resources, simple, topology_spread};
 
 fn text(values: &'static [&'static str]) -> impl Strategy<Value = &'static str> {
     prop::sample::select(values)
@@ -268,11 +268,12 @@ proptest! {
             "node(s) didn't satisfy existing pods anti-affinity rules",
         ];
         for (status, node) in said.iter().zip(snapshot.nodes()) {
-            let plain = rules[usize::from(near::filter(&pod, node, &snapshot))];
+            let plain = rules[usize::from(pod_affinity::filter(&pod, node, &snapshot))];
             prop_assert_eq!(status.reasons.join(", "), plain, "{}", node.name);
         }
-        let plain = near::scores(&pod, &snapshot);
-        let scores = scored(&plugin, &pod, &snapshot).unwrap_or_else(|| vec![0; plain.len()]);
+        let nodes: Vec<&NodeInfo> = snapshot.nodes().iter().collect();
+        let plain = pod_affinity::scores(&pod, &nodes, &snapshot).unwrap_or_else(|| vec![0; nodes.len()]);
+        let scores = scored(&plugin, &pod, &snapshot).unwrap_or_else(|| vec![0; nodes.len()]);
         prop_assert_eq!(scores, plain);
     }
 
@@ -281,13 +282,15 @@ proptest! {
         let plugin = PodTopologySpread::default();
         let said = statuses(&plugin, &pod, &snapshot);
         for (status, node) in said.iter().zip(snapshot.nodes()) {
-            let code = match spread::filter(&pod, node, &snapshot) {
+            let code = match topology_spread::filter(&pod, node, &snapshot) {
                 None => Code::UnschedulableAndUnresolvable,
                 Some(false) => Code::Unschedulable,
                 Some(true) => Code::Success,
             };
             prop_assert_eq!(status.code, code, "{}", node.name);
         }
-        prop_assert_eq!(scored(&plugin, &pod, &snapshot), spread::scores(&pod, &snapshot));
+        let nodes: Vec<&NodeInfo> = snapshot.nodes().iter().collect();
+        let plain = topology_spread::scores(&pod, &nodes, &snapshot);
+        prop_assert_eq!(scored(&plugin, &pod, &snapshot), plain);
     }
 }

@@ -1,6 +1,7 @@
 //! What the scheduler has decided about volumes and the API does not show yet.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
@@ -75,24 +76,43 @@ impl Assumed {
         assumed.clone()
     }
 
-    /// The volumes of a class that will be meant for this claim, or for nobody, in the order of their names.
-    pub(super) fn candidates(&self, class: &str, claim: &Key) -> Vec<Arc<PersistentVolume>> {
-        let listed = self.listed.candidates(class, claim).into_iter();
-        let mut all: BTreeMap<String, Arc<PersistentVolume>> = listed
-            .map(|volume| {
-                let name = volume.metadata.name.clone().unwrap_or_default();
-                let current = self.current(&name, volume);
-                (name, current)
-            })
-            .collect();
-        all.retain(|_, volume| {
-            let is_ours = owner(volume).is_none_or(|owner| {
+    /// The volumes of a class that will be meant for this claim, in the order of their names.
+    pub(super) fn meant_for(&self, class: &str, claim: &Key) -> Vec<Arc<PersistentVolume>> {
+        let mut known = self.listed.meant_for(class, claim);
+        known.extend(self.decided.lock().volumes.values().cloned());
+        let mut all = BTreeMap::new();
+        for volume in known {
+            let name = volume.metadata.name.as_deref().unwrap_or_default();
+            let Some(current) = self.volume(name) else {
+                continue;
+            };
+            let is_ours = owner(&current).is_some_and(|owner| {
                 owner.name.as_deref() == Some(&*claim.name)
                     && owner.namespace.as_deref() == Some(&*claim.namespace)
             });
-            is_ours && class_of_volume(volume) == class
-        });
+            if is_ours && class_of_volume(&current) == class {
+                all.insert(name.to_owned(), current);
+            }
+        }
         all.into_values().collect()
+    }
+
+    /// As [`Volumes::free`], without those that will be somebody's.
+    pub(super) fn free(
+        &self,
+        class: &str,
+        pin: Option<(&str, &str)>,
+        size: i64,
+        visit: &mut dyn FnMut(&Arc<PersistentVolume>) -> ControlFlow<()>,
+    ) {
+        self.listed.free(class, pin, size, &mut |volume| {
+            let name = volume.metadata.name.as_deref().unwrap_or_default();
+            let current = self.current(name, volume.clone());
+            if owner(&current).is_some() {
+                return ControlFlow::Continue(());
+            }
+            visit(&current)
+        });
     }
 
     /// Decides about a volume.

@@ -91,21 +91,61 @@ impl NodeVolumeLimits {
         Some((driver, format!("\0{}", Key::of(claim))))
     }
 
-    fn judge(&self, pod: &PodInfo, node: &NodeInfo) -> Result<bool, Unknown> {
-        let csi_node = self.volumes.csi_node(&node.name);
-        let csi_node = csi_node.as_deref();
+    /// What the pod needs of a node, told once for all of them: which drivers its volumes have does not depend on the node, as
+    /// long as the node says what drivers it has; on one that does not, nothing is limited.
+    fn needs(&self, pod: &PodInfo) -> Result<Needs, Unknown> {
         let mut new = Attached::new();
-        self.collect(pod, csi_node, true, &mut new)?;
-        let limits = limits(csi_node);
-        if new.is_empty() || limits.is_empty() {
+        self.collect(pod, Some(&CSINode::default()), true, &mut new)?;
+        let mut by_driver: BTreeMap<String, Attached> = BTreeMap::new();
+        for handle in new {
+            let of_driver = by_driver.entry(handle.0.clone()).or_default();
+            of_driver.insert(handle);
+        }
+        Ok(Needs(by_driver))
+    }
+
+    fn judge(&self, needs: &Needs, node: &NodeInfo) -> Result<bool, Unknown> {
+        if needs.0.is_empty() {
             return Ok(true);
         }
-        let mut attached = Attached::new();
-        for other in node.pods.values() {
-            self.collect(other, csi_node, false, &mut attached)?;
+        let csi_node = self.volumes.csi_node(&node.name);
+        let limits = limits(csi_node.as_deref());
+        let limited = needs.0.iter().filter_map(|(driver, new)| {
+            let most = limits.get(driver.as_str())?;
+            Some((driver, new, *most))
+        });
+        let limited: Vec<_> = limited.collect();
+        if limited.is_empty() {
+            return Ok(true);
         }
-        // A volume is attached once, whoever uses it.
-        for attachment in self.volumes.attachments(&node.name) {
+        let attachments = self.volumes.attachments(&node.name);
+        if let Some(volumes) = at_most(node) {
+            let there = volumes + attachments.len();
+            let mut all = limited.iter();
+            if all.all(|(_, new, most)| count(there + new.len()) <= *most) {
+                return Ok(true);
+            }
+        }
+        let attached = self.attached(node, csi_node.as_deref(), &attachments)?;
+        Ok(limited.into_iter().all(|(driver, new, most)| {
+            let more = new.iter().filter(|handle| !attached.contains(*handle));
+            let (more, of_driver) = (more.count(), |(name, _): &&migrated::Handle| name == driver);
+            more == 0 || count(attached.iter().filter(of_driver).count() + more) <= most
+        }))
+    }
+
+    /// The volumes that a node has, or will have. One is attached once, whoever uses it.
+    fn attached(
+        &self,
+        node: &NodeInfo,
+        csi_node: Option<&CSINode>,
+        attachments: &[Arc<VolumeAttachment>],
+    ) -> Result<Attached, Unknown> {
+        let mut attached = Attached::new();
+        for pod in node.pods.values() {
+            self.collect(pod, csi_node, false, &mut attached)?;
+        }
+        for attachment in attachments {
             let source = &attachment.spec.source;
             let name = source.persistent_volume_name.as_deref();
             let volume = name.and_then(|name| self.volumes.volume(name));
@@ -116,16 +156,31 @@ impl NodeVolumeLimits {
             let handle = handle.and_then(|spec| migrated::of_volume(spec, csi_node));
             attached.extend(handle);
         }
-        new.retain(|handle| !attached.contains(handle));
-        let count = |all: &Attached, driver: &str| {
-            let of_driver = all.iter().filter(|(name, _)| name == driver).count();
-            i64::try_from(of_driver).unwrap_or(i64::MAX)
-        };
-        Ok(limits.iter().all(|(driver, most)| {
-            let more = count(&new, driver);
-            more == 0 || count(&attached, driver) + more <= *most
-        }))
+        Ok(attached)
     }
+}
+
+/// The volumes of a pod that have to be attached, by driver.
+#[derive(Debug)]
+struct Needs(BTreeMap<String, Attached>);
+
+fn count(volumes: usize) -> i64 {
+    i64::try_from(volumes).unwrap_or(i64::MAX)
+}
+
+/// How many volumes the pods of a node can have at most, without looking them up; `None`: some of them need a look, for what
+/// they say may be wrong.
+fn at_most(node: &NodeInfo) -> Option<usize> {
+    let mut most = 0;
+    for pod in node.pods.values() {
+        for volume in volumes_of(pod) {
+            match claim_of(&pod.pod, volume) {
+                Some(used) if used.ephemeral || used.name.is_empty() => return None,
+                _ => most += 1,
+            }
+        }
+    }
+    Some(most)
 }
 
 fn limits(node: Option<&CSINode>) -> BTreeMap<&str, i64> {
@@ -199,25 +254,44 @@ impl NodeVolumeLimits {
 impl PreFilter for NodeVolumeLimits {
     fn pre_filter(
         &self,
-        _state: &mut CycleState,
+        state: &mut CycleState,
         pod: &PodInfo,
         _snapshot: &Snapshot,
     ) -> PreFiltered {
-        if has_attachable(pod) {
-            Status::success().into()
-        } else {
-            Status::skip().into()
+        if !has_attachable(pod) {
+            return Status::skip().into();
+        }
+        let needs: Prepared = self.needs(pod).map_err(Into::into);
+        state.write(Arc::new(needs));
+        Status::success().into()
+    }
+}
+
+/// What the pod needs; `Err`: what each node is told.
+type Prepared = Result<Needs, Status>;
+
+impl Filter for NodeVolumeLimits {
+    fn filter(&self, state: &CycleState, _pod: &PodInfo, node: &NodeInfo) -> Status {
+        let Some(prepared) = state.read::<Arc<Prepared>>() else {
+            return Status::success();
+        };
+        let needs = match &**prepared {
+            Ok(needs) => needs,
+            Err(status) => return status.clone(),
+        };
+        match self.judge(needs, node) {
+            Ok(true) => Status::success(),
+            Ok(false) => Status::unschedulable("node(s) exceed max volume count"),
+            Err(unknown) => unknown.into(),
         }
     }
 }
 
-impl Filter for NodeVolumeLimits {
-    fn filter(&self, _state: &CycleState, pod: &PodInfo, node: &NodeInfo) -> Status {
-        match self.judge(pod, node) {
-            Ok(true) => Status::success(),
-            Ok(false) => Status::unschedulable("node(s) exceed max volume count"),
-            Err(Unknown::Missing(why)) => Status::unresolvable(why),
-            Err(Unknown::Error(why)) => Status::error(why),
+impl From<Unknown> for Status {
+    fn from(unknown: Unknown) -> Self {
+        match unknown {
+            Unknown::Missing(why) => Self::unresolvable(why),
+            Unknown::Error(why) => Self::error(why),
         }
     }
 }

@@ -1,14 +1,17 @@
 //! The objects that the plugins about volumes read.
 
 use std::fmt::Debug;
+use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{
+    Node, NodeSelectorTerm, PersistentVolume, PersistentVolumeClaim, Pod,
+};
 use k8s_openapi::api::storage::v1::{
     CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment,
 };
 
-use crate::object::volume::{class_of_volume, owner};
+use crate::object::volume::{class_of_volume, owner, size};
 use crate::reconcile::{Cache, Index, Key};
 use crate::scheduler::framework::Handle;
 
@@ -18,8 +21,19 @@ pub(super) trait Volumes: Debug + Send + Sync + 'static {
     fn claim(&self, key: &Key) -> Option<Arc<PersistentVolumeClaim>>;
     /// A volume.
     fn volume(&self, name: &str) -> Option<Arc<PersistentVolume>>;
-    /// The volumes of a class that are meant for this claim, or for nobody yet.
-    fn candidates(&self, class: &str, claim: &Key) -> Vec<Arc<PersistentVolume>>;
+    /// The volumes of a class that are meant for this claim, in the order of their names.
+    fn meant_for(&self, class: &str, claim: &Key) -> Vec<Arc<PersistentVolume>>;
+    /// The labels that pin free volumes of a class to nodes.
+    fn pins(&self, class: &str) -> Vec<String>;
+    /// Visits the volumes of a class that are nobody's, of this size or larger, the smallest first, until `visit` breaks: those
+    /// that are pinned to nodes by this label and value, or those that are not.
+    fn free(
+        &self,
+        class: &str,
+        pin: Option<(&str, &str)>,
+        size: i64,
+        visit: &mut dyn FnMut(&Arc<PersistentVolume>) -> ControlFlow<()>,
+    );
     /// A class.
     fn class(&self, name: &str) -> Option<Arc<StorageClass>>;
     /// What a node says of the drivers it has.
@@ -53,9 +67,19 @@ pub(super) struct CachedVolumes {
     nodes: Cache<Node>,
 }
 
-/// Volumes of a class that are free.
-fn free(class: &str) -> String {
-    format!("free/{class}")
+/// Free volumes of a class. What separates the parts is less than any character in them, and so is no label at all.
+fn free_of(class: &str) -> String {
+    format!("free\0{class}\0")
+}
+
+/// Free volumes of a class that this label pins to nodes with this value.
+fn free_at(class: &str, (label, value): (&str, &str)) -> String {
+    format!("free\0{class}\0{label}\0{value}\0")
+}
+
+/// A size, as text that sorts as sizes do.
+fn sortable(size: i64) -> String {
+    format!("{:019}", size.max(0))
 }
 
 /// Volumes that are meant for a claim.
@@ -65,12 +89,31 @@ fn meant_for(namespace: &str, claim: &str) -> String {
 
 /// Under which names a volume is looked for.
 fn use_of(volume: &PersistentVolume) -> Vec<String> {
-    let Some(claim) = owner(volume) else {
-        return vec![free(class_of_volume(volume))];
+    if let Some(claim) = owner(volume) {
+        let namespace = claim.namespace.as_deref().unwrap_or_default();
+        let name = claim.name.as_deref().unwrap_or_default();
+        return vec![meant_for(namespace, name)];
+    }
+    let class = class_of_volume(volume);
+    let size = sortable(volume.spec.as_ref().map_or(0, size));
+    match pin(volume) {
+        None => vec![free_at(class, ("", "")) + &size],
+        Some((label, values)) => values
+            .iter()
+            .map(|value| free_at(class, (label, value)) + &size)
+            .collect(),
+    }
+}
+
+/// A label of which a node must have one of these values to use the volume.
+pub(super) fn pin(volume: &PersistentVolume) -> Option<(&str, &[String])> {
+    let affinity = volume.spec.as_ref()?.node_affinity.as_ref()?;
+    let [term]: &[NodeSelectorTerm] = &affinity.required.as_ref()?.node_selector_terms else {
+        return None;
     };
-    let namespace = claim.namespace.as_deref().unwrap_or_default();
-    let name = claim.name.as_deref().unwrap_or_default();
-    vec![meant_for(namespace, name)]
+    let mut requirements = term.match_expressions.iter().flatten();
+    let pin = requirements.find(|requirement| requirement.operator == "In")?;
+    Some((&pin.key, pin.values.as_deref().unwrap_or_default()))
 }
 
 impl CachedVolumes {
@@ -105,11 +148,41 @@ impl Volumes for CachedVolumes {
         self.volumes.get(&Key::new("", name))
     }
 
-    fn candidates(&self, class: &str, claim: &Key) -> Vec<Arc<PersistentVolume>> {
+    fn meant_for(&self, class: &str, claim: &Key) -> Vec<Arc<PersistentVolume>> {
         let mut all = self.by_use().get(&meant_for(&claim.namespace, &claim.name));
         all.retain(|volume| class_of_volume(volume) == class);
-        all.extend(self.by_use().get(&free(class)));
         all
+    }
+
+    fn pins(&self, class: &str) -> Vec<String> {
+        let prefix = free_of(class);
+        let mut labels = Vec::new();
+        // From one label to the next, past all volumes that have it.
+        let mut from = format!("{prefix}\u{1}");
+        loop {
+            let mut next = None;
+            self.by_use().visit(&prefix, &from, |value, _| {
+                let rest = value.get(prefix.len()..).unwrap_or_default();
+                next = rest.split('\0').next().map(str::to_owned);
+                ControlFlow::Break(())
+            });
+            let Some(label) = next else { return labels };
+            from = format!("{prefix}{label}\u{1}");
+            labels.push(label);
+        }
+    }
+
+    fn free(
+        &self,
+        class: &str,
+        pin: Option<(&str, &str)>,
+        size: i64,
+        visit: &mut dyn FnMut(&Arc<PersistentVolume>) -> ControlFlow<()>,
+    ) {
+        let prefix = free_at(class, pin.unwrap_or_default());
+        let from = prefix.clone() + &sortable(size);
+        self.by_use()
+            .visit(&prefix, &from, |_, volume| visit(volume));
     }
 
     fn class(&self, name: &str) -> Option<Arc<StorageClass>> {
@@ -146,5 +219,55 @@ impl Volumes for CachedVolumes {
 
     fn node(&self, name: &str) -> Option<Arc<Node>> {
         self.nodes.get(&Key::new("", name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn volume(class: &str, size: &str, pins: &[&str], claim: Option<&str>) -> PersistentVolume {
+        let pin = json!({"key": "zone", "operator": "In", "values": pins});
+        let terms = json!({"nodeSelectorTerms": [{"matchExpressions": [pin]}]});
+        let affinity = if pins.is_empty() {
+            Value::Null
+        } else {
+            json!({"required": terms})
+        };
+        let claim = claim.map(|name| json!({"namespace": "ns", "name": name}));
+        let volume = json!({"spec": {
+            "storageClassName": class, "capacity": {"storage": size}, "nodeAffinity": affinity, "claimRef": claim,
+        }});
+        serde_json::from_value(volume).unwrap()
+    }
+
+    #[test]
+    fn volumes_are_found_by_their_use_and_sorted_by_their_size() {
+        for (volume, expected) in [
+            (
+                volume("c", "1Gi", &[], Some("mine")),
+                vec![meant_for("ns", "mine")],
+            ),
+            (
+                volume("c", "7", &[], None),
+                vec![free_at("c", ("", "")) + &sortable(7)],
+            ),
+            (
+                volume("c", "7", &["a", "b"], None),
+                vec![
+                    free_at("c", ("zone", "a")) + &sortable(7),
+                    free_at("c", ("zone", "b")) + &sortable(7),
+                ],
+            ),
+        ] {
+            assert_eq!(use_of(&volume), expected);
+        }
+        assert!(sortable(9) < sortable(10) && sortable(1 << 40) < sortable(i64::MAX));
+        // Volumes that are not pinned come before all labels, and a class is no part of another.
+        let (loose, pinned) = (free_at("c", ("", "")), free_at("c", ("a", "")));
+        assert!(loose < free_of("c") + "\u{1}" && free_of("c") + "\u{1}" < pinned);
+        assert!(!free_of("cc").starts_with(&free_of("c")));
     }
 }

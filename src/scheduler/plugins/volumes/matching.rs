@@ -1,17 +1,19 @@
 //! Which volumes a pod would get on a node: those that its claims have, those that exist and are free, and those that can be
 //! made. The rules of upstream's volume scheduling.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{NodeSelectorTerm, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
+use parking_lot::Mutex;
 
 use super::assume::Assumed;
 use super::{Labels, places, provisions, reaches};
 use crate::object::volume::{
     NO_PROVISIONER, SELECTED_NODE, WAIT_FOR_CONSUMER, annotation, attributes_differ,
-    class_of_claim, class_of_volume, has_access_modes, is_bound, is_meant_for, modes_differ, phase,
+    class_of_claim, has_access_modes, is_bound, is_meant_for, modes_differ, phase,
     requested_storage, size, volume_name,
 };
 use crate::object::{LabelSelector, Quantity};
@@ -25,8 +27,9 @@ pub(super) const NO_SUCH_VOLUME: &str =
     "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
 
 /// The claims of a pod and what comes into question for them. Made once for a pod; a look at a node is cheap.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub(super) struct PodClaims {
+    volumes: Assumed,
     /// Where each volume that the pod has already can be used.
     bound: Vec<Place>,
     /// The claims that are to be bound, the smallest first.
@@ -43,15 +46,23 @@ enum Place {
 }
 
 /// A claim that waits for its first pod.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Unbound {
     claim: Arc<PersistentVolumeClaim>,
-    /// Its volume is being made for this node.
-    selected: Option<String>,
-    candidates: Candidates,
+    /// What exists, or where a volume is being made for it.
+    source: Source,
     class: Arc<StorageClass>,
     /// Where there is enough room for a new volume; `None`: nobody keeps count.
     room: Option<Vec<LabelSelector>>,
+}
+
+/// Where the volume of a claim comes from.
+#[derive(Debug)]
+enum Source {
+    /// It is being made for this node.
+    Selected(String),
+    /// One of these, or one that is made.
+    Among(Candidates),
 }
 
 /// What a pod would get on a node.
@@ -102,10 +113,12 @@ impl PodClaims {
         }
         // Small claims choose first, so that they do not take the large volumes.
         delayed.sort_by_key(|(claim, _)| requested_storage(claim).unwrap_or(0));
+        let count = delayed.len();
         let unbound = delayed
             .into_iter()
-            .map(|(claim, class)| Unbound::new(claim, class, volumes));
+            .map(|(claim, class)| Unbound::new(claim, class, count, volumes));
         Ok(Sorted::Ready(Self {
+            volumes: volumes.clone(),
             bound,
             unbound: unbound.collect(),
         }))
@@ -137,9 +150,9 @@ impl PodClaims {
     }
 
     fn plan_unbound(&self, node: &str, labels: Option<&Labels>) -> Result<Plan, &'static str> {
-        let elsewhere = |unbound: &Unbound| {
-            let selected = unbound.selected.as_deref();
-            selected.is_some_and(|selected| selected != node)
+        let elsewhere = |unbound: &Unbound| match &unbound.source {
+            Source::Selected(selected) => selected != node,
+            Source::Among(_) => false,
         };
         if self.unbound.iter().any(elsewhere) {
             return Err(NOTHING_TO_BIND);
@@ -148,12 +161,13 @@ impl PodClaims {
         let mut taken = BTreeSet::new();
         let (mut started, mut missing) = (Vec::new(), Vec::new());
         for unbound in &self.unbound {
-            if unbound.selected.is_some() {
+            let Source::Among(candidates) = &unbound.source else {
                 started.push(unbound);
-            } else if let Some(volume) = unbound.candidates.best(labels, &taken) {
-                taken.insert(volume.metadata.name.as_deref().unwrap_or_default());
-                let binding = (volume.clone(), unbound.claim.clone());
-                plan.bindings.push(binding);
+                continue;
+            };
+            if let Some(volume) = candidates.best(labels, &taken, &self.volumes) {
+                taken.insert(volume.metadata.name.clone().unwrap_or_default());
+                plan.bindings.push((volume, unbound.claim.clone()));
             } else {
                 missing.push(unbound);
             }
@@ -187,19 +201,21 @@ fn waits(
 }
 
 impl Unbound {
-    fn new(claim: Arc<PersistentVolumeClaim>, class: Arc<StorageClass>, volumes: &Assumed) -> Self {
-        let selected = annotation(&claim.metadata, SELECTED_NODE).map(str::to_owned);
-        let key = Key::of(&*claim);
-        let candidates = if selected.is_some() {
-            Candidates::default()
-        } else {
-            Candidates::new(&claim, volumes.candidates(class_of_claim(&claim), &key))
+    /// One of so many claims of a pod.
+    fn new(
+        claim: Arc<PersistentVolumeClaim>,
+        class: Arc<StorageClass>,
+        claims: usize,
+        volumes: &Assumed,
+    ) -> Self {
+        let source = match annotation(&claim.metadata, SELECTED_NODE) {
+            Some(selected) => Source::Selected(selected.to_owned()),
+            None => Source::Among(Candidates::new(&claim, claims, volumes)),
         };
         let room = room(&claim, &class, volumes);
         Self {
             claim,
-            selected,
-            candidates,
+            source,
             class,
             room,
         }
@@ -254,115 +270,185 @@ pub(super) fn limit(capacity: &CSIStorageCapacity) -> Option<i64> {
         .map(|quantity| quantity.value())
 }
 
-/// The volumes that would do for a claim, the smallest first.
-#[derive(Clone, Debug, Default)]
+/// The volumes that would do for a claim. Few are looked at: those that are meant for it, those that any node can use, and, for
+/// each node, those that are pinned to it.
+#[derive(Debug)]
 struct Candidates {
+    wanted: Wanted,
     /// The one that is meant for the claim; then there is no choice.
     meant: Option<Candidate>,
-    free: Vec<Candidate>,
-    /// Those that can only be used where a label has a certain value: by label and value, their places in `free`.
-    pinned: BTreeMap<String, BTreeMap<String, Vec<usize>>>,
-    /// The places of the others.
-    loose: Vec<usize>,
+    /// Those that are not pinned, the smallest first, as far as they can be needed.
+    loose: Vec<Candidate>,
+    /// The labels that pin others.
+    pins: Vec<String>,
+    /// Labels and values under which nothing was found that suits the claim on any node.
+    barren: Mutex<BTreeSet<(String, String)>>,
 }
 
-#[derive(Clone, Debug)]
+/// What a volume must have for a claim.
+#[derive(Debug)]
+struct Wanted {
+    claim: Arc<PersistentVolumeClaim>,
+    class: String,
+    size: i64,
+    /// `None`: it can select nothing.
+    selector: Option<LabelSelector>,
+}
+
+#[derive(Debug)]
 struct Candidate {
     volume: Arc<PersistentVolume>,
     places: Option<Vec<NodeTerm>>,
 }
 
+impl Candidate {
+    fn new(volume: &Arc<PersistentVolume>) -> Self {
+        Self {
+            volume: volume.clone(),
+            places: places(volume),
+        }
+    }
+
+    fn is_taken(&self, taken: &BTreeSet<String>) -> bool {
+        let name = self.volume.metadata.name.as_deref();
+        taken.contains(name.unwrap_or_default())
+    }
+
+    fn fits(&self, labels: Option<&Labels>, taken: &BTreeSet<String>) -> bool {
+        !self.is_taken(taken) && reaches(self.places.as_deref(), labels)
+    }
+
+    /// By this the smallest is found.
+    fn order(&self) -> (i64, Option<&String>) {
+        let size = self.volume.spec.as_ref().map_or(0, size);
+        (size, self.volume.metadata.name.as_ref())
+    }
+}
+
+impl Wanted {
+    fn new(claim: &Arc<PersistentVolumeClaim>) -> Self {
+        let selector = claim.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+        let selector = selector.map_or(Ok(LabelSelector::default()), LabelSelector::from_typed);
+        Self {
+            claim: claim.clone(),
+            class: class_of_claim(claim).to_owned(),
+            size: requested_storage(claim).unwrap_or(0),
+            selector: selector.ok(),
+        }
+    }
+
+    /// Whether a volume is large enough, of the right mode, and stays.
+    fn admits(&self, volume: &PersistentVolume) -> bool {
+        volume
+            .spec
+            .as_ref()
+            .is_some_and(|spec| size(spec) >= self.size)
+            && !modes_differ(&self.claim, volume)
+            && volume.metadata.deletion_timestamp.is_none()
+    }
+
+    /// Whether a volume that is nobody's suits the claim.
+    fn suits(&self, volume: &PersistentVolume) -> bool {
+        let selector = self.selector.as_ref();
+        self.admits(volume)
+            && selector
+                .is_some_and(|selector| selector.matches_optional(volume.metadata.labels.as_ref()))
+            && phase(volume) == "Available"
+            && !attributes_differ(&self.claim, volume)
+            && has_access_modes(volume, &self.claim)
+    }
+}
+
 impl Candidates {
-    fn new(claim: &PersistentVolumeClaim, volumes: Vec<Arc<PersistentVolume>>) -> Self {
-        let mut all = Self::default();
-        let Some(wanted) = &claim.spec else {
-            return all;
-        };
-        let selector = wanted.selector.as_ref().map(LabelSelector::from_typed);
-        let mut free = Vec::new();
-        for volume in volumes {
-            let Some(spec) = &volume.spec else { continue };
-            let size = size(spec);
-            let is_large_enough = size >= requested_storage(claim).unwrap_or(0);
-            let leaves = volume.metadata.deletion_timestamp.is_some();
-            if !is_large_enough || modes_differ(claim, &volume) || leaves {
-                continue;
-            }
-            let candidate = Candidate {
-                places: places(&volume),
-                volume: volume.clone(),
-            };
-            if is_meant_for(&volume, claim) {
-                all.meant = Some(candidate);
-                return all;
-            }
-            let selected = match &selector {
-                None => true,
-                Some(Ok(selector)) => selector.matches_optional(volume.metadata.labels.as_ref()),
-                Some(Err(_)) => false,
-            };
-            if spec.claim_ref.is_none() && selected && is_free(&volume, claim) {
-                free.push((size, candidate));
-            }
-        }
-        free.sort_by_key(|(size, _)| *size);
-        all.free = free.into_iter().map(|(_, candidate)| candidate).collect();
-        for (index, candidate) in all.free.iter().enumerate() {
-            match pin(&candidate.volume) {
-                None => all.loose.push(index),
-                Some((label, values)) => {
-                    let by_value = all.pinned.entry(label.to_owned()).or_default();
-                    for value in values {
-                        by_value.entry(value.clone()).or_default().push(index);
-                    }
+    /// For one of so many claims of a pod.
+    fn new(claim: &Arc<PersistentVolumeClaim>, claims: usize, volumes: &Assumed) -> Self {
+        let wanted = Wanted::new(claim);
+        let meant = volumes.meant_for(&wanted.class, &Key::of(&**claim));
+        let mut meant = meant
+            .iter()
+            .filter(|volume| wanted.admits(volume) && is_meant_for(volume, claim));
+        let meant = meant.next().map(Candidate::new);
+        let mut loose = Vec::new();
+        // Of those that can be used anywhere, as many as there are claims are enough: the others take fewer.
+        let mut anywhere = 0;
+        if meant.is_none() {
+            volumes.free(&wanted.class, None, wanted.size, &mut |volume| {
+                if wanted.suits(volume) {
+                    let candidate = Candidate::new(volume);
+                    anywhere += usize::from(candidate.places.is_none());
+                    loose.push(candidate);
                 }
-            }
+                if anywhere < claims {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            });
         }
-        all
+        let pins = volumes.listed().pins(&wanted.class);
+        Self {
+            wanted,
+            meant,
+            loose,
+            pins,
+            barren: Mutex::default(),
+        }
     }
 
     /// The smallest volume that can be used on a node with these labels and is not taken.
     fn best(
         &self,
         labels: Option<&Labels>,
-        taken: &BTreeSet<&str>,
-    ) -> Option<&Arc<PersistentVolume>> {
-        let fits = |candidate: &Candidate| {
-            let name = candidate.volume.metadata.name.as_deref();
-            !taken.contains(name.unwrap_or_default())
-                && reaches(candidate.places.as_deref(), labels)
-        };
+        taken: &BTreeSet<String>,
+        volumes: &Assumed,
+    ) -> Option<Arc<PersistentVolume>> {
         if let Some(meant) = &self.meant {
-            return fits(meant).then_some(&meant.volume);
+            return meant.fits(labels, taken).then(|| meant.volume.clone());
         }
-        let first = |indexes: &[usize]| {
-            let mut indexes = indexes.iter().copied();
-            indexes.find(|index| self.free.get(*index).is_some_and(fits))
-        };
-        let pinned = self.pinned.iter().filter_map(|(label, by_value)| {
+        let mut loose = self.loose.iter();
+        let loose = loose.find(|candidate| candidate.fits(labels, taken));
+        let pinned = self.pins.iter().filter_map(|label| {
             let value = labels?.get(label)?;
-            first(by_value.get(value)?)
+            self.pinned(label, value, labels, taken, volumes)
         });
-        let best = first(&self.loose).into_iter().chain(pinned).min()?;
-        self.free.get(best).map(|candidate| &candidate.volume)
+        let pinned = pinned.min_by(|one, other| one.order().cmp(&other.order()));
+        match (loose, pinned) {
+            (Some(loose), Some(pinned)) if pinned.order() < loose.order() => Some(pinned.volume),
+            (None, Some(pinned)) => Some(pinned.volume),
+            (loose, _) => loose.map(|loose| loose.volume.clone()),
+        }
     }
-}
 
-/// Whether a volume that is nobody's suits the claim.
-fn is_free(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
-    phase(volume) == "Available"
-        && class_of_volume(volume) == class_of_claim(claim)
-        && !attributes_differ(claim, volume)
-        && has_access_modes(volume, claim)
-}
-
-/// A label of which a node must have one of these values to use the volume.
-fn pin(volume: &PersistentVolume) -> Option<(&str, &[String])> {
-    let affinity = volume.spec.as_ref()?.node_affinity.as_ref()?;
-    let [term]: &[NodeSelectorTerm] = &affinity.required.as_ref()?.node_selector_terms else {
-        return None;
-    };
-    let mut requirements = term.match_expressions.iter().flatten();
-    let pin = requirements.find(|requirement| requirement.operator == "In")?;
-    Some((&pin.key, pin.values.as_deref().unwrap_or_default()))
+    /// The smallest of the volumes that a label pins to nodes with this value.
+    fn pinned(
+        &self,
+        label: &str,
+        value: &str,
+        labels: Option<&Labels>,
+        taken: &BTreeSet<String>,
+        volumes: &Assumed,
+    ) -> Option<Candidate> {
+        let place = (label.to_owned(), value.to_owned());
+        if self.barren.lock().contains(&place) {
+            return None;
+        }
+        let (mut found, mut any) = (None, false);
+        let Wanted { class, size, .. } = &self.wanted;
+        volumes.free(class, Some((label, value)), *size, &mut |volume| {
+            if !self.wanted.suits(volume) {
+                return ControlFlow::Continue(());
+            }
+            any = true;
+            let candidate = Candidate::new(volume);
+            if !candidate.fits(labels, taken) {
+                return ControlFlow::Continue(());
+            }
+            found = Some(candidate);
+            ControlFlow::Break(())
+        });
+        if !any {
+            self.barren.lock().insert(place);
+        }
+        found
+    }
 }

@@ -6,7 +6,8 @@ mod limits;
 mod others;
 mod property;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
@@ -17,8 +18,8 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::listers::Volumes;
-use crate::object::volume::class_of_volume;
+use super::listers::{Volumes, pin};
+use crate::object::volume::{class_of_volume, owner, size};
 use crate::reconcile::{Key, Object};
 use crate::scheduler::framework::{PodInfo, Snapshot, Status};
 
@@ -50,6 +51,12 @@ impl Listed {
         of_kind.map(|(_, object)| parse(object)).collect()
     }
 
+    fn unowned(&self, class: &str) -> Vec<Arc<PersistentVolume>> {
+        let mut all: Vec<Arc<PersistentVolume>> = self.all();
+        all.retain(|volume| owner(volume).is_none() && class_of_volume(volume) == class);
+        all
+    }
+
     fn one<K: Object>(&self, key: &Key) -> Option<Arc<K>> {
         let key = (K::kind(&()).into_owned(), key.clone());
         self.0.lock().get(&key).map(parse)
@@ -67,10 +74,41 @@ impl Volumes for Listed {
     fn volume(&self, name: &str) -> Option<Arc<PersistentVolume>> {
         self.one(&Key::cluster(name))
     }
-    fn candidates(&self, class: &str, _claim: &Key) -> Vec<Arc<PersistentVolume>> {
+    fn meant_for(&self, class: &str, claim: &Key) -> Vec<Arc<PersistentVolume>> {
         let mut all = self.all();
-        all.retain(|volume| class_of_volume(volume) == class);
+        all.retain(|volume| {
+            let is_meant = owner(volume).is_some_and(|owner| {
+                owner.name.as_deref() == Some(&*claim.name)
+                    && owner.namespace.as_deref() == Some(&*claim.namespace)
+            });
+            is_meant && class_of_volume(volume) == class
+        });
         all
+    }
+    fn pins(&self, class: &str) -> Vec<String> {
+        let of_class = self.unowned(class);
+        let labels = of_class.iter().filter_map(|volume| pin(volume));
+        let labels: BTreeSet<String> = labels.map(|(label, _)| label.to_owned()).collect();
+        labels.into_iter().collect()
+    }
+    fn free(
+        &self,
+        class: &str,
+        at: Option<(&str, &str)>,
+        least: i64,
+        visit: &mut dyn FnMut(&Arc<PersistentVolume>) -> ControlFlow<()>,
+    ) {
+        let mut all = self.unowned(class);
+        all.retain(|volume| match (at, pin(volume)) {
+            (None, None) => true,
+            (Some((label, value)), Some((own, values))) => {
+                own == label && values.iter().any(|one| one == value)
+            }
+            _ => false,
+        });
+        all.retain(|volume| size(volume.spec.as_ref().unwrap()) >= least);
+        all.sort_by_key(|volume| size(volume.spec.as_ref().unwrap()));
+        let _ = all.iter().try_for_each(visit);
     }
     fn class(&self, name: &str) -> Option<Arc<StorageClass>> {
         self.one(&Key::cluster(name))
