@@ -8,6 +8,7 @@ mod identity;
 mod list;
 mod only;
 mod replace;
+mod send;
 mod watch;
 
 pub use self::discovery::{ServedResource, served_resources, served_versions};
@@ -19,4 +20,5 @@ pub use self::identity::with_user_agent;
 pub use self::list::{Listed, Path, list};
 pub use self::only::only;
 pub use self::replace::Replaceable;
+pub use self::send::{create, send};
 pub use self::watch::{Frame, Watch, watch};

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::Resource;
+use kube::api::{Patch, PatchParams};
+use kube::core::Request;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -190,7 +191,6 @@ impl Sink {
             .clone()
             .filter(|namespace| !namespace.is_empty());
         let namespace = namespace.unwrap_or_else(|| "default".to_owned());
-        let events: Api<Event> = Api::namespaced(record.client.clone(), &namespace);
         let mut verdict = correlator.judge(&key, &record.message, self.clock.now());
         if let Verdict::Count {
             name,
@@ -199,10 +199,10 @@ impl Sink {
         } = &verdict
         {
             let patch = json!({"message": message, "count": count, "lastTimestamp": Time(self.clock.now())});
-            match events
-                .patch(name, &PatchParams::default(), &Patch::Strategic(patch))
-                .await
-            {
+            let (params, patch) = (PatchParams::default(), Patch::Strategic(patch));
+            let events = Request::new(Event::url_path(&(), Some(&namespace)));
+            let request = events.patch(name, &params, &patch);
+            match client::send(&record.client, request).await {
                 // It has lived its hour: record it anew.
                 Err(error) if client::is_not_found(&error) => {
                     correlator.forget(key.clone(), message);
@@ -214,10 +214,9 @@ impl Sink {
         }
         if let Verdict::Create(message) = verdict {
             let event = self.event(&record, &namespace, message.clone());
-            match events.create(&PostParams::default(), &event).await {
-                Ok(created) => {
-                    correlator.recorded(key, &message, created.metadata.name.unwrap_or_default());
-                }
+            let name = event.metadata.name.clone().unwrap_or_default();
+            match client::create(&record.client, &event).await {
+                Ok(()) => correlator.recorded(key, &message, name),
                 // Nothing can be told of a namespace that is going.
                 Err(error)
                     if client::is_namespace_terminating(&error) || client::is_not_found(&error) => {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
+use kube::Resource;
 use kube::api::{Patch, PatchParams};
+use kube::core::Request;
 use serde_json::json;
 
 use super::framework::PodInfo;
@@ -51,7 +52,7 @@ async fn leave(
     scheduler: &str,
     victim: &PodInfo,
 ) -> Result<(), kube::Error> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), &victim.key.namespace);
+    let (pods, name) = (pods(&victim.key.namespace), &victim.key.name);
     let now = clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let uid = &victim.pod.metadata.uid;
     let condition = json!({
@@ -60,29 +61,25 @@ async fn leave(
         "lastTransitionTime": now, "observedGeneration": victim.pod.metadata.generation,
     });
     let patch = json!({"metadata": {"uid": uid}, "status": {"conditions": [condition]}});
-    pods.patch_status(
-        &victim.key.name,
-        &PatchParams::default(),
-        &Patch::Strategic(patch),
-    )
-    .await?;
+    let (params, patch) = (PatchParams::default(), Patch::Strategic(patch));
+    let told = pods.patch_subresource("status", name, &params, &patch);
+    client::send(client, told).await?;
     let params = client::only(&victim.pod.metadata);
-    pods.delete(&victim.key.name, &params).await.map(drop)
+    client::send(client, pods.delete(name, &params)).await
+}
+
+fn pods(namespace: &str) -> Request {
+    Request::new(Pod::url_path(&(), Some(namespace)))
 }
 
 /// Takes back the nomination of a pod, whose room another one takes.
 pub(super) async fn withdraw(client: kube::Client, pod: Arc<PodInfo>) {
-    let pods: Api<Pod> = Api::namespaced(client, &pod.key.namespace);
     let patch =
         json!({"metadata": {"uid": pod.pod.metadata.uid}, "status": {"nominatedNodeName": null}});
-    let patched = pods
-        .patch_status(
-            &pod.key.name,
-            &PatchParams::default(),
-            &Patch::Strategic(patch),
-        )
-        .await;
-    if let Err(error) = patched {
+    let (params, patch) = (PatchParams::default(), Patch::Strategic(patch));
+    let request = pods(&pod.key.namespace);
+    let request = request.patch_subresource("status", &pod.key.name, &params, &patch);
+    if let Err(error) = client::send(&client, request).await {
         tracing::debug!(%error, pod = %pod.key, "a nomination was not taken back");
     }
 }

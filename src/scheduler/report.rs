@@ -1,8 +1,9 @@
 //! Tells the world why a pod waits: condition `PodScheduled=False` and event `FailedScheduling`.
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
+use kube::Resource;
 use kube::api::{Patch, PatchParams};
+use kube::core::Request;
 use serde_json::json;
 
 use crate::client;
@@ -49,15 +50,11 @@ pub(super) async fn unscheduled(
     });
     let status = json!({"conditions": [condition], "nominatedNodeName": nominated});
     let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
-    let pods: Api<Pod> = Api::namespaced(
-        client,
-        pod.metadata.namespace.as_deref().unwrap_or_default(),
-    );
+    let pods = Request::new(Pod::url_path(&(), pod.metadata.namespace.as_deref()));
     let name = pod.metadata.name.as_deref().unwrap_or_default();
-    match pods
-        .patch_status(name, &PatchParams::default(), &Patch::Strategic(patch))
-        .await
-    {
+    let (params, patch) = (PatchParams::default(), Patch::Strategic(patch));
+    let request = pods.patch_subresource("status", name, &params, &patch);
+    match client::send(&client, request).await {
         Err(error) if !client::is_not_found(&error) && !client::is_conflict(&error) => {
             tracing::warn!(%error, pod = name, "the pod's condition could not be written");
         }

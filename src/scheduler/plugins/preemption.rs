@@ -155,6 +155,10 @@ fn class_of<'a>(
     trial: &Trial<'_>,
 ) -> Option<&'a mut Class> {
     let id = trial.class()?;
+    // Its own nomination counts for others and not for itself.
+    if trial.snapshot.nomination(&trial.pod.key).is_some() {
+        return None;
+    }
     if !remembered.contains_key(&id) && remembered.len() >= CLASSES {
         // The oldest: ids grow.
         remembered.pop_first();
@@ -179,10 +183,6 @@ fn find(class: Option<&mut Class>, trial: &Trial<'_>, position: usize) -> Found 
     let (Some(generation), Some(slot)) = (generation, slot) else {
         return victims(trial, position);
     };
-    // Its own nomination counts for others and not for itself.
-    if trial.snapshot.nomination(&trial.pod.key).is_some() {
-        return victims(trial, position);
-    }
     match slot {
         (known, Some(found)) if *known == generation => found.clone(),
         slot => {

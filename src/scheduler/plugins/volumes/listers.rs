@@ -1,11 +1,11 @@
 //! The objects that the plugins about volumes read.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Write};
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::api::core::v1::{
-    Node, NodeSelectorTerm, PersistentVolume, PersistentVolumeClaim, Pod,
+    Node, NodeSelectorRequirement, NodeSelectorTerm, PersistentVolume, PersistentVolumeClaim, Pod,
 };
 use k8s_openapi::api::storage::v1::{
     CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment,
@@ -72,14 +72,14 @@ fn free_of(class: &str) -> String {
     format!("free\0{class}\0")
 }
 
-/// Free volumes of a class that this label pins to nodes with this value.
-fn free_at(class: &str, (label, value): (&str, &str)) -> String {
-    format!("free\0{class}\0{label}\0{value}\0")
-}
-
-/// A size, as text that sorts as sizes do.
-fn sortable(size: i64) -> String {
-    format!("{:019}", size.max(0))
+/// Free volumes of a class that this label pins to nodes with this value, of this size; and how much of it says so before the
+/// size, which is text that sorts as sizes do.
+fn free_at(class: &str, (label, value): (&str, &str), size: i64) -> (String, usize) {
+    let mut text = format!("free\0{class}\0{label}\0{value}\0");
+    let prefix = text.len();
+    // Writing to a string does not fail.
+    let _ = write!(text, "{:019}", size.max(0));
+    (text, prefix)
 }
 
 /// Volumes that are meant for a claim.
@@ -95,25 +95,40 @@ fn use_of(volume: &PersistentVolume) -> Vec<String> {
         return vec![meant_for(namespace, name)];
     }
     let class = class_of_volume(volume);
-    let size = sortable(volume.spec.as_ref().map_or(0, size));
+    let size = volume.spec.as_ref().map_or(0, size);
     match pin(volume) {
-        None => vec![free_at(class, ("", "")) + &size],
-        Some((label, values)) => values
-            .iter()
-            .map(|value| free_at(class, (label, value)) + &size)
-            .collect(),
+        None => vec![free_at(class, ("", ""), size).0],
+        Some((pin, values)) => {
+            let values = values.iter();
+            let at = values.map(|value| free_at(class, (&pin.key, value), size).0);
+            at.collect()
+        }
     }
 }
 
-/// A label of which a node must have one of these values to use the volume.
-pub(super) fn pin(volume: &PersistentVolume) -> Option<(&str, &[String])> {
-    let affinity = volume.spec.as_ref()?.node_affinity.as_ref()?;
-    let [term]: &[NodeSelectorTerm] = &affinity.required.as_ref()?.node_selector_terms else {
-        return None;
-    };
-    let mut requirements = term.match_expressions.iter().flatten();
+/// The requirement by which a volume is pinned: a label of which a node must have one of these values.
+pub(super) fn pin(volume: &PersistentVolume) -> Option<(&NodeSelectorRequirement, &[String])> {
+    let mut requirements = only_term(volume)?.match_expressions.iter().flatten();
     let pin = requirements.find(|requirement| requirement.operator == "In")?;
-    Some((&pin.key, pin.values.as_deref().unwrap_or_default()))
+    Some((pin, pin.values.as_deref().unwrap_or_default()))
+}
+
+/// Whether what pins a volume is all that it asks of a node.
+pub(super) fn asks_no_more(volume: &PersistentVolume) -> bool {
+    only_term(volume).is_some_and(|term| {
+        let fields = term.match_fields.iter().flatten().count();
+        let labels = term.match_expressions.iter().flatten().count();
+        fields + labels == 1
+    })
+}
+
+/// What a volume asks of a node, if there is no alternative.
+fn only_term(volume: &PersistentVolume) -> Option<&NodeSelectorTerm> {
+    let affinity = volume.spec.as_ref()?.node_affinity.as_ref()?;
+    match affinity.required.as_ref()?.node_selector_terms.as_slice() {
+        [term] => Some(term),
+        _ => None,
+    }
 }
 
 impl CachedVolumes {
@@ -179,10 +194,10 @@ impl Volumes for CachedVolumes {
         size: i64,
         visit: &mut dyn FnMut(&Arc<PersistentVolume>) -> ControlFlow<()>,
     ) {
-        let prefix = free_at(class, pin.unwrap_or_default());
-        let from = prefix.clone() + &sortable(size);
+        let (from, prefix) = free_at(class, pin.unwrap_or_default(), size);
+        let prefix = from.get(..prefix).unwrap_or_default();
         self.by_use()
-            .visit(&prefix, &from, |_, volume| visit(volume));
+            .visit(prefix, &from, |_, volume| visit(volume));
     }
 
     fn class(&self, name: &str) -> Option<Arc<StorageClass>> {
@@ -245,6 +260,7 @@ mod tests {
 
     #[test]
     fn volumes_are_found_by_their_use_and_sorted_by_their_size() {
+        let at = |zone: &str| free_at("c", ("zone", zone), 7).0;
         for (volume, expected) in [
             (
                 volume("c", "1Gi", &[], Some("mine")),
@@ -252,21 +268,16 @@ mod tests {
             ),
             (
                 volume("c", "7", &[], None),
-                vec![free_at("c", ("", "")) + &sortable(7)],
+                vec![free_at("c", ("", ""), 7).0],
             ),
-            (
-                volume("c", "7", &["a", "b"], None),
-                vec![
-                    free_at("c", ("zone", "a")) + &sortable(7),
-                    free_at("c", ("zone", "b")) + &sortable(7),
-                ],
-            ),
+            (volume("c", "7", &["a", "b"], None), vec![at("a"), at("b")]),
         ] {
             assert_eq!(use_of(&volume), expected);
         }
-        assert!(sortable(9) < sortable(10) && sortable(1 << 40) < sortable(i64::MAX));
+        let sized = |size| free_at("c", ("", ""), size).0;
+        assert!(sized(9) < sized(10) && sized(1 << 40) < sized(i64::MAX));
         // Volumes that are not pinned come before all labels, and a class is no part of another.
-        let (loose, pinned) = (free_at("c", ("", "")), free_at("c", ("a", "")));
+        let (loose, pinned) = (sized(i64::MAX), free_at("c", ("a", ""), 0).0);
         assert!(loose < free_of("c") + "\u{1}" && free_of("c") + "\u{1}" < pinned);
         assert!(!free_of("cc").starts_with(&free_of("c")));
     }

@@ -10,6 +10,7 @@ use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
 use parking_lot::Mutex;
 
 use super::assume::Assumed;
+use super::listers::asks_no_more;
 use super::{Labels, places, provisions, reaches};
 use crate::object::volume::{
     NO_PROVISIONER, SELECTED_NODE, WAIT_FOR_CONSUMER, annotation, attributes_differ,
@@ -428,26 +429,32 @@ impl Candidates {
         taken: &BTreeSet<String>,
         volumes: &Assumed,
     ) -> Option<Candidate> {
-        let place = (label.to_owned(), value.to_owned());
-        if self.barren.lock().contains(&place) {
+        let place = || (label.to_owned(), value.to_owned());
+        let known = self.barren.lock();
+        if !known.is_empty() && known.contains(&place()) {
             return None;
         }
-        let (mut found, mut any) = (None, false);
+        drop(known);
+        let (mut found, mut some, mut any) = (None, false, false);
         let Wanted { class, size, .. } = &self.wanted;
         volumes.free(class, Some((label, value)), *size, &mut |volume| {
+            some = true;
             if !self.wanted.suits(volume) {
                 return ControlFlow::Continue(());
             }
             any = true;
-            let candidate = Candidate::new(volume);
+            let candidate = Candidate {
+                volume: volume.clone(),
+                places: (!asks_no_more(volume)).then(|| places(volume)).flatten(),
+            };
             if !candidate.fits(labels, taken) {
                 return ControlFlow::Continue(());
             }
             found = Some(candidate);
             ControlFlow::Break(())
         });
-        if !any {
-            self.barren.lock().insert(place);
+        if some && !any {
+            self.barren.lock().insert(place());
         }
         found
     }

@@ -88,7 +88,7 @@ impl Volumes for Listed {
     fn pins(&self, class: &str) -> Vec<String> {
         let of_class = self.unowned(class);
         let labels = of_class.iter().filter_map(|volume| pin(volume));
-        let labels: BTreeSet<String> = labels.map(|(label, _)| label.to_owned()).collect();
+        let labels: BTreeSet<String> = labels.map(|(pin, _)| pin.key.clone()).collect();
         labels.into_iter().collect()
     }
     fn free(
@@ -102,7 +102,7 @@ impl Volumes for Listed {
         all.retain(|volume| match (at, pin(volume)) {
             (None, None) => true,
             (Some((label, value)), Some((own, values))) => {
-                own == label && values.iter().any(|one| one == value)
+                own.key == label && values.iter().any(|one| one == value)
             }
             _ => false,
         });
