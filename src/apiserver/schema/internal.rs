@@ -36,6 +36,37 @@ const CONTAINER: &[&str] = &[
     "targetContainerName",
 ];
 
+/// The last is only of a persistent volume.
+const GLUSTERFS: &[&str] = &[
+    "endpoints=EndpointsName",
+    "path",
+    "readOnly",
+    "endpointsNamespace",
+];
+const RBD: &[&str] = &[
+    "monitors=CephMonitors",
+    "image=RBDImage",
+    "fsType",
+    "pool=RBDPool",
+    "user=RadosUser",
+    "keyring",
+    "secretRef",
+    "readOnly",
+];
+const ISCSI: &[&str] = &[
+    "targetPortal",
+    "iqn",
+    "lun",
+    "iscsiInterface",
+    "fsType",
+    "readOnly",
+    "portals",
+    "chapAuthDiscovery=DiscoveryCHAPAuth",
+    "chapAuthSession=SessionCHAPAuth",
+    "secretRef",
+    "initiatorName",
+];
+
 /// Structs whose fields the real server keeps in another order, under other names (`json=Go`) or elsewhere (`^` marks a field of
 /// the struct around it), or of which it does not have all.
 const LAYOUTS: &[(&str, &[&str])] = &[
@@ -174,6 +205,51 @@ const LAYOUTS: &[(&str, &[&str])] = &[
             "image",
         ],
     ),
+    // Of a volume, only the source that stands in its spec is shown.
+    (
+        "v1.PersistentVolumeSpec",
+        &[
+            "gcePersistentDisk",
+            "awsElasticBlockStore",
+            "hostPath",
+            "glusterfs",
+            "nfs",
+            "rbd",
+            "quobyte",
+            "iscsi",
+            "flexVolume",
+            "cinder",
+            "cephfs",
+            "fc",
+            "flocker",
+            "azureFile",
+            "vsphereVolume",
+            "azureDisk",
+            "photonPersistentDisk",
+            "portworxVolume",
+            "scaleIO",
+            "local",
+            "storageos",
+            "csi",
+        ],
+    ),
+    ("v1.GlusterfsVolumeSource", GLUSTERFS),
+    ("v1.GlusterfsPersistentVolumeSource", GLUSTERFS),
+    ("v1.RBDVolumeSource", RBD),
+    ("v1.RBDPersistentVolumeSource", RBD),
+    ("v1.ISCSIVolumeSource", ISCSI),
+    ("v1.ISCSIPersistentVolumeSource", ISCSI),
+    (
+        "v1.AzureDiskVolumeSource",
+        &[
+            "diskName",
+            "diskURI=DataDiskURI",
+            "cachingMode",
+            "fsType",
+            "readOnly",
+            "kind",
+        ],
+    ),
     (
         "v1.PodDisruptionBudgetSpec",
         &[
@@ -201,11 +277,13 @@ const INITIALISMS: &[(&str, &str)] = &[
     ("http", "HTTP"),
     ("id", "ID"),
     ("ip", "IP"),
+    ("iqn", "IQN"),
     ("iscsi", "ISCSI"),
     ("nfs", "NFS"),
     ("os", "OS"),
     ("rbd", "RBD"),
     ("se", "SE"),
+    ("ssl", "SSL"),
     ("tcp", "TCP"),
     ("ttl", "TTL"),
     ("tty", "TTY"),
@@ -221,6 +299,7 @@ const NAMES: &[(&str, &str)] = &[
     ("secret", "Secret"),
     ("storageos", "StorageOS"),
     ("nonResourceURLs", "NonResourceURLs"),
+    ("pdName", "PDName"),
 ];
 
 /// The text of `value`, which is of the definition of this name (without the leading `io.k8s.`).
@@ -415,6 +494,16 @@ mod tests {
                 "apimachinery.pkg.apis.meta.v1.LabelSelector",
                 json!({"matchExpressions": [{"operator": "Exists", "key": "a"}], "matchLabels": {"a": "b"}}),
                 r#"{"matchLabels":{"a":"b"},"matchExpressions":[{"key":"a","operator":"Exists"}]}"#,
+            ),
+            (
+                "api.core.v1.RBDPersistentVolumeSource",
+                json!({"monitors": ["m"], "image": "i", "user": "u", "secretRef": {"name": "s"}}),
+                r#"{"CephMonitors":["m"],"RBDImage":"i","FSType":"","RBDPool":"","RadosUser":"u","Keyring":"","SecretRef":{"Name":"s","Namespace":""},"ReadOnly":false}"#,
+            ),
+            (
+                "api.core.v1.ISCSIVolumeSource",
+                json!({"iqn": "q", "lun": 1, "chapAuthSession": true}),
+                r#"{"TargetPortal":"","IQN":"q","Lun":1,"ISCSIInterface":"","FSType":"","ReadOnly":false,"Portals":null,"DiscoveryCHAPAuth":false,"SessionCHAPAuth":true,"SecretRef":null,"InitiatorName":null}"#,
             ),
             (
                 "api.core.v1.PodTemplateSpec",

@@ -4,8 +4,7 @@ mod source;
 
 use serde_json::{Value, json};
 
-use crate::apiserver::kinds::internal::{self, VOLUME_SOURCE};
-use crate::apiserver::kinds::{check, node_selector, resource_name};
+use crate::apiserver::kinds::{check, difference, node_selector, resource_name};
 use crate::apiserver::registry::strategy::{Context, Strategy};
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, name};
@@ -275,8 +274,8 @@ fn validate_change(object: &Value, old: &Value, errors: &mut Errors) {
     if old.at(&secret).is_none_or(Value::is_null) {
         new.remove_at(&secret);
     }
-    if !internal::same(old, &new, VOLUME_SOURCE) {
-        let changes = internal::changes(old, &new, VOLUME_SOURCE);
+    let changes = difference::of("api.core.v1.PersistentVolumeSpec", old, &new);
+    if !changes.is_empty() {
         let why = format!("spec.persistentvolumesource is immutable after creation\n{changes}");
         errors.forbidden(Path::new("spec").child("persistentvolumesource"), &why);
     }

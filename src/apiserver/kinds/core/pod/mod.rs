@@ -5,7 +5,6 @@ mod annotations;
 mod claim_template;
 mod container;
 mod defaults;
-mod difference;
 mod disabled;
 mod env;
 mod handler;
