@@ -308,7 +308,7 @@ mod tests {
         let with = |path: &str| json!({ "hostPath": { "path": path, "type": "" } });
         assert_eq!(
             of(
-                "api.core.v1.PersistentVolumeSpec",
+                "api.core.v1.PersistentVolumeSpec#v1.PersistentVolumeSource",
                 &with("/x"),
                 &with("/other")
             ),

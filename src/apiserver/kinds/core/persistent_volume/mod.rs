@@ -263,6 +263,9 @@ pub(in crate::apiserver::kinds) fn validate_inline(spec: &Value, path: &Path, er
     }
 }
 
+/// The source within a volume's spec.
+const SOURCE: &str = "api.core.v1.PersistentVolumeSpec#v1.PersistentVolumeSource";
+
 fn validate_change(object: &Value, old: &Value, errors: &mut Errors) {
     let empty = Value::Null;
     let (old, mut new) = (
@@ -274,7 +277,7 @@ fn validate_change(object: &Value, old: &Value, errors: &mut Errors) {
     if old.at(&secret).is_none_or(Value::is_null) {
         new.remove_at(&secret);
     }
-    let changes = difference::of("api.core.v1.PersistentVolumeSpec", old, &new);
+    let changes = difference::of(SOURCE, old, &new);
     if !changes.is_empty() {
         let why = format!("spec.persistentvolumesource is immutable after creation\n{changes}");
         errors.forbidden(Path::new("spec").child("persistentvolumesource"), &why);
@@ -285,7 +288,8 @@ fn validate_change(object: &Value, old: &Value, errors: &mut Errors) {
     {
         let shown = new.get("nodeAffinity").cloned().unwrap_or_default();
         let why = "field is immutable, except for updating from beta label to GA";
-        errors.invalid(Path::new("nodeAffinity"), shown, why);
+        let (definition, path) = ("api.core.v1.VolumeNodeAffinity", Path::new("nodeAffinity"));
+        check::invalid_struct(&shown, definition, path, why, errors);
     }
     let attributes = |spec: &Value| spec.str_at(&["volumeAttributesClassName"]).to_owned();
     if !attributes(old).is_empty() && attributes(&new).is_empty() {
