@@ -94,7 +94,18 @@ fn documents_take_the_form_that_go_gives_them() {
         json!({"metadata": {"name": "d"}}),
         json!({"metadata": {"name": "d"}, "spec": {"selector": null, "strategy": {}, "template": {"metadata": {}, "spec": {"containers": null}}}, "status": {}}),
     );
-    // An empty list of policies is not the default one.
+    // What is refused when empty is empty, not absent: an empty list of policies is not the default one.
+    for (request, expected) in [
+        (json!({"request": ""}), json!("")),
+        (json!({}), Value::Null),
+    ] {
+        stored(
+            "certificates.k8s.io/v1",
+            "CertificateSigningRequest",
+            json!({"metadata": {}, "spec": request}),
+            json!({"metadata": {}, "spec": {"request": expected, "signerName": ""}, "status": {}}),
+        );
+    }
     stored(
         "autoscaling/v2",
         "HorizontalPodAutoscaler",
