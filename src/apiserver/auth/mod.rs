@@ -2,6 +2,7 @@
 mod attributes;
 pub(crate) mod devices;
 pub(crate) mod node;
+pub(crate) mod params;
 pub(crate) mod rbac;
 pub(crate) mod review;
 pub(crate) mod token;

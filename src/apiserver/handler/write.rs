@@ -7,7 +7,7 @@ use crate::apiserver::alloc::{
     self,
     claims::{self, Claim},
 };
-use crate::apiserver::auth::{devices, rbac};
+use crate::apiserver::auth::{devices, params, rbac};
 use crate::apiserver::kinds::{meta, names};
 use crate::apiserver::patch::managed;
 use crate::apiserver::registry::encoding;
@@ -114,6 +114,7 @@ async fn create_once(call: &mut Call<'_>, mut object: Value) -> Result<Option<Wr
     meta::validate(meta, rules, &Path::new("metadata"), &mut errors);
     strategy.validate(&call.context(), &object, &mut errors);
     refuse(call, &object, &errors)?;
+    refuse(call, &object, &params::check(call, &object, None).await?)?;
     call.warnings.extend(strategy.warnings(&object, None));
     admit::validate(call, object.name(), Some(&object), None).await?;
     let name = object.name().to_owned();
@@ -227,6 +228,8 @@ pub(crate) async fn update(
         prepare(call, &mut object, &current.object);
         let errors = devices::check(call, &object, Some(&current.object)).await?;
         check(call, &object, &current.object, errors)?;
+        let errors = params::check(call, &object, Some(&current.object)).await?;
+        refuse(call, &object, &errors)?;
         admit::validate(call, name, Some(&object), Some(&current.object)).await?;
         if is_finished(call, &object, &current.object) {
             match remove_finished(call, name, &object, &current).await? {
