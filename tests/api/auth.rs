@@ -790,3 +790,124 @@ async fn expressions_ask_the_authorizer() {
         );
     }
 }
+
+/// A policy tells what its parameters hold: only who may read them may name them.
+#[tokio::test(start_paused = true)]
+async fn parameters_of_policies_are_for_those_who_may_read_them() {
+    let api = strict().await;
+    let rules = json!([{"apiGroups": ["admissionregistration.k8s.io"], "resources": ["*"], "verbs": ["*"]}]);
+    let role = json!({"metadata": {"name": "policies"}, "rules": rules});
+    make(&api, &format!("{RBAC}/clusterroles"), role).await;
+    let binding = json!({
+        "metadata": {"name": "policies"}, "roleRef": {"kind": "ClusterRole", "name": "policies"},
+        "subjects": [{"kind": "User", "name": "low"}],
+    });
+    make(&api, &format!("{RBAC}/clusterrolebindings"), binding).await;
+
+    let registration = "/apis/admissionregistration.k8s.io/v1";
+    let constraints = json!({"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]});
+    let low = "user &{low 2 [lowgroup system:authenticated] map[]}";
+    for (policies, mut policy, action) in [
+        (
+            "validatingadmissionpolic",
+            json!({"spec": {"validations": [{"expression": "true"}]}}),
+            json!({"validationActions": ["Deny"]}),
+        ),
+        (
+            "mutatingadmissionpolic",
+            json!({"spec": {
+                "reinvocationPolicy": "Never",
+                "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{}"}}],
+            }}),
+            json!({}),
+        ),
+    ] {
+        let path = format!("{registration}/{policies}ies");
+        policy["metadata"]["name"] = json!("p");
+        policy["spec"]["matchConstraints"] = constraints.clone();
+        policy["spec"]["paramKind"] = json!({"apiVersion": "v1", "kind": "ConfigMap"});
+        let create = format!("POST {path}");
+        let message = remote(&api, "low", &create, &policy)
+            .await
+            .fails(422, "Invalid");
+        let why = format!(
+            "spec.paramKind: Forbidden: {low} must have \"get\" permission on all objects of the referenced paramKind (kind=ConfigMap, apiVersion=v1)"
+        );
+        assert!(message.ends_with(&why), "{message}");
+
+        // What is named already may stay.
+        let mut made = make(&api, &path, policy).await;
+        made["metadata"]["labels"] = json!({"a": "b"});
+        let update = format!("PUT {path}/p");
+        let mut made = remote(&api, "low", &update, &made).await.expect(200);
+        made["spec"]["paramKind"]["kind"] = json!("Secret");
+        let message = remote(&api, "low", &update, &made)
+            .await
+            .fails(422, "Invalid");
+        assert!(
+            message.contains("(kind=Secret, apiVersion=v1)"),
+            "{message}"
+        );
+        made["spec"]["paramKind"] = json!({"apiVersion": "none/v1", "kind": "None"});
+        made["metadata"]["name"] = json!("odd");
+        made["metadata"]["resourceVersion"] = json!("");
+        make(&api, &path, made).await;
+
+        let create = format!("POST {registration}/{policies}ybindings");
+        let bind = async |name: &str, policy: &str, reference: Value| {
+            let mut binding = json!({"metadata": {"name": name}, "spec": action});
+            binding["spec"]["policyName"] = json!(policy);
+            binding["spec"]["paramRef"] = reference;
+            binding["spec"]["paramRef"]["parameterNotFoundAction"] = json!("Deny");
+            remote(&api, "low", &create, &binding).await
+        };
+        let one = json!({"name": "m", "namespace": "default"});
+        let all_of = "permission for all groups, versions and resources";
+        for (policy, reference, expected) in [
+            (
+                "p",
+                one.clone(),
+                format!(
+                    "{low} does not have \"get\" permission on the object referenced by paramRef"
+                ),
+            ),
+            (
+                "p",
+                json!({"selector": {}}),
+                format!(
+                    "{low} does not have \"list\" permission on the object referenced by paramRef"
+                ),
+            ),
+            (
+                "none",
+                one.clone(),
+                format!(
+                    "unable to get policy none to determine minimum required permissions and {low} does not have \"get\" {all_of}"
+                ),
+            ),
+            (
+                "odd",
+                one.clone(),
+                format!(
+                    "unable to resolve paramKind &{{none/v1 None}} to determine minimum required permissions and {low} does not have \"get\" {all_of}"
+                ),
+            ),
+        ] {
+            let message = bind("b", policy, reference).await.fails(422, "Invalid");
+            let expected = format!("spec.paramRef: Forbidden: {expected}");
+            assert!(message.ends_with(&expected), "{message}");
+        }
+        grant(
+            &api,
+            policies,
+            json!([{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["m"], "verbs": ["get"]}]),
+        )
+        .await;
+        bind("one", "p", one).await.expect(201);
+        let elsewhere = json!({"name": "m", "namespace": "kube-system"});
+        bind("b", "p", elsewhere).await.fails(422, "Invalid");
+        bind("b", "p", json!({"name": "m"}))
+            .await
+            .fails(422, "Invalid");
+    }
+}

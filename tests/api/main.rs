@@ -20,6 +20,7 @@ mod deletion;
 mod fuzz;
 mod list;
 mod paths;
+mod secrets;
 mod services;
 mod subresources;
 mod support;

@@ -7,6 +7,7 @@
 )]
 
 mod bootstrap;
+mod conversion;
 mod envtest;
 mod kube_rs;
 mod program;

@@ -1,4 +1,4 @@
-//! Admission webhooks over real HTTPS: answers, failures, time-outs and wrong answers.
+//! Admission webhooks over real HTTPS: answers, failures, time-outs, wrong answers and reinvocation.
 use homeostat::apiserver::ApiServer;
 use homeostat::apiserver::admission::webhook::{Https, ServiceResolver};
 use homeostat::apiserver::serve::Certificates;
@@ -41,6 +41,23 @@ fn answer(path: &str, review: &Value) -> (u16, String) {
         "/bad-patch" => respond(
             json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": "bm9uZQ=="}),
         ),
+        // Notes that it was asked, once more each time.
+        "/count" => {
+            let object = &review["request"]["object"];
+            let calls = format!("{}x", object["data"]["calls"].as_str().unwrap_or_default());
+            let add = if object["data"].is_object() {
+                json!([{"op": "add", "path": "/data/calls", "value": calls}])
+            } else {
+                json!([{"op": "add", "path": "/data", "value": {"calls": calls}}])
+            };
+            let patch = base64(&add.to_string());
+            respond(json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": patch}))
+        }
+        "/once" => {
+            let add = json!([{"op": "add", "path": "/data/once", "value": "y"}]);
+            let patch = base64(&add.to_string());
+            respond(json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": patch}))
+        }
         "/bad-uid" => respond(json!({"uid": "other", "allowed": true})),
         "/bad-version" => (
             200,
@@ -126,6 +143,15 @@ fn base64(text: &str) -> String {
 
 /// Makes a config map with the webhook of this configuration in force.
 async fn create(address: SocketAddr, kind: &str, hook: Value) -> Result<ConfigMap, String> {
+    create_through(address, kind, vec![hook]).await
+}
+
+/// As [`create`], with several webhooks.
+async fn create_through(
+    address: SocketAddr,
+    kind: &str,
+    hooks: Vec<Value>,
+) -> Result<ConfigMap, String> {
     let https = Https::default().services(Arc::new(OnlyHook(address)));
     let server = ApiServer::builder(Arc::new(MemoryStore::default()))
         .webhook_transport(Arc::new(https))
@@ -133,15 +159,19 @@ async fn create(address: SocketAddr, kind: &str, hook: Value) -> Result<ConfigMa
         .await
         .unwrap();
     let client = server.client();
-    let mut whole = json!({"name": "a.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"],
-        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]});
-    for (key, value) in hook.as_object().unwrap() {
-        whole[key] = value.clone();
-    }
+    let whole = |hook: Value| {
+        let mut whole = json!({"name": "a.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]});
+        for (key, value) in hook.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        whole
+    };
+    let hooks: Vec<Value> = hooks.into_iter().map(whole).collect();
     let gvk = kube::core::GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
     let resource = kube::core::ApiResource::from_gvk(&gvk);
     let object: DynamicObject = serde_json::from_value(
-        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": "c"}, "webhooks": [whole]}),
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": "c"}, "webhooks": hooks}),
     )
     .unwrap();
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
@@ -227,6 +257,25 @@ async fn webhooks_over_https() {
     .await
     .unwrap();
     assert_eq!(map.data.unwrap()["from"], "webhook");
+}
+
+#[tokio::test]
+async fn webhooks_are_asked_again_over_https() {
+    let (address, authority) = webhook().await;
+    let hook = |name: &str, path: &str, again: &str| {
+        let url = format!("https://{address}{path}");
+        let client = json!({"url": url, "caBundle": base64(&authority)});
+        json!({"name": name, "clientConfig": client, "reinvocationPolicy": again})
+    };
+    for (again, calls) in [("Never", "x"), ("IfNeeded", "xx")] {
+        let hooks = vec![
+            hook("a.example.com", "/count", again),
+            hook("b.example.com", "/once", "Never"),
+        ];
+        let map = create_through(address, "MutatingWebhookConfiguration", hooks).await;
+        let data = map.unwrap().data.unwrap();
+        assert_eq!((&*data["calls"], &*data["once"]), (calls, "y"));
+    }
 }
 
 #[tokio::test]

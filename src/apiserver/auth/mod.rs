@@ -1,6 +1,8 @@
 //! Who may do what: what is asked, and the authorizers that are asked in turn.
 mod attributes;
+pub(crate) mod devices;
 pub(crate) mod node;
+pub(crate) mod params;
 pub(crate) mod rbac;
 pub(crate) mod review;
 pub(crate) mod token;

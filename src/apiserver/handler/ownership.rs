@@ -177,6 +177,9 @@ pub(crate) fn apply_to(
 /// What a write of this part of the object does not change whatever it says.
 fn reset_fields(call: &Call<'_>, object: &Value, live: Option<&Value>) -> Option<Set> {
     let strategy = &call.resource.strategy;
+    if !strategy.disowns_resets() {
+        return None;
+    }
     let resets = strategy.resets(call.subresource);
     match call.subresource {
         None if call.resource.subresource("status").is_some() => {

@@ -7,7 +7,7 @@ use crate::apiserver::alloc::{
     self,
     claims::{self, Claim},
 };
-use crate::apiserver::auth::rbac;
+use crate::apiserver::auth::{devices, params, rbac};
 use crate::apiserver::kinds::{meta, names};
 use crate::apiserver::patch::managed;
 use crate::apiserver::registry::encoding;
@@ -103,7 +103,7 @@ async fn create_once(call: &mut Call<'_>, mut object: Value) -> Result<Option<Wr
     if strategy.has_generation() {
         metadata::of(&mut object).insert("generation".into(), 1.into());
     }
-    let mut errors = Errors::new();
+    let mut errors = devices::check(call, &object, None).await?;
     let validate_name = |name: &str, prefix: bool| strategy.validate_name(name, prefix);
     let rules = meta::Rules {
         namespaced: resource.namespaced,
@@ -114,6 +114,7 @@ async fn create_once(call: &mut Call<'_>, mut object: Value) -> Result<Option<Wr
     meta::validate(meta, rules, &Path::new("metadata"), &mut errors);
     strategy.validate(&call.context(), &object, &mut errors);
     refuse(call, &object, &errors)?;
+    refuse(call, &object, &params::check(call, &object, None).await?)?;
     call.warnings.extend(strategy.warnings(&object, None));
     admit::validate(call, object.name(), Some(&object), None).await?;
     let name = object.name().to_owned();
@@ -225,7 +226,10 @@ pub(crate) async fn update(
             shared.allocators.nothing()
         };
         prepare(call, &mut object, &current.object);
-        check(call, &object, &current.object)?;
+        let errors = devices::check(call, &object, Some(&current.object)).await?;
+        check(call, &object, &current.object, errors)?;
+        let errors = params::check(call, &object, Some(&current.object)).await?;
+        refuse(call, &object, &errors)?;
         admit::validate(call, name, Some(&object), Some(&current.object)).await?;
         if is_finished(call, &object, &current.object) {
             match remove_finished(call, name, &object, &current).await? {
@@ -404,10 +408,14 @@ fn keep_status(object: &mut Value, old: &Value) {
     };
 }
 
-fn check(call: &mut Call<'_>, object: &Value, old: &Value) -> Result<(), Status> {
+fn check(
+    call: &mut Call<'_>,
+    object: &Value,
+    old: &Value,
+    mut errors: Errors,
+) -> Result<(), Status> {
     let resource = call.resource;
     let strategy = &resource.strategy;
-    let mut errors = Errors::new();
     let path = Path::new("metadata");
     let (new_meta, old_meta) = (
         object.get("metadata").unwrap_or(&Value::Null),

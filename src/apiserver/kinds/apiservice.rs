@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::apiserver::kinds::{check, names};
-use crate::apiserver::registry::strategy::{Context, Strategy};
+use crate::apiserver::registry::strategy::{CLIENT_METADATA, Context, Strategy};
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, name};
 
@@ -44,12 +44,7 @@ impl Strategy for ApiService {
     }
 
     fn status_keeps(&self) -> &[&[&str]] {
-        &[
-            &["metadata", "labels"],
-            &["metadata", "annotations"],
-            &["metadata", "finalizers"],
-            &["metadata", "ownerReferences"],
-        ]
+        CLIENT_METADATA
     }
 
     fn validate(&self, _context: &Context<'_>, object: &Value, errors: &mut Errors) {
@@ -144,6 +139,11 @@ fn validate(object: &Value, errors: &mut Errors) {
             errors.required(path.child("service").child(field), "");
         }
     }
+    let port = spec.i64_at(&["service", "port"]).unwrap_or(0);
+    if !(1..=65535).contains(&port) {
+        let why = "port is not valid: must be between 1 and 65535, inclusive";
+        errors.invalid(path.child("service").child("port"), port, why);
+    }
     if insecure && has_bundle {
         errors.invalid(
             insecure_path,
@@ -221,16 +221,17 @@ mod tests {
                 "spec.caBundle: Invalid value: \"3 bytes\": local APIServices may not have a caBundle; spec.insecureSkipTLSVerify: Invalid value: true: local APIServices may not have insecureSkipTLSVerify",
             ),
             (
-                json!({ "spec": { "service": { "name": "" }, "caBundle": "YWJj", "insecureSkipTLSVerify": true } }),
-                "spec.service.name: Required value; spec.insecureSkipTLSVerify: Invalid value: true: may not be true if caBundle is present",
+                json!({ "spec": { "service": { "name": "", "port": 65536 }, "caBundle": "YWJj", "insecureSkipTLSVerify": true } }),
+                "spec.service.name: Required value; spec.service.port: Invalid value: 65536: port is not valid: must be between 1 and 65535, inclusive; spec.insecureSkipTLSVerify: Invalid value: true: may not be true if caBundle is present",
             ),
         ];
         for (change, wanted) in cases {
             let mut object = service();
             merge(&mut object, &change);
+            let object = defaulted(&ApiService, object);
             assert_eq!(errors_of(&ApiService, &object), wanted, "{change}");
         }
-        let mut object = service();
+        let mut object = defaulted(&ApiService, service());
         object["metadata"]["name"] = "v2.".into();
         object["spec"]["version"] = "v2".into();
         object["spec"]["group"] = "".into();

@@ -175,6 +175,23 @@ pub(crate) fn canonical_cidr(text: &str) -> Vec<String> {
     }
 }
 
+/// The problems of the address of an interface, with the length of its network's prefix: `10.9.8.7/24`.
+pub(crate) fn interface_address(text: &str) -> Vec<String> {
+    let parsed =
+        Cidr::parse(text).zip(text.split_once('/').and_then(|(address, _)| parse(address)));
+    let Some((network, address)) = parsed else {
+        return vec![
+            "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)".to_owned(),
+        ];
+    };
+    let canonical = format!("{address}/{}", network.bits());
+    if canonical == text {
+        Vec::new()
+    } else {
+        vec![format!("must be in canonical form ({canonical:?})")]
+    }
+}
+
 /// Traffic cannot be sent to every address.
 pub(crate) fn reachable(text: &str, path: &Path, errors: &mut Errors) {
     let Some(address) = parse(text) else {

@@ -13,11 +13,11 @@ mod coordination;
 mod core;
 #[cfg(test)]
 mod coverage;
+mod difference;
 mod endpoint_slice;
 mod events;
 mod flowcontrol;
 mod generic;
-mod internal;
 mod ip;
 pub(crate) mod meta;
 pub(crate) mod names;

@@ -56,6 +56,15 @@ pub struct DeleteOptions {
     pub dry_run: bool,
 }
 
+/// The metadata that a client sets, as paths: what most kinds that guard their metadata from writes of the status keep
+/// (`ResetObjectMetaForStatus` of Kubernetes).
+pub(crate) const CLIENT_METADATA: &[&[&str]] = &[
+    &["metadata", "labels"],
+    &["metadata", "annotations"],
+    &["metadata", "finalizers"],
+    &["metadata", "ownerReferences"],
+];
+
 /// Where the scale subresource of a kind finds its fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scale {
@@ -105,6 +114,11 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     /// Metadata that a write of the status leaves as it is stored, as paths: `[["metadata", "labels"]]`.
     fn status_keeps(&self) -> &[&[&str]] {
         &[]
+    }
+    /// Whether nobody comes to own what a write leaves as it is. Upstream has a list of such fields for each kind; where that
+    /// list misses the kind, a manager owns what it sent and what nobody stored.
+    fn disowns_resets(&self) -> bool {
+        true
     }
     /// Checks a new object.
     fn validate(&self, _context: &Context<'_>, _object: &Value, _errors: &mut Errors) {}

@@ -36,8 +36,39 @@ const CONTAINER: &[&str] = &[
     "targetContainerName",
 ];
 
-/// Structs whose fields the real server keeps in another order, under other names (`json=Go`) or elsewhere (`^` marks a field of
-/// the struct around it), or of which it does not have all.
+/// The last is only of a persistent volume.
+const GLUSTERFS: &[&str] = &[
+    "endpoints=EndpointsName",
+    "path",
+    "readOnly",
+    "endpointsNamespace",
+];
+const RBD: &[&str] = &[
+    "monitors=CephMonitors",
+    "image=RBDImage",
+    "fsType",
+    "pool=RBDPool",
+    "user=RadosUser",
+    "keyring",
+    "secretRef",
+    "readOnly",
+];
+const ISCSI: &[&str] = &[
+    "targetPortal",
+    "iqn",
+    "lun",
+    "iscsiInterface",
+    "fsType",
+    "readOnly",
+    "portals",
+    "chapAuthDiscovery=DiscoveryCHAPAuth",
+    "chapAuthSession=SessionCHAPAuth",
+    "secretRef",
+    "initiatorName",
+];
+
+/// Structs whose fields the real server keeps in another order, under other names (`json=Go`), elsewhere (`^` marks a field of
+/// the struct around it) or in a struct that is embedded (`+` marks its layout), or of which it does not have all.
 const LAYOUTS: &[(&str, &[&str])] = &[
     (
         "v1.PodSpec",
@@ -175,6 +206,65 @@ const LAYOUTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "v1.PersistentVolumeSpec",
+        &[
+            "capacity",
+            "+v1.PersistentVolumeSource",
+            "accessModes",
+            "claimRef",
+            "persistentVolumeReclaimPolicy",
+            "storageClassName",
+            "mountOptions",
+            "volumeMode",
+            "nodeAffinity",
+            "volumeAttributesClassName",
+        ],
+    ),
+    (
+        "v1.PersistentVolumeSource",
+        &[
+            "gcePersistentDisk",
+            "awsElasticBlockStore",
+            "hostPath",
+            "glusterfs",
+            "nfs",
+            "rbd",
+            "quobyte",
+            "iscsi",
+            "flexVolume",
+            "cinder",
+            "cephfs",
+            "fc",
+            "flocker",
+            "azureFile",
+            "vsphereVolume",
+            "azureDisk",
+            "photonPersistentDisk",
+            "portworxVolume",
+            "scaleIO",
+            "local",
+            "storageos",
+            "csi",
+        ],
+    ),
+    ("v1.GlusterfsVolumeSource", GLUSTERFS),
+    ("v1.GlusterfsPersistentVolumeSource", GLUSTERFS),
+    ("v1.RBDVolumeSource", RBD),
+    ("v1.RBDPersistentVolumeSource", RBD),
+    ("v1.ISCSIVolumeSource", ISCSI),
+    ("v1.ISCSIPersistentVolumeSource", ISCSI),
+    (
+        "v1.AzureDiskVolumeSource",
+        &[
+            "diskName",
+            "diskURI=DataDiskURI",
+            "cachingMode",
+            "fsType",
+            "readOnly",
+            "kind",
+        ],
+    ),
+    (
         "v1.PodDisruptionBudgetSpec",
         &[
             "minAvailable",
@@ -201,11 +291,13 @@ const INITIALISMS: &[(&str, &str)] = &[
     ("http", "HTTP"),
     ("id", "ID"),
     ("ip", "IP"),
+    ("iqn", "IQN"),
     ("iscsi", "ISCSI"),
     ("nfs", "NFS"),
     ("os", "OS"),
     ("rbd", "RBD"),
     ("se", "SE"),
+    ("ssl", "SSL"),
     ("tcp", "TCP"),
     ("ttl", "TTL"),
     ("tty", "TTY"),
@@ -221,17 +313,32 @@ const NAMES: &[(&str, &str)] = &[
     ("secret", "Secret"),
     ("storageos", "StorageOS"),
     ("nonResourceURLs", "NonResourceURLs"),
+    ("pdName", "PDName"),
 ];
 
-/// The text of `value`, which is of the definition of this name (without the leading `io.k8s.`).
+/// The text of `value`, which is of the definition of this name (without the leading `io.k8s.`). After a `#` stands the layout of a
+/// part of it, which is shown alone: `api.core.v1.PersistentVolumeSpec#v1.PersistentVolumeSource`.
 pub(crate) fn text(definition: &str, value: &Value) -> String {
-    let Some(slot) = table::definition(definition) else {
+    let (name, part) = match definition.split_once('#') {
+        Some((name, part)) => (name, layout(part)),
+        None => (definition, None),
+    };
+    let Some(slot) = table::definition(name) else {
         return value.to_string();
     };
-    let node = Node::new(Type::Struct(super::types::StructRef::Builtin(slot)));
     let mut text = String::new();
-    write(&mut text, &node, value, None);
+    if part.is_some() {
+        object(&mut text, slot.get(), part, value, None);
+    } else {
+        let node = Node::new(Type::Struct(super::types::StructRef::Builtin(slot)));
+        write(&mut text, &node, value, None);
+    }
     text
+}
+
+fn layout(go: &str) -> Option<&'static [&'static str]> {
+    let found = LAYOUTS.iter().find(|(name, _)| *name == go);
+    found.map(|(_, fields)| *fields)
 }
 
 /// A struct and the value it holds: where the fields marked `^` come from.
@@ -245,7 +352,7 @@ fn write(text: &mut String, node: &Node, value: &Value, around: Around<'_>) {
             if is_meta(node, def) {
                 text.push_str(&gojson::of_node(value, node));
             } else {
-                object(text, def, value, around);
+                object(text, def, layout(&def.go), value, around);
             }
         }
         (Type::Map(item), Value::Object(map)) => {
@@ -283,7 +390,13 @@ fn is_meta(node: &Node, def: &Struct) -> bool {
     )
 }
 
-fn object(text: &mut String, def: &Struct, value: &Value, around: Around<'_>) {
+fn object(
+    text: &mut String,
+    def: &Struct,
+    layout: Option<&'static [&'static str]>,
+    value: &Value,
+    around: Around<'_>,
+) {
     text.push('{');
     let mut first = true;
     for Part {
@@ -291,7 +404,7 @@ fn object(text: &mut String, def: &Struct, value: &Value, around: Around<'_>) {
         field,
         value,
         around,
-    } in parts(def, value, around)
+    } in parts(def, layout, value, around)
     {
         if field.name.as_ref() == "metadata" {
             // Go embeds it: its fields stand among the others.
@@ -332,7 +445,12 @@ struct Part<'a> {
 }
 
 /// The fields in the real server's order.
-fn parts<'a>(def: &'a Struct, value: &'a Value, around: Around<'a>) -> Vec<Part<'a>> {
+fn parts<'a>(
+    def: &'a Struct,
+    layout: Option<&'static [&'static str]>,
+    value: &'a Value,
+    around: Around<'a>,
+) -> Vec<Part<'a>> {
     let here = Some((def, value));
     let of = |def: &'a Struct, holder: &'a Value, name: &str, go: String| {
         Some(Part {
@@ -342,7 +460,7 @@ fn parts<'a>(def: &'a Struct, value: &'a Value, around: Around<'a>) -> Vec<Part<
             around: here,
         })
     };
-    if let Some((_, names)) = LAYOUTS.iter().find(|(go, _)| *go == &*def.go) {
+    if let Some(names) = layout {
         let part = |entry: &&str| {
             if let Some(name) = entry.strip_prefix('^') {
                 let (outer, holder) = around?;
@@ -353,7 +471,15 @@ fn parts<'a>(def: &'a Struct, value: &'a Value, around: Around<'a>) -> Vec<Part<
                 None => of(def, value, entry, go_name(entry)),
             }
         };
-        return names.iter().filter_map(part).collect();
+        let embedded = |entry: &&'static str| match entry.strip_prefix('+') {
+            Some(go) => self::layout(go).unwrap_or_default().to_vec(),
+            None => vec![*entry],
+        };
+        return names
+            .iter()
+            .flat_map(embedded)
+            .filter_map(|entry| part(&entry))
+            .collect();
     }
     let mut fields: Vec<_> = def.fields.iter().collect();
     fields.sort_by_key(|field| field.order);
@@ -367,7 +493,10 @@ fn parts<'a>(def: &'a Struct, value: &'a Value, around: Around<'a>) -> Vec<Part<
 fn zero(text: &mut String, field: &Field, around: Around<'_>) {
     match (&field.node.ty, field.presence) {
         (_, Presence::Set | Presence::Nullable) => text.push_str("null"),
-        (Type::Struct(def), _) => object(text, def.get(), &Value::Null, around),
+        (Type::Struct(def), _) => {
+            let def = def.get();
+            object(text, def, layout(&def.go), &Value::Null, around);
+        }
         (ty, _) => text.push_str(&super::types::zero(ty).to_string()),
     }
 }
@@ -415,6 +544,21 @@ mod tests {
                 "apimachinery.pkg.apis.meta.v1.LabelSelector",
                 json!({"matchExpressions": [{"operator": "Exists", "key": "a"}], "matchLabels": {"a": "b"}}),
                 r#"{"matchLabels":{"a":"b"},"matchExpressions":[{"key":"a","operator":"Exists"}]}"#,
+            ),
+            (
+                "api.core.v1.PersistentVolumeSpec",
+                json!({"capacity": {"storage": "1"}, "volumeMode": "Block"}),
+                r#"{"Capacity":{"storage":"1"},"GCEPersistentDisk":null,"AWSElasticBlockStore":null,"HostPath":null,"Glusterfs":null,"NFS":null,"RBD":null,"Quobyte":null,"ISCSI":null,"FlexVolume":null,"Cinder":null,"CephFS":null,"FC":null,"Flocker":null,"AzureFile":null,"VsphereVolume":null,"AzureDisk":null,"PhotonPersistentDisk":null,"PortworxVolume":null,"ScaleIO":null,"Local":null,"StorageOS":null,"CSI":null,"AccessModes":null,"ClaimRef":null,"PersistentVolumeReclaimPolicy":"","StorageClassName":"","MountOptions":null,"VolumeMode":"Block","NodeAffinity":null,"VolumeAttributesClassName":null}"#,
+            ),
+            (
+                "api.core.v1.RBDPersistentVolumeSource",
+                json!({"monitors": ["m"], "image": "i", "user": "u", "secretRef": {"name": "s"}}),
+                r#"{"CephMonitors":["m"],"RBDImage":"i","FSType":"","RBDPool":"","RadosUser":"u","Keyring":"","SecretRef":{"Name":"s","Namespace":""},"ReadOnly":false}"#,
+            ),
+            (
+                "api.core.v1.ISCSIVolumeSource",
+                json!({"iqn": "q", "lun": 1, "chapAuthSession": true}),
+                r#"{"TargetPortal":"","IQN":"q","Lun":1,"ISCSIInterface":"","FSType":"","ReadOnly":false,"Portals":null,"DiscoveryCHAPAuth":false,"SessionCHAPAuth":true,"SecretRef":null,"InitiatorName":null}"#,
             ),
             (
                 "api.core.v1.PodTemplateSpec",

@@ -94,6 +94,25 @@ fn documents_take_the_form_that_go_gives_them() {
         json!({"metadata": {"name": "d"}}),
         json!({"metadata": {"name": "d"}, "spec": {"selector": null, "strategy": {}, "template": {"metadata": {}, "spec": {"containers": null}}}, "status": {}}),
     );
+    // What is refused when empty is empty, not absent: an empty list of policies is not the default one.
+    for (request, expected) in [
+        (json!({"request": ""}), json!("")),
+        (json!({}), Value::Null),
+    ] {
+        stored(
+            "certificates.k8s.io/v1",
+            "CertificateSigningRequest",
+            json!({"metadata": {}, "spec": request}),
+            json!({"metadata": {}, "spec": {"request": expected, "signerName": ""}, "status": {}}),
+        );
+    }
+    stored(
+        "autoscaling/v2",
+        "HorizontalPodAutoscaler",
+        json!({"metadata": {}, "spec": {"scaleTargetRef": {"kind": "K", "name": "n"}, "maxReplicas": 1, "behavior": {"scaleUp": {"policies": []}}}}),
+        json!({"metadata": {}, "spec": {"scaleTargetRef": {"kind": "K", "name": "n"}, "maxReplicas": 1, "behavior": {"scaleUp": {"policies": []}}},
+            "status": {"desiredReplicas": 0, "currentMetrics": null}}),
+    );
     let map = json!({"metadata": {"name": "m"}, "data": {"a": "1"}});
     let decoded = read("v1", "ConfigMap", &map.to_string()).unwrap();
     assert_eq!(decoded.object["kind"], "ConfigMap");

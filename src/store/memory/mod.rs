@@ -10,6 +10,7 @@ mod watch;
 #[cfg(feature = "durable")]
 pub(in crate::store) use self::index::{Expiry, Present};
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,13 +109,21 @@ impl Drop for Shared {
     }
 }
 
-#[derive(Debug)]
 struct State {
     revision: Revision,
     index: Index,
     history: History,
     /// When keys with a time to live go.
     expiry: index::Expiry,
+}
+
+/// Without what is stored: there are secrets among it.
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for MemoryStore {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::expression::{Scope, Use};
 use super::{FAILURE_POLICIES, conditions, expression, is_set, one_of, required_one_of, rules};
 use crate::apiserver::kinds::check;
-use crate::apiserver::registry::strategy::{Context, Strategy};
+use crate::apiserver::registry::strategy::{CLIENT_METADATA, Context, Strategy};
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, GroupVersion, name};
 
@@ -24,6 +24,10 @@ impl Strategy for ValidatingAdmissionPolicy {
 
     fn prepare_create(&self, _: &Context<'_>, object: &mut Value) {
         object["status"] = json!({});
+    }
+
+    fn status_keeps(&self) -> &[&[&str]] {
+        CLIENT_METADATA
     }
 
     fn validate(&self, _: &Context<'_>, object: &Value, errors: &mut Errors) {

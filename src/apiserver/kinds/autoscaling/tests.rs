@@ -112,6 +112,12 @@ fn rules() {
                 "spec.behavior.scaleUp.policies[0].periodSeconds: Invalid value: 1801: must be less than or equal to 1800",
             ],
         ),
+        (
+            json!({"behavior": {"scaleDown": {"policies": []}}}),
+            vec![
+                "spec.behavior.scaleDown.policies: Required value: must specify at least one Policy",
+            ],
+        ),
     ] {
         assert_eq!(check(&change), expected, "{change}");
     }

@@ -161,7 +161,8 @@ fn check(object: &Value, old: Option<&Value>, errors: &mut Errors) {
     let text = object.str_at(&["spec", "request"]);
     let decoded = base64::decode(text).unwrap_or_default();
     if let Err(why) = request::check(&String::from_utf8_lossy(&decoded)) {
-        errors.invalid(path.child("request"), text, why);
+        let shown = object.at(&["spec", "request"]).cloned();
+        errors.invalid(path.child("request"), shown.unwrap_or(Value::Null), why);
     }
     check_usages(object, old, errors);
     let name = object.str_at(&["spec", "signerName"]);

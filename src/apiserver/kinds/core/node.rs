@@ -62,9 +62,6 @@ impl Strategy for Node {
         let ranges = ranges(object);
         for (index, range) in ranges.iter().enumerate() {
             ip::cidr(range, &[], &path.index(index), errors);
-            if ranges[..index].contains(range) {
-                errors.duplicate(path.index(index), *range);
-            }
         }
         let sixes = ranges
             .iter()
@@ -73,7 +70,12 @@ impl Strategy for Node {
             .count();
         if ranges.len() > 2 || ranges.len() == 2 && sixes != 1 {
             let why = "may specify no more than one CIDR for each IP family";
-            errors.invalid(path, ranges, why);
+            errors.invalid(path.clone(), ranges.clone(), why);
+        }
+        for (index, range) in ranges.iter().enumerate() {
+            if ranges[..index].contains(range) {
+                errors.duplicate(path.index(index), *range);
+            }
         }
     }
 

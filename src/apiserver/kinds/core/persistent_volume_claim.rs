@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 use super::persistent_volume::{
     CLASS, VOLUME_MODES, access_modes, class_name, class_warning, default_phase,
 };
-use crate::apiserver::kinds::internal::{self, CLAIM_SPEC};
-use crate::apiserver::kinds::{check, resource_name};
+use crate::apiserver::kinds::{check, difference, resource_name};
 use crate::apiserver::registry::strategy::{Context, Strategy};
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, name};
@@ -269,8 +268,8 @@ fn validate_change(object: &Value, old: &Value, errors: &mut Errors) {
             set(&mut new, "volumeAttributesClassName", class);
         }
     }
-    if !internal::same(&before, &new, CLAIM_SPEC) {
-        let changes = internal::changes(&before, &new, CLAIM_SPEC);
+    let changes = difference::of("api.core.v1.PersistentVolumeClaimSpec", &before, &new);
+    if !changes.is_empty() {
         let why = format!(
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n{changes}"
         );

@@ -55,10 +55,6 @@ impl Strategy for PodTemplate {
         pod::template_warnings(&object["template"], &Path::new("template"))
     }
 
-    fn allow_create_on_update(&self) -> bool {
-        true
-    }
-
     fn returns_deleted_object(&self) -> bool {
         true
     }

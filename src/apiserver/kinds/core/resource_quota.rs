@@ -25,6 +25,9 @@ const WITHOUT_VALUES: [&str; 5] = [
     "CrossNamespacePodAffinity",
 ];
 
+/// Resources of which more can be asked for than may be used, by mistake.
+const REQUESTED: [&str; 4] = ["cpu", "memory", "storage", "ephemeral-storage"];
+
 impl Strategy for ResourceQuota {
     fn default(&self, object: &mut Value) {
         for path in [["spec", "hard"], ["status", "hard"], ["status", "used"]] {
@@ -59,6 +62,16 @@ impl Strategy for ResourceQuota {
             let shown = object.at(&["spec", "scopes"]).cloned().unwrap_or_default();
             let path = Path::new("spec").child("scopes");
             errors.invalid(path, shown, "field is immutable");
+        }
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+        match old {
+            None => REQUESTED
+                .iter()
+                .filter_map(|name| excess(object, name))
+                .collect(),
+            Some(_) => Vec::new(),
         }
     }
 
@@ -212,6 +225,28 @@ fn show_selector(expressions: &[Value]) -> String {
     format!("{{\"MatchExpressions\":[{}]}}", shown.join(","))
 }
 
+/// Warns of requests of a resource that are greater than its limits.
+fn excess(object: &Value, name: &str) -> Option<String> {
+    let hard = |name: &str| object.at(&["spec", "hard", name]);
+    let asked = format!("requests.{name}");
+    // Requests of these two have a short name as well.
+    let short = Some(name).filter(|name| matches!(*name, "cpu" | "memory"));
+    let (asked, request) = match (hard(&asked), short) {
+        (Some(request), _) => (asked.as_str(), request),
+        (None, Some(name)) => (name, hard(name)?),
+        (None, None) => return None,
+    };
+    let most = format!("limits.{name}");
+    let limit = hard(&most)?;
+    let (request, limit) = (
+        resource_name::quantity(Some(request)),
+        resource_name::quantity(Some(limit)),
+    );
+    let warning =
+        || format!("ResourceQuota {asked} ({request}) should be less than {most} ({limit})");
+    (request > limit).then(warning)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,5 +311,25 @@ mod tests {
             errors_of_update(&ResourceQuota, Some("status"), &status, &old),
             "status.used[pods]: Invalid value: \"-1\": must be greater than or equal to 0"
         );
+    }
+
+    #[test]
+    fn requests_beyond_the_limits() {
+        let quota = |hard: Value| json!({ "spec": { "hard": hard } });
+        for (hard, expected) in [
+            (json!({ "requests.cpu": "1", "limits.cpu": "1" }), vec![]),
+            (json!({ "requests.cpu": "2" }), vec![]),
+            (
+                json!({ "cpu": "2", "limits.cpu": "1", "requests.memory": "2Gi", "limits.memory": "1Gi" }),
+                vec![
+                    "ResourceQuota cpu (2) should be less than limits.cpu (1)",
+                    "ResourceQuota requests.memory (2Gi) should be less than limits.memory (1Gi)",
+                ],
+            ),
+        ] {
+            let quota = quota(hard);
+            assert_eq!(ResourceQuota.warnings(&quota, None), expected);
+            assert!(ResourceQuota.warnings(&quota, Some(&quota)).is_empty());
+        }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{metadata_check, validate_conditions, validate_update};
 use crate::apiserver::kinds::{check, names};
-use crate::apiserver::registry::strategy::{Context, MetadataCheck, Strategy};
+use crate::apiserver::registry::strategy::{CLIENT_METADATA, Context, MetadataCheck, Strategy};
 use crate::apiserver::schema::internal;
 use crate::object::Document;
 use crate::object::field::{ErrorKind, Errors, Path};
@@ -40,6 +40,10 @@ impl Strategy for FlowSchema {
 
     fn prepare_create(&self, _context: &Context<'_>, object: &mut Value) {
         object["status"] = json!({});
+    }
+
+    fn status_keeps(&self) -> &[&[&str]] {
+        CLIENT_METADATA
     }
 
     fn validate(&self, _context: &Context<'_>, object: &Value, errors: &mut Errors) {

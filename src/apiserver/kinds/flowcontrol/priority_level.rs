@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{metadata_check, shuffle, validate_conditions, validate_update};
 use crate::apiserver::kinds::check;
-use crate::apiserver::registry::strategy::{Context, MetadataCheck, Strategy};
+use crate::apiserver::registry::strategy::{CLIENT_METADATA, Context, MetadataCheck, Strategy};
 use crate::object::Document;
 use crate::object::field::{Errors, Path};
 
@@ -39,6 +39,10 @@ impl Strategy for PriorityLevelConfiguration {
 
     fn prepare_create(&self, _context: &Context<'_>, object: &mut Value) {
         object["status"] = json!({});
+    }
+
+    fn status_keeps(&self) -> &[&[&str]] {
+        CLIENT_METADATA
     }
 
     fn validate(&self, _context: &Context<'_>, object: &Value, errors: &mut Errors) {

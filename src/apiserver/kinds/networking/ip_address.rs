@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::apiserver::kinds::{check, ip, names};
-use crate::apiserver::registry::strategy::{Context, MetadataCheck, Strategy};
+use crate::apiserver::registry::strategy::{Context, Strategy};
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, name};
 
@@ -42,11 +42,12 @@ impl Strategy for IpAddress {
 
     fn validate_update(
         &self,
-        _context: &Context<'_>,
+        context: &Context<'_>,
         object: &Value,
         old: &Value,
         errors: &mut Errors,
     ) {
+        self.validate(context, object, errors);
         let (new, old) = (
             object.at(&["spec", "parentRef"]),
             old.at(&["spec", "parentRef"]),
@@ -56,10 +57,6 @@ impl Strategy for IpAddress {
             let path = Path::new("spec").child("parentRef");
             errors.invalid_text(path, &shown, "field is immutable");
         }
-    }
-
-    fn metadata_check(&self, _context: &Context<'_>) -> MetadataCheck {
-        MetadataCheck::Change
     }
 
     fn validate_name(&self, name: &str, _prefix: bool) -> Vec<String> {
@@ -121,6 +118,11 @@ mod tests {
         assert_eq!(
             errors_of_update(&IpAddress, None, &with("b"), &with("a")),
             "spec.parentRef: Invalid value: {\"Group\":\"\",\"Resource\":\"services\",\"Namespace\":\"\",\"Name\":\"b\"}: field is immutable"
+        );
+        assert_eq!(
+            errors_of_update(&IpAddress, None, &with(""), &with("a")),
+            "spec.parentRef.name: Required value; \
+             spec.parentRef: Invalid value: {\"Group\":\"\",\"Resource\":\"services\",\"Namespace\":\"\",\"Name\":\"\"}: field is immutable"
         );
     }
 }

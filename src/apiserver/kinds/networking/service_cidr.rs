@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::apiserver::kinds::{check, ip};
-use crate::apiserver::registry::strategy::{Context, MetadataCheck, Strategy};
+use crate::apiserver::registry::strategy::{CLIENT_METADATA, Context, MetadataCheck, Strategy};
 use crate::object::Document;
 use crate::object::field::{Errors, Path};
 
@@ -11,8 +11,15 @@ use crate::object::field::{Errors, Path};
 pub(in crate::apiserver::kinds) struct ServiceCidr;
 
 impl Strategy for ServiceCidr {
-    fn prepare_create(&self, _context: &Context<'_>, object: &mut Value) {
-        object["status"] = json!({});
+    /// The status is not guarded from writes of the object itself.
+    fn prepare_update(&self, _context: &Context<'_>, _object: &mut Value, _old: &Value) {}
+
+    fn status_keeps(&self) -> &[&[&str]] {
+        CLIENT_METADATA
+    }
+
+    fn disowns_resets(&self) -> bool {
+        false
     }
 
     fn validate(&self, _context: &Context<'_>, object: &Value, errors: &mut Errors) {

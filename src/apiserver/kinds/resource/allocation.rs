@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::request::Requests;
 use super::words;
-use crate::apiserver::kinds::check;
+use crate::apiserver::kinds::{check, ip, node_selector};
 use crate::object::Document;
 use crate::object::field::{Errors, Path};
 
@@ -88,6 +88,7 @@ fn validate_allocation(
     path: &Path,
     errors: &mut Errors,
 ) {
+    let nodes = path.child("nodeSelector");
     let path = path.child("devices");
     let (results, at) = (
         allocation.list_at(&["devices", "results"]),
@@ -99,6 +100,8 @@ fn validate_allocation(
             let request = result.str_at(&["request"]);
             requests.validate_name(request, &at.child("request"), errors);
             validate_place(result, &at, errors);
+            words::binding_conditions(result, &at, errors);
+            words::share(result, &at, errors);
         }
     }
     let (configs, at) = (
@@ -112,6 +115,12 @@ fn validate_allocation(
             requests.validate_names(config, &at, errors);
             words::opaque(config, &at, errors);
         }
+    }
+    if let Some(selector) = allocation
+        .get("nodeSelector")
+        .filter(|nodes| nodes.is_object())
+    {
+        node_selector::validate(selector, &nodes, errors);
     }
 }
 
@@ -128,6 +137,7 @@ fn place(device: &Value) -> [&str; 4] {
 
 fn validate_device(device: &Value, allocation: Option<&Value>, path: &Path, errors: &mut Errors) {
     validate_place(device, path, errors);
+    words::share(device, path, errors);
     let results = allocation.map(|allocation| allocation.list_at(&["devices", "results"]));
     let given = results.unwrap_or_default();
     if given.iter().all(|result| place(result) != place(device)) {
@@ -161,6 +171,9 @@ fn validate_device(device: &Value, allocation: Option<&Value>, path: &Path, erro
     }
     let (addresses, at) = (network.list_at(&["ips"]), path.child("ips"));
     if words::bounded(addresses, MOST_ADDRESSES, &at, errors) {
+        for (index, text) in addresses.iter().filter_map(Value::as_str).enumerate() {
+            check::problems(text, ip::interface_address(text), &at.index(index), errors);
+        }
         words::unique(addresses.iter().filter_map(Value::as_str), &at, errors);
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{allocation, request};
-use crate::apiserver::registry::strategy::{Context, MetadataCheck, Strategy};
+use crate::apiserver::registry::strategy::{CLIENT_METADATA, Context, MetadataCheck, Strategy};
 use crate::object::field::{Errors, Path};
 
 #[derive(Debug)]
@@ -34,6 +34,10 @@ impl Strategy for ResourceClaim {
                 status.remove("devices");
             }
         }
+    }
+
+    fn status_keeps(&self) -> &[&[&str]] {
+        CLIENT_METADATA
     }
 
     fn validate(&self, _context: &Context<'_>, object: &Value, errors: &mut Errors) {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::words;
-use crate::apiserver::kinds::check;
+use crate::apiserver::kinds::{check, node_selector};
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, Quantity, name};
 
@@ -75,6 +75,7 @@ pub(super) fn validate(
         words::unique(names, &at, errors);
     }
     validate_nodes(device, by_device, path, errors);
+    words::binding_conditions(device, path, errors);
 }
 
 /// A set of counters, named at `field`.
@@ -247,6 +248,11 @@ fn validate_range(range: &Value, default: &str, capacity: &str, path: &Path, err
     }
     if let Some(step) = end("step") {
         let at = path.child("step");
+        let one = quantity(min) + quantity(step);
+        if one > quantity(capacity) {
+            let why = format!("one step {one} is larger than capacity value: {capacity}");
+            errors.invalid(at.clone(), step, &why);
+        }
         for value in [Some(default), end("max")].into_iter().flatten() {
             let above = quantity(value).value() - quantity(min).value();
             if above
@@ -281,8 +287,9 @@ fn validate_nodes(device: &Value, by_device: bool, path: &Path, errors: &mut Err
             check::problems(node, name::dns_subdomain(node), &at, errors);
         }
     }
-    if has("nodeSelector") {
+    if let Some(selector) = device.get("nodeSelector").filter(|nodes| nodes.is_object()) {
         ways.push("`nodeSelector`");
+        node_selector::validate(selector, &path.child("nodeSelector"), errors);
     }
     match device.bool_at(&["allNodes"]) {
         Some(true) => ways.push("`allNodes`"),

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::{device, words};
-use crate::apiserver::kinds::check;
+use crate::apiserver::kinds::{check, node_selector};
 use crate::apiserver::registry::strategy::{Context, MetadataCheck, Strategy};
+use crate::apiserver::schema::internal;
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, name};
 
@@ -58,6 +59,17 @@ impl Strategy for ResourceSlice {
 
     fn metadata_check(&self, _context: &Context<'_>) -> MetadataCheck {
         MetadataCheck::Change
+    }
+
+    fn warnings(&self, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        let driver = object.str_at(&["spec", "driver"]);
+        let mixed = driver != driver.to_lowercase();
+        let warning = || {
+            format!(
+                "spec.driver: driver names should be lowercase; {driver:?} contains uppercase characters"
+            )
+        };
+        mixed.then(warning).into_iter().collect()
     }
 
     fn selectable_fields(&self) -> &[&str] {
@@ -168,11 +180,18 @@ fn validate_nodes(spec: &Value, path: &Path, errors: &mut Errors) {
         .filter(|selector| selector.is_object())
     {
         ways.push("`nodeSelector`");
+        let at = path.child("nodeSelector");
+        node_selector::validate(selector, &at, errors);
         let terms = selector.list_at(&["nodeSelectorTerms"]);
         if terms.len() != 1 {
-            let at = path.child("nodeSelector").child("nodeSelectorTerms");
+            let shown = |term| internal::text("api.core.v1.NodeSelectorTerm", term);
+            let shown: Vec<String> = terms.iter().map(shown).collect();
+            let shown = match shown[..] {
+                [] => "null".to_owned(),
+                _ => format!("[{}]", shown.join(",")),
+            };
             let why = "must have exactly one node selector term";
-            errors.invalid(at, terms.to_vec(), why);
+            errors.invalid_text(at.child("nodeSelectorTerms"), &shown, why);
         }
     }
     for (field, way) in [

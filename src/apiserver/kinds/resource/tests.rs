@@ -58,6 +58,15 @@ fn claims() {
             ],
         ),
         (
+            request(
+                json!({"name": "r", "exactly": {"deviceClassName": "c", "tolerations": [{"operator": "Equal", "value": "v"}, {"operator": "X", "effect": "Y"}]}}),
+            ),
+            vec![
+                "spec.devices.requests[0].exactly.tolerations[1].operator: Unsupported value: \"X\": supported values: \"Equal\", \"Exists\"",
+                "spec.devices.requests[0].exactly.tolerations[1].effect: Unsupported value: \"Y\": supported values: \"NoExecute\", \"NoSchedule\", \"None\"",
+            ],
+        ),
+        (
             json!({"devices": {"constraints": [{"requests": ["x"], "matchAttribute": "a"}]}}),
             vec![
                 "spec.devices.constraints[0].requests[0]: Invalid value: \"x\": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'",
@@ -83,6 +92,46 @@ fn claims_do_not_change() {
 }
 
 #[test]
+fn templates() {
+    let template = |metadata: Value, name: &str| json!({"metadata": metadata, "spec": {"devices": {"requests": [{"name": name, "exactly": {"deviceClassName": "c"}}]}}});
+    assert!(check(&ResourceClaimTemplate, template(json!({}), "r")).is_empty());
+    assert_eq!(
+        check(
+            &ResourceClaimTemplate,
+            template(
+                json!({"labels": {"a": "b c"}, "annotations": {"": "x"}}),
+                ""
+            )
+        ),
+        [
+            "spec.metadata.annotations: Invalid value: \"\": name part must be non-empty",
+            "spec.metadata.annotations: Invalid value: \"\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+            "spec.metadata.labels: Invalid value: \"b c\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+            "spec.spec.devices.requests[0].name: Required value",
+        ]
+    );
+    let object = |name: &str| {
+        let mut object = json!({"metadata": {"name": "x"}, "spec": template(json!({}), name)});
+        ResourceClaimTemplate.default(&mut object);
+        object
+    };
+    let request = &object("r")["spec"]["spec"]["devices"]["requests"][0];
+    assert_eq!(request["exactly"]["allocationMode"], "ExactCount");
+    assert_eq!(request["exactly"]["count"], 1);
+    let mut errors = Errors::new();
+    let (new, old) = (object("s"), object("r"));
+    ResourceClaimTemplate.validate_update(&context(None), &new, &old, &mut errors);
+    let [found] = &texts(&errors)[..] else {
+        panic!("{errors:?}");
+    };
+    assert!(
+        found.starts_with("spec: Invalid value: {\"Spec\":{\"Devices\":")
+            && found.ends_with(": field is immutable"),
+        "{found}"
+    );
+}
+
+#[test]
 fn allocations() {
     let spec = json!({"devices": {"requests": [{"name": "r"}]}});
     let result = json!({"request": "r", "driver": "d", "pool": "p", "device": "v"});
@@ -101,6 +150,22 @@ fn allocations() {
             json!({"allocation": {"devices": {"results": [{"request": "q", "driver": "d", "pool": "p", "device": "v"}]}}}),
             vec![
                 "status.allocation.devices.results[0].request: Invalid value: \"q\": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'",
+            ],
+        ),
+        (
+            json!({"allocation": {"devices": {"results": [{"request": "r", "driver": "d", "pool": "p", "device": "v", "shareID": "x", "bindingConditions": ["a", "a"]}]}, "nodeSelector": {"nodeSelectorTerms": []}}}),
+            vec![
+                "status.allocation.devices.results[0].bindingConditions[1]: Duplicate value: \"a\"",
+                "status.allocation.devices.results[0].bindingFailureConditions: Invalid value: null: bindingFailureConditions are required to use bindingConditions",
+                "status.allocation.devices.results[0].shareID: Invalid value: \"x\": error validating uid: invalid UUID length: 1",
+                "status.allocation.nodeSelector.nodeSelectorTerms: Required value: must have at least one node selector term",
+            ],
+        ),
+        (
+            json!({"allocation": allocation, "devices": [{"driver": "d", "pool": "p", "device": "v", "networkData": {"ips": ["10.0.0.1/24", "10.0.0.01/24", "x"]}}]}),
+            vec![
+                "status.devices[0].networkData.ips[1]: Invalid value: \"10.0.0.01/24\": must be in canonical form (\"10.0.0.1/24\")",
+                "status.devices[0].networkData.ips[2]: Invalid value: \"x\": must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)",
             ],
         ),
         (
@@ -178,6 +243,26 @@ fn slices() {
             ],
         ),
         (
+            slice(
+                json!({"nodeName": null, "nodeSelector": {"nodeSelectorTerms": [{"matchFields": [{"key": "x", "operator": "In", "values": ["n"]}]}, {}]}}),
+            ),
+            vec![
+                "spec.nodeSelector.nodeSelectorTerms[0].matchFields[0].key: Invalid value: \"x\": not a valid field selector key",
+                "spec.nodeSelector.nodeSelectorTerms: Invalid value: [{\"MatchExpressions\":null,\"MatchFields\":[{\"Key\":\"x\",\"Operator\":\"In\",\"Values\":[\"n\"]}]},{\"MatchExpressions\":null,\"MatchFields\":null}]: must have exactly one node selector term",
+            ],
+        ),
+        (
+            device(
+                json!({"name": "d", "bindingConditions": ["a b", "c"], "bindingFailureConditions": ["c", "c"]}),
+            ),
+            vec![
+                "spec.devices[0].bindingConditions[0]: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+                "spec.devices[0].bindingFailureConditions[0]: Invalid value: \"c\": bindingFailureConditions must not overlap with bindingConditions",
+                "spec.devices[0].bindingFailureConditions[1]: Duplicate value: \"c\"",
+                "spec.devices[0].bindingFailureConditions[1]: Invalid value: \"c\": bindingFailureConditions must not overlap with bindingConditions",
+            ],
+        ),
+        (
             device(
                 json!({"name": "d", "attributes": {"a": {"string": "s", "int": 1}, "b": {}, "v": {"version": "1.2"}}}),
             ),
@@ -204,10 +289,11 @@ fn slices() {
         ),
         (
             device(
-                json!({"name": "d", "allowMultipleAllocations": true, "capacity": {"m": {"value": "4", "requestPolicy": {"default": "3", "validRange": {"min": "1", "max": "5", "step": "2"}}}}}),
+                json!({"name": "d", "allowMultipleAllocations": true, "capacity": {"m": {"value": "4", "requestPolicy": {"default": "3", "validRange": {"min": "1", "max": "5", "step": "2"}}}, "n": {"value": "2", "requestPolicy": {"default": "1", "validRange": {"min": "1", "step": "2"}}}}}),
             ),
             vec![
                 "spec.devices[0].capacity[m].requestPolicy.validRange.max: Invalid value: \"5\": max is larger than capacity value: 4",
+                "spec.devices[0].capacity[n].requestPolicy.validRange.step: Invalid value: \"2\": one step 3 is larger than capacity value: 2",
             ],
         ),
     ] {
@@ -223,4 +309,9 @@ fn slices() {
         texts(&errors),
         ["spec.driver: Invalid value: \"e\": field is immutable"]
     );
+    let warning =
+        "spec.driver: driver names should be lowercase; \"D\" contains uppercase characters";
+    let mixed = json!({"spec": slice(json!({"driver": "D"}))});
+    assert_eq!(ResourceSlice.warnings(&mixed, None), [warning]);
+    assert!(ResourceSlice.warnings(&new, None).is_empty());
 }

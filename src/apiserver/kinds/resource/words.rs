@@ -10,6 +10,7 @@ const LONGEST_POOL: usize = 253;
 const LONGEST_DRIVER: usize = 63;
 const LONGEST_ID: usize = 32;
 const LONGEST_PARAMETERS: usize = 10 << 10;
+const MOST_BINDING_CONDITIONS: usize = 4;
 const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "None"];
 
 /// A value that is there, and one without problems.
@@ -177,21 +178,87 @@ pub(super) fn toleration(toleration: &Value, path: &Path, errors: &mut Errors) {
                 let why = "must be empty for operator `Exists`";
                 errors.invalid(path.child("value"), value, why);
             }
-            if key.is_empty() {
-                check::one_of(toleration, "effect", &EFFECTS, path, errors);
-                return;
-            }
         }
-        "Equal" => {
-            if key.is_empty() {
-                errors.required(path.child("key"), "required for operator `Equal`");
-            }
-            label_value(value, &path.child("value"), errors);
-        }
+        "Equal" => label_value(value, &path.child("value"), errors),
         "" => errors.required(path.child("operator"), ""),
         other => errors.not_supported(path.child("operator"), other, &["Equal", "Exists"]),
     }
     check::one_of(toleration, "effect", &EFFECTS, path, errors);
+}
+
+/// Conditions that a driver sets before pods are bound: those that let them be bound and those that do not.
+pub(super) fn binding_conditions(device: &Value, path: &Path, errors: &mut Errors) {
+    const BOTH: [&str; 2] = ["bindingConditions", "bindingFailureConditions"];
+    let [good, bad] = BOTH.map(|field| device.list_at(&[field]));
+    for (field, list) in BOTH.into_iter().zip([good, bad]) {
+        let at = path.child(field);
+        if bounded(list, MOST_BINDING_CONDITIONS, &at, errors) {
+            for (index, text) in list.iter().filter_map(Value::as_str).enumerate() {
+                check::problems(text, name::qualified(text), &at.index(index), errors);
+            }
+        }
+    }
+    let texts = |list: &'_ [Value]| -> Vec<String> {
+        let texts = list.iter().filter_map(Value::as_str);
+        texts.map(str::to_owned).collect()
+    };
+    let (good_texts, bad_texts) = (texts(good), texts(bad));
+    let [at_good, at_bad] = BOTH.map(|field| path.child(field));
+    unique(good_texts.iter().map(String::as_str), &at_good, errors);
+    for (index, text) in bad_texts.iter().enumerate() {
+        let at = at_bad.index(index);
+        if bad_texts.iter().take(index).any(|before| before == text) {
+            errors.duplicate(at.clone(), text.as_str());
+        }
+        if good_texts.contains(text) {
+            let why = "bindingFailureConditions must not overlap with bindingConditions";
+            errors.invalid(at, text.as_str(), why);
+        }
+    }
+    match (good.is_empty(), bad.is_empty()) {
+        (true, false) => {
+            let why = "bindingConditions are required to use bindingFailureConditions";
+            errors.invalid(at_good, Value::Null, why);
+        }
+        (false, true) => {
+            let why = "bindingFailureConditions are required to use bindingConditions";
+            errors.invalid(at_bad, Value::Null, why);
+        }
+        _ => {}
+    }
+}
+
+/// The id of a share, if any: a UUID in its usual form.
+pub(super) fn share(device: &Value, path: &Path, errors: &mut Errors) {
+    let Some(text) = device.get("shareID").and_then(Value::as_str) else {
+        return;
+    };
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let dashed = |text: &str| {
+        let parts: Vec<&str> = text.split('-').collect();
+        parts.iter().all(|part| digits(part))
+            && parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12])
+    };
+    let problem = match text.len() {
+        36 => (!dashed(text)).then_some("invalid UUID format"),
+        32 => (!digits(text)).then_some("invalid UUID format"),
+        38 if !(text.starts_with('{') && text.ends_with('}')) => {
+            Some("invalid bracketed UUID format")
+        }
+        38 | 45 => None,
+        length => {
+            let why = format!("error validating uid: invalid UUID length: {length}");
+            errors.invalid(path.child("shareID"), text, &why);
+            return;
+        }
+    };
+    if let Some(problem) = problem {
+        let why = format!("error validating uid: {problem}");
+        errors.invalid(path.child("shareID"), text, &why);
+    } else if text.len() != 36 || text != text.to_lowercase() {
+        let why = "uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal characters";
+        errors.invalid(path.child("shareID"), text, why);
+    }
 }
 
 fn label_value(value: &str, path: &Path, errors: &mut Errors) {

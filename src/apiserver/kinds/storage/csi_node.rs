@@ -39,6 +39,8 @@ impl Strategy for CsiNode {
         old: &Value,
         errors: &mut Errors,
     ) {
+        // The real server does so twice.
+        self.validate(context, object, errors);
         self.validate(context, object, errors);
         for before in drivers(old) {
             for driver in drivers(object) {

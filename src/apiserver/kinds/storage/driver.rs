@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::apiserver::kinds::check;
-use crate::apiserver::registry::strategy::{Context, Strategy};
+use crate::apiserver::registry::strategy::{Context, MetadataCheck, Strategy};
 use crate::object::Document;
 use crate::object::field::{Errors, Path};
 
@@ -28,6 +28,17 @@ impl Strategy for CsiDriver {
         if object.list_at(&["spec", "volumeLifecycleModes"]).is_empty() {
             object.set_at(&["spec", "volumeLifecycleModes"], &MODES[..1]);
         }
+    }
+
+    /// The generation is not given to a new driver, but counts its changes.
+    fn prepare_update(&self, _context: &Context<'_>, object: &mut Value, old: &Value) {
+        if object.get("spec") != old.get("spec") {
+            object.set_at(&["metadata", "generation"], old.generation() + 1);
+        }
+    }
+
+    fn metadata_check(&self, _context: &Context<'_>) -> MetadataCheck {
+        MetadataCheck::Change
     }
 
     fn validate(&self, _context: &Context<'_>, object: &Value, errors: &mut Errors) {
@@ -61,8 +72,6 @@ impl Strategy for CsiDriver {
         old: &Value,
         errors: &mut Errors,
     ) {
-        // The real server does so twice.
-        self.validate(context, object, errors);
         self.validate(context, object, errors);
         for (field, shown) in [
             ("attachRequired", "attachedRequired"),
@@ -119,7 +128,7 @@ fn validate_tokens(requests: &[Value], path: &Path, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apiserver::kinds::testing::{defaulted, errors_of, errors_of_update};
+    use crate::apiserver::kinds::testing::{context, defaulted, errors_of, errors_of_update};
 
     fn driver(spec: Value) -> Value {
         defaulted(&CsiDriver, json!({ "spec": spec }))
@@ -158,7 +167,17 @@ mod tests {
             errors_of_update(&CsiDriver, None, &new, &old),
             "spec.attachedRequired: Invalid value: false: field is immutable"
         );
-        let changed = driver(json!({ "podInfoOnMount": true }));
+        let mut changed = driver(json!({ "podInfoOnMount": true }));
         assert_eq!(errors_of_update(&CsiDriver, None, &changed, &old), "");
+        let wrong = driver(json!({ "fsGroupPolicy": "X" }));
+        assert_eq!(
+            errors_of_update(&CsiDriver, None, &wrong, &old),
+            "spec.fsGroupPolicy: Unsupported value: \"X\": supported values: \"File\", \"None\", \"ReadWriteOnceWithFSType\""
+        );
+        CsiDriver.prepare_update(&context(None), &mut changed, &old);
+        assert_eq!(changed["metadata"], json!({ "generation": 1 }));
+        let mut same = old.clone();
+        CsiDriver.prepare_update(&context(None), &mut same, &old);
+        assert_eq!(same, old);
     }
 }

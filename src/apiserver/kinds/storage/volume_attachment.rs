@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::driver_name;
 use crate::apiserver::kinds::check;
 use crate::apiserver::kinds::core::validate_inline_volume;
-use crate::apiserver::registry::strategy::{Context, Strategy};
+use crate::apiserver::registry::strategy::{CLIENT_METADATA, Context, Strategy};
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, name};
 
@@ -23,12 +23,7 @@ impl Strategy for VolumeAttachment {
     }
 
     fn status_keeps(&self) -> &[&[&str]] {
-        &[
-            &["metadata", "labels"],
-            &["metadata", "annotations"],
-            &["metadata", "finalizers"],
-            &["metadata", "ownerReferences"],
-        ]
+        CLIENT_METADATA
     }
 
     fn validate(&self, _context: &Context<'_>, object: &Value, errors: &mut Errors) {
@@ -53,7 +48,8 @@ impl Strategy for VolumeAttachment {
         validate(object, errors);
         validate(object, errors);
         if context.subresource.is_none() {
-            check::immutable(object, old, "spec", &Path::default(), errors);
+            let definition = "api.storage.v1.VolumeAttachmentSpec";
+            check::immutable_struct(object, old, "spec", definition, &Path::default(), errors);
         }
     }
 
@@ -154,7 +150,12 @@ mod tests {
         let old = attachment(json!({ VOLUME: "v" }));
         let new = attachment(json!({ VOLUME: "w" }));
         let found = errors_of_update(&VolumeAttachment, None, &new, &old);
-        assert!(found.starts_with("spec: Invalid value: "), "{found}");
+        let source = "\"Source\":{\"PersistentVolumeName\":\"w\",\"InlineVolumeSpec\":null}";
+        assert!(
+            found.starts_with("spec: Invalid value: {\"Attacher\":"),
+            "{found}"
+        );
+        assert!(found.contains(source), "{found}");
         let mut status = old.clone();
         status["status"] = json!({ "attachError": { "errorCode": -1 } });
         let found = errors_of_update(&VolumeAttachment, Some("status"), &status, &old);

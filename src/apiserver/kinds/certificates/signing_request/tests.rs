@@ -60,6 +60,10 @@ fn requests_are_checked() {
             vec!["spec.expirationSeconds: Invalid value: 599: may not specify a duration less than 600 seconds (10 minutes)".to_owned()],
         ),
         (
+            with(&["spec", "request"], json!(null)),
+            vec!["spec.request: Invalid value: null: PEM block type must be CERTIFICATE REQUEST".to_owned()],
+        ),
+        (
             with(&["spec", "request"], json!("")),
             vec!["spec.request: Invalid value: \"\": PEM block type must be CERTIFICATE REQUEST".to_owned()],
         ),

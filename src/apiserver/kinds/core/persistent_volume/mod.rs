@@ -4,8 +4,7 @@ mod source;
 
 use serde_json::{Value, json};
 
-use crate::apiserver::kinds::internal::{self, VOLUME_SOURCE};
-use crate::apiserver::kinds::{check, node_selector, resource_name};
+use crate::apiserver::kinds::{check, difference, node_selector, resource_name};
 use crate::apiserver::registry::strategy::{Context, Strategy};
 use crate::object::field::{Errors, Path};
 use crate::object::{Document, name};
@@ -264,6 +263,9 @@ pub(in crate::apiserver::kinds) fn validate_inline(spec: &Value, path: &Path, er
     }
 }
 
+/// The source within a volume's spec.
+const SOURCE: &str = "api.core.v1.PersistentVolumeSpec#v1.PersistentVolumeSource";
+
 fn validate_change(object: &Value, old: &Value, errors: &mut Errors) {
     let empty = Value::Null;
     let (old, mut new) = (
@@ -275,8 +277,8 @@ fn validate_change(object: &Value, old: &Value, errors: &mut Errors) {
     if old.at(&secret).is_none_or(Value::is_null) {
         new.remove_at(&secret);
     }
-    if !internal::same(old, &new, VOLUME_SOURCE) {
-        let changes = internal::changes(old, &new, VOLUME_SOURCE);
+    let changes = difference::of(SOURCE, old, &new);
+    if !changes.is_empty() {
         let why = format!("spec.persistentvolumesource is immutable after creation\n{changes}");
         errors.forbidden(Path::new("spec").child("persistentvolumesource"), &why);
     }
@@ -286,7 +288,8 @@ fn validate_change(object: &Value, old: &Value, errors: &mut Errors) {
     {
         let shown = new.get("nodeAffinity").cloned().unwrap_or_default();
         let why = "field is immutable, except for updating from beta label to GA";
-        errors.invalid(Path::new("nodeAffinity"), shown, why);
+        let (definition, path) = ("api.core.v1.VolumeNodeAffinity", Path::new("nodeAffinity"));
+        check::invalid_struct(&shown, definition, path, why, errors);
     }
     let attributes = |spec: &Value| spec.str_at(&["volumeAttributesClassName"]).to_owned();
     if !attributes(old).is_empty() && attributes(&new).is_empty() {

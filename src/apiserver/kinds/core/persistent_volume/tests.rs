@@ -102,7 +102,10 @@ fn the_source_stays() {
     );
     assert_eq!(errors_of_update(&PersistentVolume, None, &beta, &old), "");
     assert_eq!(errors_of_update(&PersistentVolume, None, &newer, &beta), "");
-    assert_ne!(errors_of_update(&PersistentVolume, None, &beta, &newer), "");
+    assert_eq!(
+        errors_of_update(&PersistentVolume, None, &beta, &newer),
+        "nodeAffinity: Invalid value: {\"Required\":{\"NodeSelectorTerms\":[{\"MatchExpressions\":[{\"Key\":\"failure-domain.beta.kubernetes.io/zone\",\"Operator\":\"In\",\"Values\":[\"a\"]}],\"MatchFields\":null}]}}: field is immutable, except for updating from beta label to GA"
+    );
 }
 
 #[test]

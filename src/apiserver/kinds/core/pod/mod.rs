@@ -5,7 +5,6 @@ mod annotations;
 mod claim_template;
 mod container;
 mod defaults;
-mod difference;
 mod disabled;
 mod env;
 mod handler;
@@ -30,6 +29,7 @@ use serde_json::{Value, json};
 
 pub(in crate::apiserver::kinds) use self::defaults::default_spec;
 use self::disabled::drop_disabled;
+pub(in crate::apiserver::kinds) use self::resources::overhead as validate_overhead;
 use self::spec::Scope;
 pub(in crate::apiserver::kinds) use self::template::{
     default_template, prepare_template, template_warnings, validate_template,

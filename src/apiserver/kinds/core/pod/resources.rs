@@ -89,7 +89,7 @@ pub(super) fn of_container(resources: &Value, scope: &Scope<'_>, path: &Path, er
 }
 
 /// What a runtime needs beside the containers: checked as if it were limits.
-pub(super) fn overhead(overhead: &Value, path: &Path, errors: &mut Errors) {
+pub(in crate::apiserver::kinds) fn overhead(overhead: &Value, path: &Path, errors: &mut Errors) {
     let limits = serde_json::json!({ "limits": overhead });
     requirements(&limits, Holder::Container, path, errors);
 }

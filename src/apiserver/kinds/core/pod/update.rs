@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{affinity, annotations, container, difference, qos};
-use crate::apiserver::kinds::check;
+use super::{affinity, annotations, container, qos};
+use crate::apiserver::kinds::{check, difference};
 use crate::apiserver::schema::internal;
 use crate::object::Document;
 use crate::object::field::{Errors, Path};

@@ -84,6 +84,10 @@ fn rules() {
             "spec.ipFamilies[1]: Duplicate value: \"IPv4\"; spec.ipFamilyPolicy: Unsupported value: \"X\": supported values: \"PreferDualStack\", \"RequireDualStack\", \"SingleStack\"",
         ),
         (
+            json!({ "type": "LoadBalancer", "ports": [{ "port": 10250, "targetPort": 80 }] }),
+            "spec.ports[0]: Invalid value: 10250: may not expose port 10250 externally since it is used by kubelet",
+        ),
+        (
             json!({ "type": "LoadBalancer", "clusterIP": "None", "clusterIPs": ["None"] }),
             "spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for LoadBalancer services",
         ),

@@ -17,6 +17,8 @@ const DISTRIBUTIONS: [&str; 3] = ["PreferClose", "PreferSameNode", "PreferSameZo
 /// A day.
 const MOST_SECONDS: i64 = 86400;
 const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+/// Where kubelets are asked; clouds would open it to everybody.
+const KUBELET_PORT: i64 = 10250;
 const BALANCED_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
 
 /// Checks all but the metadata and the status. What `old` has of addresses stays allowed.
@@ -27,6 +29,16 @@ pub(super) fn spec(service: &Value, old: Option<&Value>, errors: &mut Errors) {
     topology(service, errors);
     if spec.list_at(&["ports"]).is_empty() && !is_headless(service) && !is_external(service) {
         errors.required(path.child("ports"), "");
+    }
+    if type_of(service) == "LoadBalancer" {
+        for (index, port) in spec.list_at(&["ports"]).iter().enumerate() {
+            if port.i64_at(&["port"]) == Some(KUBELET_PORT) {
+                let why = format!(
+                    "may not expose port {KUBELET_PORT} externally since it is used by kubelet"
+                );
+                errors.invalid(path.child("ports").index(index), KUBELET_PORT, &why);
+            }
+        }
     }
     if has_node_ports(service) && is_headless(service) {
         let why = format!("may not be set to 'None' for {} services", type_of(service));

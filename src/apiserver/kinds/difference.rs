@@ -12,7 +12,7 @@ const CONTEXT: usize = 3;
 /// In texts this long, lines that make up more than a hundredth of it find nothing.
 const LONG: usize = 200;
 
-/// The difference between two values of this definition.
+/// The difference between two values of this definition; nothing when they are the same.
 pub(super) fn of(definition: &str, old: &Value, new: &Value) -> String {
     let text = |value: &Value| indented(&internal::text(definition, value));
     let (old, new) = (text(old), text(new));
@@ -270,6 +270,8 @@ fn longest(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn lines(text: &str) -> Vec<String> {
@@ -299,5 +301,27 @@ mod tests {
         ] {
             assert_eq!(unified(&lines(old), &lines(new)), expected);
         }
+    }
+
+    #[test]
+    fn structs_are_shown_in_their_own_form() {
+        let with = |path: &str| json!({ "hostPath": { "path": path, "type": "" } });
+        assert_eq!(
+            of(
+                "api.core.v1.PersistentVolumeSpec#v1.PersistentVolumeSource",
+                &with("/x"),
+                &with("/other")
+            ),
+            "@@ -2,7 +2,7 @@\n  \"GCEPersistentDisk\": null,\n  \"AWSElasticBlockStore\": null,\n  \"HostPath\": {\n-  \"Path\": \"/x\",\n+  \"Path\": \"/other\",\n   \"Type\": \"\"\n  },\n  \"Glusterfs\": null,\n"
+        );
+        let spec = "api.core.v1.PersistentVolumeClaimSpec";
+        let claim =
+            |volume: &str, class: &str| json!({ "volumeName": volume, "storageClassName": class });
+        assert_eq!(
+            of(spec, &claim("", "a"), &claim("v", "b")),
+            "@@ -5,8 +5,8 @@\n   \"Limits\": null,\n   \"Requests\": null\n  },\n- \"VolumeName\": \"\",\n- \"StorageClassName\": \"a\",\n\
+             + \"VolumeName\": \"v\",\n+ \"StorageClassName\": \"b\",\n  \"VolumeMode\": null,\n  \"DataSource\": null,\n  \"DataSourceRef\": null,\n"
+        );
+        assert_eq!(of(spec, &json!({}), &json!({})), "");
     }
 }
