@@ -10,7 +10,7 @@ use crate::apiserver::request::options::{FieldValidation, WriteOptions};
 use crate::apiserver::response::Response;
 use crate::apiserver::schema::Schema;
 use crate::apiserver::server::Shared;
-use crate::object::{GroupVersionKind, Status};
+use crate::object::{Document as _, GroupVersionKind, Status};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -77,6 +77,14 @@ pub(crate) async fn patch(
             }
             (_, None) => return Err(call.not_found(&call.request.name)),
         };
+        if current.is_none() && !object.uid().is_empty() {
+            let why = format!(
+                "uid mismatch: the provided object specified uid {}, and no existing object was found",
+                object.uid()
+            );
+            let resource = resource.group_resource();
+            return Err(Status::conflict(&resource, &call.request.name, &why));
+        }
         metadata::check_name(&object, &call.request.name)?;
         call.to_storage(&mut object);
         Ok(object)

@@ -77,6 +77,33 @@ pub(crate) fn decode(
         })
 }
 
+/// As [`decode`], with the bare message of what is wrong.
+///
+/// # Errors
+/// The decoder's message.
+pub(crate) fn decode_text(
+    bytes: &[u8],
+    content_type: ContentType,
+    schema: Option<&Schema>,
+    expected: &GroupVersionKind,
+) -> Result<Decoded, String> {
+    let body = match content_type {
+        ContentType::Json => Body::json(bytes),
+        ContentType::Yaml => Body::yaml(bytes),
+    };
+    body.and_then(|body| finish(body, schema, expected))
+        .map_err(Failure::into_text)
+}
+
+/// The document in a body, whatever it is; `None`: it is none.
+pub(crate) fn value(bytes: &[u8], content_type: ContentType) -> Option<Value> {
+    let body = match content_type {
+        ContentType::Json => Body::json(bytes),
+        ContentType::Yaml => Body::yaml(bytes),
+    };
+    body.ok().map(|body| body.value)
+}
+
 /// 400 for a body that is not even a document.
 pub(crate) fn unrecognized(kind: &str, why: &str, body: &[u8]) -> Status {
     Status::bad_request(format!(
@@ -132,11 +159,7 @@ pub(crate) fn check_text(
     schema: Option<&Schema>,
     expected: &GroupVersionKind,
 ) -> Result<Decoded, String> {
-    finish(Body::of(object), schema, expected).map_err(|failure| match failure {
-        Failure::Unrecognized(why) | Failure::Undecodable(_, why) | Failure::OtherVersion(why) => {
-            why
-        }
-    })
+    finish(Body::of(object), schema, expected).map_err(Failure::into_text)
 }
 
 /// Why a document is no object of the expected kind.
@@ -147,6 +170,14 @@ enum Failure {
     Undecodable(GroupVersionKind, String),
     /// It is the expected kind in another version.
     OtherVersion(String),
+}
+
+impl Failure {
+    fn into_text(self) -> String {
+        match self {
+            Self::Unrecognized(why) | Self::Undecodable(_, why) | Self::OtherVersion(why) => why,
+        }
+    }
 }
 
 /// A parsed document, and where to read it again in the order it was written.
