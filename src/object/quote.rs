@@ -27,9 +27,12 @@ pub(crate) fn quoted(text: &str) -> String {
 
 /// Go's `unicode.IsPrint`: of the spaces only the ASCII one.
 pub(crate) fn is_print(character: char) -> bool {
+    if character.is_ascii() {
+        return matches!(character, ' '..='~');
+    }
     // Behind a letter, where marks stand that belong to it.
     let shown = ['a', character].iter().collect::<String>();
-    character == ' ' || (!character.is_whitespace() && shown.escape_debug().count() == 2)
+    !character.is_whitespace() && shown.escape_debug().count() == 2
 }
 
 #[cfg(test)]

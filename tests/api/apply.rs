@@ -31,6 +31,22 @@ fn managers(object: &Value) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_uid_is_of_an_object_that_is_there() {
+    let api = api().await;
+    let path = format!("{MAPS}/x");
+    let mut wanted = map("x");
+    wanted["metadata"]["uid"] = "u".into();
+    let message = apply(&api, &path, "fieldManager=one", &wanted)
+        .await
+        .fails(409, "Conflict");
+    assert_eq!(
+        message,
+        "Operation cannot be fulfilled on configmaps \"x\": uid mismatch: the provided object specified uid u, and no existing object was found"
+    );
+    api.get(&path).await.fails(404, "NotFound");
+}
+
+#[tokio::test(start_paused = true)]
 async fn apply_creates_owns_and_takes_back() {
     let api = api().await;
     let path = format!("{MAPS}/x");

@@ -365,11 +365,7 @@ impl Lines {
     }
 
     fn assembler(&self) -> Assembler<'_> {
-        Assembler {
-            view: self.view,
-            resource: &self.resource,
-            now: self.clock.now(),
-        }
+        Assembler::new(self.view, &self.resource, self.clock.now())
     }
 
     /// A bookmark at what the client has seen.

@@ -33,6 +33,7 @@ pub(crate) fn list(
         view,
         resource: resource.clone(),
         now,
+        bare: Assembler::new(view, resource, now).bare,
     };
     let length = list.length(&items);
     let (head, end) = list.frame(meta, length, items.is_empty());
@@ -58,6 +59,7 @@ struct List {
     view: View,
     resource: Arc<Resource>,
     now: Timestamp,
+    bare: bool,
 }
 
 impl List {
@@ -66,6 +68,7 @@ impl List {
             view: self.view,
             resource: &self.resource,
             now: self.now,
+            bare: self.bare,
         }
     }
 

@@ -31,9 +31,20 @@ pub(crate) struct Assembler<'a> {
     pub view: View,
     pub resource: &'a Resource,
     pub now: Timestamp,
+    /// Whether items leave out what the list has said already: their `apiVersion` and `kind`.
+    pub bare: bool,
 }
 
-impl Assembler<'_> {
+impl<'a> Assembler<'a> {
+    pub(crate) fn new(view: View, resource: &'a Resource, now: Timestamp) -> Self {
+        Self {
+            view,
+            resource,
+            now,
+            bare: view.form == Form::Object && !resource.strategy.custom(),
+        }
+    }
+
     /// The object as the answer to a get, or in an event. `columns`: a table with its columns, as only the first of a watch.
     pub(crate) fn object(&self, object: &Cached, columns: bool) -> Vec<u8> {
         let mut out = Vec::with_capacity(object.bytes.len() + 128);
@@ -95,8 +106,7 @@ impl Assembler<'_> {
     }
 
     fn json_item(&self, object: &Cached, put: &mut dyn FnMut(&[u8])) {
-        // Items of built-in kinds leave out what the list has said already.
-        if self.view.form == Form::Object && !self.resource.strategy.custom() {
+        if self.bare {
             let (open, rest) = object.item();
             put(open);
             put(rest);

@@ -174,10 +174,10 @@ async fn every_format_is_that_of_the_whole_document_and_made_once() {
             for number in 0..objects {
                 store.pod(&format!("p{number}"), "web: \"x\"", "");
             }
-            let shared = fake::server(&store, CacherConfig::default());
+            let (shared, pods) = (fake::server(&store, CacherConfig::default()), fake::pods());
             let bytes = async |media: &str| {
                 let accept = format!("{media}{form}");
-                let answer = asked(&shared, fake::pods(), &[], &accept).await;
+                let answer = asked(&shared, pods.clone(), &[], &accept).await;
                 assert_eq!(answer.status(), 200, "{accept}");
                 answer.into_body().collect().await.unwrap().to_bytes()
             };

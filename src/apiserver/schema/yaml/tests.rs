@@ -77,8 +77,8 @@ fn documents() {
             vec!["line 1: key \"a\" already set in map"],
         ),
         (
-            "a: 1\nb:\n  c: 1\n  c: 2\na:\n  - 3\n1: x\n1: y\n",
-            json!({"a": [3], "b": {"c": 2}, "1": "y"}),
+            "a: 1\nb:\n  c: 1\n  c: 2\na:\n  - 3\n1: x\n1: z\n",
+            json!({"a": [3], "b": {"c": 2}, "1": "z"}),
             vec![
                 "line 4: key \"c\" already set in map",
                 "line 6: key \"a\" already set in map",
