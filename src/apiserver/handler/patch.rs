@@ -34,7 +34,8 @@ impl Kind {
     /// 415 that lists those the resource takes.
     pub(crate) fn of(content_type: &str, resource: &Resource) -> Result<Self, Status> {
         let custom = resource.strategy.custom();
-        match negotiate::media_type(content_type).as_str() {
+        // As it is written: neither case nor spaces are forgiven here.
+        match content_type.split(';').next().unwrap_or_default() {
             "application/json-patch+json" => Ok(Self::Json),
             "application/merge-patch+json" => Ok(Self::Merge),
             "application/strategic-merge-patch+json" if !custom => Ok(Self::Strategic),

@@ -45,10 +45,30 @@ pub(crate) struct Output {
 /// 415 for anything but JSON and YAML.
 pub(crate) fn input(content_type: &str) -> Result<Format, Status> {
     match media_type(content_type).as_str() {
+        _ if !has_parameters(content_type) => Err(unsupported(ACCEPTED)),
         "" | "application/json" => Ok(Format::Json),
         "application/yaml" => Ok(Format::Yaml),
         _ => Err(unsupported(ACCEPTED)),
     }
+}
+
+/// Whether what follows the media type are parameters: `name=value`. A semicolon may be left at the end.
+fn has_parameters(content_type: &str) -> bool {
+    let is_token = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&byte))
+    };
+    let mut parts = content_type.trim().trim_end_matches(';').split(';').skip(1);
+    parts.all(|part| {
+        part.trim().split_once('=').is_some_and(|(name, value)| {
+            let quoted = value
+                .strip_prefix('"')
+                .and_then(|value| value.strip_suffix('"'));
+            is_token(name) && (is_token(value) || quoted.is_some())
+        })
+    })
 }
 
 /// The media type without its parameters, in lower case.
@@ -392,6 +412,13 @@ mod tests {
             ("application/json; charset=utf-8", Some(Format::Json)),
             ("APPLICATION/JSON", Some(Format::Json)),
             ("application/yaml", Some(Format::Yaml)),
+            (
+                "application/json; charset=\"utf-8\"; a=b",
+                Some(Format::Json),
+            ),
+            ("application/json;", Some(Format::Json)),
+            ("application/json; charset", None),
+            ("application/json; =utf-8", None),
             ("application/cbor", None),
             ("application/vnd.kubernetes.protobuf", None),
             ("*/*", None),
