@@ -176,6 +176,7 @@ where
     };
     let limits = query.clone();
     let mut request = resource_request(routed, query, user, parts);
+    request.logged = trail.keeps_answer();
     request
         .warnings
         .extend(request.resource.strategy.deprecation().map(str::to_owned));
@@ -251,6 +252,7 @@ fn resource_request(
         content_type: header(CONTENT_TYPE),
         body: Bytes::new(),
         warnings: Warnings::default(),
+        logged: false,
     }
 }
 

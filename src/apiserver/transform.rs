@@ -47,7 +47,13 @@ impl View {
     /// # Errors
     /// 406 when nothing that the `Accept` header names can be given; 400 for an unknown `includeObject`.
     pub(crate) fn negotiate(request: &ResourceRequest, shape: Shape) -> Result<Self, Status> {
-        Self::of(&request.accept, &request.query, shape, &request.resource)
+        let view = Self::of(&request.accept, &request.query, shape, &request.resource)?;
+        let format = match view.format {
+            // It is brought into the format of the client at the very end.
+            _ if shape == Shape::List && request.logged => Format::Json,
+            format => format,
+        };
+        Ok(Self { format, ..view })
     }
 
     fn of(accept: &str, query: &Query, shape: Shape, resource: &Resource) -> Result<Self, Status> {

@@ -46,6 +46,7 @@ async fn asked(
 ) -> Response {
     let request = ResourceRequest {
         warnings: crate::apiserver::response::Warnings::default(),
+        logged: false,
         verb: Verb::List,
         resource,
         namespace: "ns".into(),

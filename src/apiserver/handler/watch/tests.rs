@@ -32,6 +32,7 @@ impl Server {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         ResourceRequest {
             warnings: crate::apiserver::response::Warnings::default(),
+            logged: false,
             verb: Verb::Watch,
             resource: self.pods.clone(),
             namespace: namespace.into(),
