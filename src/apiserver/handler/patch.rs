@@ -153,5 +153,6 @@ pub(crate) fn patched(
     if call.options.field_validation == FieldValidation::Warn {
         call.warnings.extend(decoded.strict_errors);
     }
+    call.emptied = decoded.emptied;
     Ok(decoded.object)
 }

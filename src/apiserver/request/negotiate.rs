@@ -237,7 +237,7 @@ impl<'a> Clause<'a> {
     /// Whether it names `application/<subtype>`.
     fn names(&self, subtype: &str) -> bool {
         match (self.type_, self.subtype) {
-            ("*", "*") | ("application", "*") => true,
+            ("*" | "application", "*") => true,
             (type_, own) => type_ == "application" && own == subtype,
         }
     }

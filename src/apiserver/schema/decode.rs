@@ -2,6 +2,7 @@
 //! something is out of order is it decoded again the slow way, to find Go's words.
 #[cfg(test)]
 use super::gojson;
+use super::normal::Emptied;
 use super::scan::{self, Tree};
 use super::{Schema, builtin, diagnose, normal, yaml};
 use crate::object::{GroupVersion, GroupVersionKind, Status};
@@ -24,6 +25,8 @@ pub(crate) struct Decoded {
     pub object: Value,
     /// What a strict decoder complains of, as warnings show it: `unknown field "spec.replica"`.
     pub strict_errors: Vec<String>,
+    /// What was given empty and is null in the object.
+    pub emptied: Vec<Emptied>,
 }
 
 impl Decoded {
@@ -281,7 +284,8 @@ fn finish(
     let any = super::types::Node::any();
     let node = schema.map_or(&any, |schema| &schema.root);
     let custom = schema.is_some_and(|schema| schema.custom);
-    let clean = !doubled && normal::accept(node, custom, &mut value);
+    let mut emptied = Vec::new();
+    let clean = !doubled && normal::accept(node, custom, &mut value, &mut emptied);
     if !clean {
         let report = diagnose::diagnose(node, custom, tree(&value));
         strict_errors.extend(report.strict);
@@ -289,7 +293,8 @@ fn finish(
             return Err(Failure::Undecodable(actual, error));
         }
         value = report.value;
-        normal::accept(node, custom, &mut value);
+        emptied.clear();
+        normal::accept(node, custom, &mut value, &mut emptied);
     }
     if let Value::Object(map) = &mut value {
         set(map, "apiVersion", || {
@@ -300,6 +305,7 @@ fn finish(
     Ok(Decoded {
         object: value,
         strict_errors,
+        emptied,
     })
 }
 

@@ -91,7 +91,12 @@ impl<'a> Composer<'a> {
             match self.next()? {
                 None | Some((Event::StreamEnd, _)) => return Ok(Value::Null),
                 Some((Event::StreamStart | Event::DocumentStart(..), _)) => {}
-                Some((event, span)) => return self.node(event, span, 0),
+                Some((event, span)) => {
+                    let value = self.node(event, span, 0)?;
+                    // What follows must be the end.
+                    self.inner()?;
+                    return Ok(value);
+                }
             }
         }
     }

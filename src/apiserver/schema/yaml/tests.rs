@@ -106,6 +106,10 @@ fn errors_are_gos() {
             "yaml: line 2: mapping values are not allowed in this context",
         ),
         (
+            "a\nb: c\n",
+            "yaml: line 2: mapping values are not allowed in this context",
+        ),
+        (
             "a:\n\tb: c",
             "yaml: line 2: found character that cannot start any token",
         ),
