@@ -102,6 +102,9 @@ impl Caller {
         };
         let (mut places, mut documents) = (Vec::new(), Vec::new());
         for (place, item) in items.iter_mut().enumerate() {
+            if is_shown(custom, item) {
+                continue;
+            }
             if let Some(converted) = item.converted().get() {
                 *item = converted.clone();
             } else if let Some(document) = foreign(custom, item) {
@@ -183,8 +186,7 @@ fn is_shown(custom: &Custom, item: &Cached) -> bool {
 
 /// The document of an object of the cache that the webhook has to convert.
 fn foreign(custom: &Custom, item: &Cached) -> Option<Value> {
-    let document = || item.document().unwrap_or_default();
-    let document = (!is_shown(custom, item)).then(document)?;
+    let document = item.document().unwrap_or_default();
     custom.is_foreign(&document).then_some(document)
 }
 

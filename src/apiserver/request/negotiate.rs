@@ -210,10 +210,11 @@ struct Clause<'a> {
 impl<'a> Clause<'a> {
     fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.split(';').map(str::trim);
-        let (type_, subtype) = match parts.next()?.split_once('/') {
-            Some((type_, subtype)) => (type_.trim(), subtype.trim()),
-            None => return None,
+        let (type_, subtype) = match parts.next()? {
+            "*" => ("*", "*"),
+            media => media.split_once('/')?,
         };
+        let (type_, subtype) = (type_.trim(), subtype.trim());
         let parameters: Vec<_> = parts
             .filter_map(|part| part.split_once('='))
             .map(|(key, value)| (key.trim(), value.trim()))
@@ -377,6 +378,8 @@ mod tests {
             ),
             ("application/*", pods, router()),
             ("application/*", Endpoint::Custom, json.clone()),
+            ("*", Endpoint::Custom, json.clone()),
+            ("*", pods, router()),
             ("text/html", pods, router()),
             ("text/html", Endpoint::Custom, server()),
             ("APPLICATION/JSON", pods, router()),
