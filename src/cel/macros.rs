@@ -1,7 +1,8 @@
 //! Comprehensions of two variables (cel-go's `ext.TwoVarComprehensions`), which the parser does not know: `all(i, v, …)`,
 //! `transformList(i, v, …)` and so on. The first variable is an index or a key, the second the value there.
 use kube::core::cel::cel::common::ast::{
-    CallExpr, ComprehensionExpr, EntryExpr, Expr, ListExpr, LiteralValue, MapExpr, operators,
+    CallExpr, ComprehensionExpr, EntryExpr, Expr, ListExpr, LiteralValue, MapExpr, StructExpr,
+    operators,
 };
 use kube::core::cel::cel::parser::Expression;
 
@@ -32,15 +33,11 @@ pub(super) fn expand(tree: &mut Expression) {
             }
         }
         Expr::List(list) => list.elements.iter_mut().for_each(expand),
-        Expr::Map(MapExpr { entries }) => {
-            entries
-                .iter_mut()
-                .for_each(|entry| expand_entry(&mut entry.expr));
+        Expr::Map(MapExpr { entries }) | Expr::Struct(StructExpr { entries, .. }) => {
+            for entry in entries {
+                expand_entry(&mut entry.expr);
+            }
         }
-        Expr::Struct(of) => of
-            .entries
-            .iter_mut()
-            .for_each(|entry| expand_entry(&mut entry.expr)),
         Expr::Select(select) => expand(&mut select.operand),
         _ => {}
     }

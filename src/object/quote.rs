@@ -1,4 +1,5 @@
 //! Texts in quotes as Go's `%q` writes them, for messages.
+use std::fmt::Write as _;
 
 /// The text in quotes; what cannot be printed is escaped.
 pub(crate) fn quoted(text: &str) -> String {
@@ -16,9 +17,10 @@ pub(crate) fn quoted(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\u{b}' => out.push_str("\\v"),
             printable if is_print(printable) => out.push(printable),
-            ..' ' | '\u{7f}' => out.push_str(&format!("\\x{code:02x}")),
-            ..='\u{ffff}' => out.push_str(&format!("\\u{code:04x}")),
-            _ => out.push_str(&format!("\\U{code:08x}")),
+            // Writing to a string does not fail.
+            ..' ' | '\u{7f}' => drop(write!(out, "\\x{code:02x}")),
+            ..='\u{ffff}' => drop(write!(out, "\\u{code:04x}")),
+            _ => drop(write!(out, "\\U{code:08x}")),
         }
     }
     out.push('"');

@@ -18,6 +18,7 @@ use crate::apiserver::registry::Resource;
 use crate::object::Document;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 /// Makes the cells of an object.
 pub(crate) type Cells = fn(&Value, Timestamp) -> Vec<Value>;
@@ -193,7 +194,8 @@ impl<'a> Table<'a> {
             .then(|| pod::row_condition(document))
             .flatten()
         {
-            fields.push_str(&format!(",\"conditions\":{}", json!([condition])));
+            // Writing to a string does not fail.
+            let _ = write!(fields, ",\"conditions\":{}", json!([condition]));
         }
         fields
     }

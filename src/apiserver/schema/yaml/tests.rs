@@ -1,6 +1,7 @@
 //! YAML as Go reads it.
 use super::parse;
 use serde_json::json;
+use std::fmt::Write as _;
 
 #[test]
 fn scalars_are_what_go_takes_them_for() {
@@ -152,7 +153,7 @@ fn small_documents_do_not_become_large_ones() {
     for level in 1..12 {
         let before = format!("*a{}", level - 1);
         let items = vec![before; 9].join(",");
-        bomb.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+        writeln!(bomb, "a{level}: &a{level} [{items}]").unwrap();
     }
     let why = parse(bomb.as_bytes()).map(|_| ()).unwrap_err();
     assert!(
