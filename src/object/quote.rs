@@ -1,12 +1,9 @@
 //! Texts in quotes as Go's `%q` writes them, for messages.
-use std::fmt::Write as _;
-
 /// The text in quotes; what cannot be printed is escaped.
 pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for character in text.chars() {
-        let code = u32::from(character);
         match character {
             '"' | '\\' => out.extend(['\\', character]),
             '\u{7}' => out.push_str("\\a"),
@@ -17,14 +14,20 @@ pub(crate) fn quoted(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\u{b}' => out.push_str("\\v"),
             printable if is_print(printable) => out.push(printable),
-            // Writing to a string does not fail.
-            ..' ' | '\u{7f}' => drop(write!(out, "\\x{code:02x}")),
-            ..='\u{ffff}' => drop(write!(out, "\\u{code:04x}")),
-            _ => drop(write!(out, "\\U{code:08x}")),
+            hidden => out.push_str(&escape(hidden)),
         }
     }
     out.push('"');
     out
+}
+
+fn escape(character: char) -> String {
+    let code = u32::from(character);
+    match character {
+        ..' ' | '\u{7f}' => format!("\\x{code:02x}"),
+        ..='\u{ffff}' => format!("\\u{code:04x}"),
+        _ => format!("\\U{code:08x}"),
+    }
 }
 
 /// Go's `unicode.IsPrint`: of the spaces only the ASCII one.
