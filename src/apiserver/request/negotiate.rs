@@ -304,9 +304,9 @@ mod tests {
         let router = || Err("406: Not Acceptable");
         let server = || Err("only the following");
         let cases = [
-            ("", pods, json.clone()),
-            ("*/*", pods, json.clone()),
-            ("application/json", pods, json.clone()),
+            ("", pods, json),
+            ("*/*", pods, json),
+            ("application/json", pods, json),
             (
                 "application/json;q=0.1,application/yaml",
                 pods,
@@ -322,14 +322,14 @@ mod tests {
             (
                 "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
                 pods,
-                json.clone(),
+                json,
             ),
             (
                 &format!("application/json;as=Table;{meta},application/json"),
                 pods,
-                table.clone(),
+                table,
             ),
-            (&format!("*/*;as=Table;{meta}"), pods, table.clone()),
+            (&format!("*/*;as=Table;{meta}"), pods, table),
             (
                 "application/json;as=Table;v=v1beta1;g=meta.k8s.io",
                 pods,
@@ -338,7 +338,7 @@ mod tests {
             (
                 "application/json;as=Table;v=v9;g=meta.k8s.io,application/json",
                 pods,
-                json.clone(),
+                json,
             ),
             (
                 "application/vnd.kubernetes.protobuf,application/json",
@@ -348,7 +348,7 @@ mod tests {
             (
                 "application/vnd.kubernetes.protobuf,application/json",
                 Endpoint::Custom,
-                json.clone(),
+                json,
             ),
             (
                 &format!("application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;{meta}"),
@@ -377,8 +377,8 @@ mod tests {
                 server(),
             ),
             ("application/*", pods, router()),
-            ("application/*", Endpoint::Custom, json.clone()),
-            ("*", Endpoint::Custom, json.clone()),
+            ("application/*", Endpoint::Custom, json),
+            ("*", Endpoint::Custom, json),
             ("*", pods, router()),
             ("text/html", pods, router()),
             ("text/html", Endpoint::Custom, server()),
@@ -386,11 +386,11 @@ mod tests {
             ("application/cbor", pods, router()),
             ("application/json;as=Bogus", pods, server()),
             ("application/json;v=v1", pods, server()),
-            ("application/json;stream=watch", pods, json.clone()),
+            ("application/json;stream=watch", pods, json),
             ("application/json;stream=other", pods, server()),
             ("application/yaml;stream=watch", pods, server()),
             ("application/json;sv=v2", pods, server()),
-            ("application/json;indent=4", pods, json.clone()),
+            ("application/json;indent=4", pods, json),
         ];
         for (accept, endpoint, expected) in cases {
             match (output(accept, endpoint), expected) {
