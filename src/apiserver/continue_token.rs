@@ -1,8 +1,10 @@
 //! Continue tokens: where a list goes on, and as of which revision. Opaque to clients.
+use crate::apiserver::schema;
 use crate::store::Revision;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 const VERSION: &str = "meta.k8s.io/v1";
 
@@ -23,6 +25,27 @@ struct Encoded {
     rv: i64,
     #[serde(default)]
     start: String,
+}
+
+/// What Go says of a field that has another type.
+fn mistyped(document: &Value) -> String {
+    for (field, of) in [("v", "string"), ("rv", "int64"), ("start", "string")] {
+        let found = match document.get(field) {
+            Some(Value::String(_)) if of != "string" => "string".to_owned(),
+            Some(Value::Number(number)) if of == "string" || !number.is_i64() => match of {
+                "string" => "number".to_owned(),
+                _ => format!("number {number}"),
+            },
+            Some(Value::Bool(_)) => "bool".to_owned(),
+            Some(Value::Array(_)) => "array".to_owned(),
+            Some(Value::Object(_)) => "object".to_owned(),
+            _ => continue,
+        };
+        return format!(
+            "json: cannot unmarshal {found} into Go struct field continueToken.{field} of type {of}"
+        );
+    }
+    "unexpected end of JSON input".to_owned()
 }
 
 impl ContinueToken {
@@ -55,8 +78,14 @@ impl ContinueToken {
             };
             format!("{generic}: illegal base64 data at input byte {at}")
         })?;
-        let encoded: Encoded =
-            serde_json::from_slice(&bytes).map_err(|error| format!("{generic}: {error}"))?;
+        if let Some(problem) = schema::object_problem(&bytes) {
+            let problem = problem.replace("map[string]interface {}", "storage.continueToken");
+            return Err(format!("{generic}: {problem}"));
+        }
+        let encoded: Encoded = serde_json::from_slice(&bytes).map_err(|_| {
+            let document = serde_json::from_slice(&bytes).unwrap_or_default();
+            format!("{generic}: {}", mistyped(&document))
+        })?;
         if encoded.v != VERSION {
             return Err(format!(
                 "server does not recognize this encoded version {:?}",
@@ -115,6 +144,18 @@ mod tests {
             (
                 encode(r#"{"v":"meta.k8s.io/v1","rv":1,"start":"../secrets/a"}"#),
                 "continue key is not valid: ../secrets/a",
+            ),
+            (
+                encode("invalid"),
+                "continue key is not valid: invalid character 'i' looking for beginning of value",
+            ),
+            (
+                encode(r#"["a"]"#),
+                "continue key is not valid: json: cannot unmarshal array into Go value of type storage.continueToken",
+            ),
+            (
+                encode(r#"{"v":"meta.k8s.io/v1","rv":"1","start":"a"}"#),
+                "continue key is not valid: json: cannot unmarshal string into Go struct field continueToken.rv of type int64",
             ),
         ] {
             assert_eq!(

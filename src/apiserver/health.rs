@@ -1,4 +1,4 @@
-//! `/healthz`, `/livez`, `/readyz` and `/metrics`.
+//! `/healthz`, `/livez`, `/readyz`, `/metrics` and `/metrics/slis`.
 use super::request::Query;
 use super::response::{self, Response};
 use super::server::Shared;
@@ -23,6 +23,9 @@ const CHECKS: [&str; 8] = [
     "poststarthook/bootstrap-controller",
 ];
 
+/// Where the checks are asked for.
+const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
+
 /// Whether the path is about health: those are answered while the server stops.
 pub(crate) fn is_health(path: &str) -> bool {
     matches!(
@@ -38,14 +41,13 @@ pub(crate) async fn answer(shared: &Arc<Shared>, path: &str, query: &Query) -> O
     if endpoint == "metrics" && check.is_none() {
         return Some(response::text(StatusCode::OK, shared.metrics.text(shared)));
     }
-    if !matches!(endpoint, "healthz" | "livez" | "readyz") {
+    if (endpoint, check) == ("metrics", Some("slis")) {
+        return Some(response::text(StatusCode::OK, indicators(shared).await));
+    }
+    if !ENDPOINTS.contains(&endpoint) {
         return None;
     }
-    let mut checks = CHECKS.to_vec();
-    if endpoint == "readyz" {
-        checks.splice(3..3, ["etcd-readiness", "informer-sync"]);
-        checks.push("shutdown");
-    }
+    let checks = checks_of(endpoint);
     match check {
         Some(check) => {
             let check = checks.into_iter().find(|name| *name == check)?;
@@ -53,6 +55,34 @@ pub(crate) async fn answer(shared: &Arc<Shared>, path: &str, query: &Query) -> O
         }
         None => Some(all(shared, endpoint, &checks, query).await),
     }
+}
+
+fn checks_of(endpoint: &str) -> Vec<&'static str> {
+    let mut checks = CHECKS.to_vec();
+    if endpoint == "readyz" {
+        checks.splice(3..3, ["etcd-readiness", "informer-sync"]);
+        checks.push("shutdown");
+    }
+    checks
+}
+
+/// The checks as metrics, by which those who watch over servers see how often they fail.
+async fn indicators(shared: &Shared) -> String {
+    const NAME: &str = "kubernetes_healthcheck";
+    let mut text = format!(
+        "# HELP {NAME} [STABLE] This metric records the result of a single healthcheck.\n# TYPE {NAME} gauge\n"
+    );
+    let store = u8::from(run(shared, "etcd").await.is_ok());
+    for endpoint in ENDPOINTS {
+        for check in checks_of(endpoint) {
+            let passed = match check {
+                _ if asks_store(check) => store,
+                _ => u8::from(run(shared, check).await.is_ok()),
+            };
+            let _ = writeln!(text, "{NAME}{{name={check:?},type={endpoint:?}}} {passed}");
+        }
+    }
+    text
 }
 
 /// The answer of a single check. Whoever may ask for it may know what is wrong.

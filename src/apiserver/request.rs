@@ -66,6 +66,8 @@ pub(crate) struct ResourceRequest {
     pub body: Bytes,
     /// What the client is to be warned of.
     pub warnings: Warnings,
+    /// Whether the audit log keeps the answer: it is JSON then until the log has it, whatever the client wants.
+    pub logged: bool,
 }
 
 impl ResourceRequest {
@@ -84,6 +86,7 @@ impl ResourceRequest {
             content_type: String::new(),
             body: Bytes::new(),
             warnings: Warnings::default(),
+            logged: false,
         }
     }
 }

@@ -4,7 +4,7 @@ use super::auth::Attributes;
 use super::discovery;
 use super::filter::{authorization, identity, impersonation, panic, timeout};
 use super::metrics::Counted;
-use super::request::negotiate;
+use super::request::negotiate::{self, Endpoint};
 use super::request::query;
 use super::request::route::{self, Route, Routed};
 use super::request::{Query, ResourceRequest, User, Verb};
@@ -28,11 +28,9 @@ use tower::{BoxError, Service};
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
-/// Marks the answer to a watch: of what can be sent in protobuf, or not.
+/// Marks the stream that answers a watch: it is in the format that was asked for.
 #[derive(Clone, Copy, Debug)]
-struct Streaming {
-    has_protobuf: bool,
-}
+struct Streaming;
 
 /// The future of an answer.
 pub type ResponseFuture =
@@ -93,8 +91,11 @@ where
         *answer.body_mut() = response::full(Bytes::new());
     } else {
         let watch = answer.extensions_mut().remove::<Streaming>();
-        let watch = watch.map(|watch| watch.has_protobuf);
-        answer = render::render(&accept(&parts.headers), watch, answer).await;
+        if watch.is_none() || !answer.status().is_success() {
+            let accept = accept(&parts.headers);
+            answer = render::render(&accept, answer).await;
+            answer = render::pretty(&parts, &accept, answer).await;
+        }
     }
     answer.headers_mut().insert(AUDIT_ID, id);
     answer
@@ -175,6 +176,7 @@ where
     };
     let limits = query.clone();
     let mut request = resource_request(routed, query, user, parts);
+    request.logged = trail.keeps_answer();
     request
         .warnings
         .extend(request.resource.strategy.deprecation().map(str::to_owned));
@@ -206,11 +208,10 @@ where
         .answered(counted, answer.status().as_u16(), began.elapsed());
     request.warnings.write(answer.headers_mut());
     trail.annotate_all(&request.warnings.annotations());
+    let endpoint = Endpoint::of(&request.resource, true);
+    answer.extensions_mut().insert(endpoint);
     if watch {
-        // Of custom resources only the metadata have such a form.
-        let has_protobuf = !request.resource.strategy.custom()
-            || request.accept.contains("as=PartialObjectMetadata");
-        answer.extensions_mut().insert(Streaming { has_protobuf });
+        answer.extensions_mut().insert(Streaming);
         // It is under way for as long as its body lives.
         let watching = shared.metrics.watching();
         answer = answer.map(|body| {
@@ -251,6 +252,7 @@ fn resource_request(
         content_type: header(CONTENT_TYPE),
         body: Bytes::new(),
         warnings: Warnings::default(),
+        logged: false,
     }
 }
 

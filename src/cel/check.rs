@@ -228,23 +228,25 @@ impl<'a> Checker<'a> {
 
     fn comprehension(&mut self, comprehension: &'a ComprehensionExpr) -> Type {
         let range = self.infer(&comprehension.iter_range);
-        let item = match &range {
-            Type::List(item) => (**item).clone(),
-            Type::Map(key, _) => (**key).clone(),
-            Type::Dyn => Type::Dyn,
-            _ => Type::Unknown,
+        let has_two = comprehension.iter_var2.is_some();
+        let (item, second) = match &range {
+            Type::List(item) if has_two => (Type::Int, (**item).clone()),
+            Type::List(item) => ((**item).clone(), Type::Unknown),
+            Type::Map(key, value) => ((**key).clone(), (**value).clone()),
+            Type::Dyn => (Type::Dyn, Type::Dyn),
+            _ => (Type::Unknown, Type::Unknown),
         };
         let start = self.infer(&comprehension.accu_init);
         let known = self.scope.len();
         let collects = matches!(start, Type::List(_));
-        let accumulated = if collects {
+        let accumulated = if collects || matches!(start, Type::Map(..)) {
             Type::Unknown
         } else {
             start.clone()
         };
         self.scope.push((&comprehension.iter_var, item));
-        if let Some(second) = &comprehension.iter_var2 {
-            self.scope.push((second, Type::Unknown));
+        if let Some(name) = &comprehension.iter_var2 {
+            self.scope.push((name, second));
         }
         self.scope
             .push((&comprehension.accu_var, accumulated.clone()));
@@ -254,7 +256,12 @@ impl<'a> Checker<'a> {
             found.map_or(Type::Unknown, Type::list)
         } else {
             self.infer(&comprehension.loop_step);
-            start
+            // What goes into a map says nothing of it here.
+            if matches!(start, Type::Map(..)) {
+                Type::Unknown
+            } else {
+                start
+            }
         };
         if let Some((_, accumulated)) = self.scope.last_mut() {
             *accumulated = found;

@@ -215,16 +215,21 @@ impl<'d, 'e> Coster<'d, 'e> {
             None => Node::scalar(),
         };
         let known = self.scope.len();
-        let collects = matches!(comprehension.accu_init.expr, Expr::List(_));
+        let collects = matches!(comprehension.accu_init.expr, Expr::List(_) | Expr::Map(_));
         self.scope.push((&comprehension.accu_var, start));
-        self.scope.push((&comprehension.iter_var, item));
-        if let Some(second) = &comprehension.iter_var2 {
-            let value = range.declared.and_then(|declared| declared.item.as_deref());
-            let value = Node {
-                declared: value,
-                ..Node::default()
-            };
-            self.scope.push((second, value));
+        match &comprehension.iter_var2 {
+            None => self.scope.push((&comprehension.iter_var, item)),
+            Some(second) => {
+                let is_map = range.declared.is_some_and(|declared| declared.map);
+                let first = if is_map { item } else { Node::scalar() };
+                let value = range.declared.and_then(|declared| declared.item.as_deref());
+                let value = Node {
+                    declared: value,
+                    ..Node::default()
+                };
+                self.scope.push((&comprehension.iter_var, first));
+                self.scope.push((second, value));
+            }
         }
         let loop_cost = self.cost(&comprehension.loop_cond).0;
         let step_cost = self.cost(&comprehension.loop_step).0;

@@ -8,7 +8,7 @@ use super::operator::{add, binary, check_growth, key, optional_index, unary};
 use super::types;
 use super::unordered::Lists;
 use super::value::{self, deep_size, map, optional, size, to_optional};
-use super::{PER_CALL, Program, Value, cost, function, spent};
+use super::{PER_CALL, Program, Value, cost, function, macros, spent};
 use kube::core::cel::cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, SelectExpr, operators,
 };
@@ -332,12 +332,24 @@ impl Run<'_> {
 
     fn comprehension(&mut self, comprehension: &ComprehensionExpr) -> Result<Value, Failure> {
         let range = self.value(&comprehension.iter_range)?;
-        let items: Vec<Value> = match &range {
-            Value::List(items) => items.to_vec(),
+        // With two variables, the index or key goes before the value.
+        let has_two = comprehension.iter_var2.is_some();
+        let items: Vec<(Value, Value)> = match &range {
+            Value::List(items) if has_two => {
+                let items = items.iter().cloned();
+                (0..).map(Value::Int).zip(items).collect()
+            }
+            Value::List(items) => items
+                .iter()
+                .map(|item| (item.clone(), Value::Null))
+                .collect(),
             Value::Map(entries) => {
-                let mut keys: Vec<&Key> = entries.map.keys().collect();
-                keys.sort();
-                keys.into_iter().map(Value::from).collect()
+                let mut entries: Vec<(&Key, &Value)> = entries.map.iter().collect();
+                entries.sort_by_key(|(key, _)| *key);
+                let entries = entries.into_iter();
+                entries
+                    .map(|(key, value)| (key.into(), value.clone()))
+                    .collect()
             }
             other => {
                 return Err(Failure::Error(format!(
@@ -350,8 +362,10 @@ impl Run<'_> {
         let start = self.value(&comprehension.accu_init)?;
         let known = self.scope.len();
         self.scope.push((comprehension.accu_var.clone(), start));
-        self.scope
-            .push((comprehension.iter_var.clone(), Value::Null));
+        let second = comprehension.iter_var2.iter();
+        for name in std::iter::once(&comprehension.iter_var).chain(second) {
+            self.scope.push((name.clone(), Value::Null));
+        }
         let outcome = self.iterate(comprehension, items, known);
         self.scope.truncate(known);
         outcome
@@ -360,12 +374,12 @@ impl Run<'_> {
     fn iterate(
         &mut self,
         comprehension: &ComprehensionExpr,
-        items: Vec<Value>,
+        items: Vec<(Value, Value)>,
         at: usize,
     ) -> Result<Value, Failure> {
         // An error is forgotten when a later item settles the outcome, as `all` and `exists` do.
         let mut pending: Option<Failure> = None;
-        for item in items {
+        for (item, second) in items {
             match self.value(&comprehension.loop_cond) {
                 Ok(Value::Bool(true)) | Err(Failure::Error(_)) => {}
                 Err(failure) => return Err(failure),
@@ -373,6 +387,11 @@ impl Run<'_> {
             }
             if let Some((_, bound)) = self.scope.get_mut(at + 1) {
                 *bound = item;
+            }
+            if comprehension.iter_var2.is_some()
+                && let Some((_, bound)) = self.scope.get_mut(at + 2)
+            {
+                *bound = second;
             }
             match self.step(comprehension, at) {
                 Ok(value) => {
@@ -398,34 +417,43 @@ impl Run<'_> {
         self.value(&comprehension.result)
     }
 
-    /// The next state. Lists that grow are taken out of the scope first: appended to, not copied.
+    /// The next state. What grows is taken out of the scope first: added to, not copied.
     fn step(&mut self, comprehension: &ComprehensionExpr, at: usize) -> Result<Value, Failure> {
-        if let Expr::Call(call) = &comprehension.loop_step.expr {
-            match (call.func_name.as_str(), &call.args[..]) {
-                (operators::ADD, [accumulated, added])
-                    if self.is_accumulator(accumulated, comprehension) =>
-                {
-                    return self.append(added, at);
-                }
-                (operators::CONDITIONAL, [condition, yes, no])
-                    if self.is_accumulator(no, comprehension) =>
-                {
-                    if let Expr::Call(inner) = &yes.expr
-                        && let (operators::ADD, [accumulated, added]) =
-                            (inner.func_name.as_str(), &inner.args[..])
-                        && self.is_accumulator(accumulated, comprehension)
-                    {
-                        return match self.value(condition)? {
-                            Value::Bool(true) => self.append(added, at),
-                            Value::Bool(false) => self.take(at),
-                            _ => Err(Failure::error("no such overload")),
-                        };
-                    }
-                }
-                _ => {}
-            }
+        let Expr::Call(call) = &comprehension.loop_step.expr else {
+            return self.value(&comprehension.loop_step);
+        };
+        if let Some(added) = self.grows(call, comprehension) {
+            return self.grow(added, at);
+        }
+        if let (operators::CONDITIONAL, [condition, yes, no]) =
+            (call.func_name.as_str(), &call.args[..])
+            && self.is_accumulator(no, comprehension)
+            && let Expr::Call(inner) = &yes.expr
+            && let Some(added) = self.grows(inner, comprehension)
+        {
+            return match self.value(condition)? {
+                Value::Bool(true) => self.grow(added, at),
+                Value::Bool(false) => self.take(at),
+                _ => Err(Failure::error("no such overload")),
+            };
         }
         self.value(&comprehension.loop_step)
+    }
+
+    /// What a call adds to what has been gathered.
+    fn grows<'e>(
+        &self,
+        call: &'e CallExpr,
+        comprehension: &ComprehensionExpr,
+    ) -> Option<Added<'e>> {
+        let (accumulated, added) = call.args.split_first()?;
+        let added = match (call.func_name.as_str(), added) {
+            (operators::ADD, [added]) => Added::Value(added),
+            (macros::INSERT, entry) => Added::Entry(entry),
+            _ => return None,
+        };
+        self.is_accumulator(accumulated, comprehension)
+            .then_some(added)
     }
 
     #[expect(clippy::unused_self, reason = "reads as a question about the run")]
@@ -440,11 +468,21 @@ impl Run<'_> {
             .ok_or_else(|| Failure::error("no such overload"))
     }
 
-    fn append(&mut self, added: &Expression, at: usize) -> Result<Value, Failure> {
-        let added = self.value(added)?;
-        let grown = self.take(at)?;
-        self.spend(spent::before(operators::ADD, &[&grown, &added]))?;
-        add(grown, added)
+    fn grow(&mut self, added: Added<'_>, at: usize) -> Result<Value, Failure> {
+        match added {
+            Added::Value(added) => {
+                let added = self.value(added)?;
+                let grown = self.take(at)?;
+                self.spend(spent::before(operators::ADD, &[&grown, &added]))?;
+                add(grown, added)
+            }
+            Added::Entry(entry) => {
+                let entry = self.all(entry)?;
+                let grown = self.take(at)?;
+                self.spend(NAME)?;
+                insert(grown, &entry)
+            }
+        }
     }
 
     fn call(&mut self, call: &CallExpr) -> Result<Value, Failure> {
@@ -623,6 +661,39 @@ fn take_from(left: &mut u64, amount: u64) -> Result<(), Failure> {
 }
 
 /// Whether a step is `… && …` or `… || …`, whose errors a later item can settle.
+/// What a step of a comprehension adds: to a number or a list, or to a map.
+enum Added<'e> {
+    Value(&'e Expression),
+    Entry(&'e [Expression]),
+}
+
+/// A map with one more entry: a key and its value, or the entries of another map.
+fn insert(map: Value, entry: &[Value]) -> Result<Value, Failure> {
+    let Value::Map(mut fields) = map else {
+        return Err(Failure::error("no such overload"));
+    };
+    let entries = match entry {
+        [name, value] => vec![(key(name)?, value.clone())],
+        [Value::Map(entries)] => {
+            let entries = entries.map.iter();
+            entries
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect()
+        }
+        _ => return Err(Failure::error("no such overload")),
+    };
+    let known = Arc::make_mut(&mut fields.map);
+    for (name, value) in entries {
+        if known.contains_key(&name) {
+            return Err(Failure::Error(format!(
+                "insert failed: key {name} already exists"
+            )));
+        }
+        known.insert(name, value);
+    }
+    Ok(Value::Map(fields))
+}
+
 fn is_logical(step: &Expression) -> bool {
     matches!(&step.expr, Expr::Call(call)
         if matches!(call.func_name.as_str(), operators::LOGICAL_AND | operators::LOGICAL_OR))

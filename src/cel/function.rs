@@ -43,6 +43,7 @@ pub(super) fn result_of(name: &str) -> Option<Type> {
         "duration" => Type::Duration,
         "dyn" => Type::Dyn,
         "type" => Type::Type,
+        super::macros::INSERT => Type::Unknown,
         "min" | "max" | "sum" | "first" | "last" | "slice" | "sort" | "flatten" | "distinct"
         | "reverse" | "lists.range" | "math.abs" | "math.sign" | "math.bitAnd" | "math.bitOr"
         | "math.bitXor" | "math.bitNot" | "math.bitShiftLeft" | "math.bitShiftRight"
@@ -103,8 +104,37 @@ pub(super) fn call(
             args,
         }),
     };
-    Value::resolve(&call, &scope)
-        .map_err(|error| Failure::Error(explain(name, receiver, arguments, &error)))
+    let found = Value::resolve(&call, &scope)
+        .map_err(|error| Failure::Error(explain(name, receiver, arguments, &error)))?;
+    Ok(match (name, found) {
+        // There is a format of that name, or not.
+        ("format.named", Value::Null) => value::to_optional(None),
+        ("format.named", found) => value::to_optional(Some(found)),
+        (_, found) => found,
+    })
+}
+
+/// The time as the clocks of a zone show it, told as if it were UTC. Zones are told by what they are apart from UTC.
+fn local(at: &Value, zone: &str) -> Result<Value, Failure> {
+    if matches!(zone, "" | "UTC" | "Etc/UTC" | "GMT") {
+        return Ok(at.clone());
+    }
+    let (sign, rest) = match zone.as_bytes().first() {
+        Some(b'-') => ("-", zone.get(1..)),
+        Some(b'+') => ("", zone.get(1..)),
+        _ => ("", Some(zone)),
+    };
+    let parts = rest.and_then(|rest| rest.split_once(':'));
+    let parts = parts.and_then(|(hours, minutes)| {
+        let number = |text: &str| text.parse::<u16>().ok().filter(|_| text.len() == 2);
+        Some((number(hours)?, number(minutes)?))
+    });
+    let Some((hours, minutes)) = parts else {
+        return Err(Failure::Error(format!("unknown time zone {zone}")));
+    };
+    let apart = Value::from(format!("{sign}{hours}h{minutes}m"));
+    let apart = call("duration", None, &[apart])?;
+    super::operator::add(at.clone(), apart)
 }
 
 /// Whether the libraries have a function of this name.
@@ -127,6 +157,12 @@ fn convert(
             ("or", [_], Some(held)) => Ok(value::to_optional(Some(held))),
             _ => return None,
         });
+    }
+    if let (Some(at @ Value::Timestamp(_)), [Value::String(zone)]) = (receiver, arguments)
+        && name.starts_with("get")
+    {
+        let at = local(at, zone);
+        return Some(at.and_then(|at| call(name, Some(&at), &[])));
     }
     let ([one], None) = (arguments, receiver) else {
         return match (name, receiver, arguments) {

@@ -9,6 +9,7 @@ mod check;
 pub(crate) mod cost;
 mod eval;
 mod function;
+mod macros;
 mod name;
 mod operator;
 mod source;
@@ -142,10 +143,12 @@ fn parse(source: &str) -> Result<Expression, String> {
         ));
     }
     source::nesting(source)?;
-    Parser::new()
+    let mut tree = Parser::new()
         .enable_optional_syntax(true)
         .parse(source)
-        .map_err(|errors| source::parse_errors(source, &errors))
+        .map_err(|errors| source::parse_errors(source, &errors))?;
+    macros::expand(&mut tree);
+    Ok(tree)
 }
 
 #[cfg(test)]

@@ -203,6 +203,32 @@ fn values() {
         ("object.spec.ratio < 1.0", json!(true)),
         ("1 == 1.0", json!(true)),
         ("1 < 1.5", json!(true)),
+        ("[1, 2].all(i, v, v == i + 1)", json!(true)),
+        ("[1, 2].exists(i, v, i == 1 && v == 1)", json!(false)),
+        ("[1, 1].existsOne(i, v, i == 1 && v == 1)", json!(true)),
+        ("{'a': 1}.all(k, v, k == 'a' && v == 1)", json!(true)),
+        ("[1, 2, 3].transformList(i, v, v * i)", json!([0, 2, 6])),
+        ("[1, 2, 3].transformList(i, v, i > 0, [v])[1][0]", json!(3)),
+        ("{'b': 2, 'a': 1}.transformList(k, v, k)", json!(["a", "b"])),
+        (
+            "{'a': 1, 'b': 2}.transformMap(k, v, v > 1, v * 2)",
+            json!({"b": 4}),
+        ),
+        ("['x'].transformMap(i, v, v)", json!({"0": "x"})),
+        (
+            "{'a': 'x'}.transformMapEntry(k, v, {v: k})",
+            json!({"x": "a"}),
+        ),
+        ("format.named('dns1123Label').hasValue()", json!(true)),
+        ("format.named('nope').hasValue()", json!(false)),
+        (
+            "timestamp('2020-01-02T03:04:05Z').getHours('-05:00')",
+            json!(22),
+        ),
+        (
+            "timestamp('2020-01-02T23:04:05Z').getDate('01:30')",
+            json!(3),
+        ),
     ] {
         if source.ends_with("'a' : 'b'") {
             assert_eq!(run(source), Err("no such key: nope".into()));
@@ -224,6 +250,14 @@ fn errors() {
         ),
         ("object.spec.replicas / 0", "division by zero"),
         ("object.spec.replicas % 0", "modulus by zero"),
+        (
+            "[1, 2].transformMapEntry(i, v, {'k': v})",
+            "insert failed: key k already exists",
+        ),
+        (
+            "timestamp('2020-01-02T03:04:05Z').getHours('Nowhere')",
+            "unknown time zone Nowhere",
+        ),
         ("9223372036854775807 + 1", "integer overflow"),
         (
             "object.spec.replicas + 'a'",

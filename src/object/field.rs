@@ -1,4 +1,5 @@
 //! Field errors: what is wrong with which field, in the words of Kubernetes (`k8s.io/apimachinery/pkg/util/validation/field`).
+use super::quote::quoted;
 use serde_json::Value;
 use std::fmt;
 
@@ -154,7 +155,7 @@ impl Errors {
     pub fn not_supported(&mut self, path: Path, value: impl Into<Value>, supported: &[&str]) {
         let mut message = format!("Unsupported value: {}", show(&value.into()));
         if !supported.is_empty() {
-            let quoted: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();
+            let quoted: Vec<String> = supported.iter().map(|value| quoted(value)).collect();
             message.push_str(": supported values: ");
             message.push_str(&quoted.join(", "));
         }
@@ -214,7 +215,12 @@ fn with_detail(start: &str, detail: &str) -> String {
 
 fn show(value: &Value) -> String {
     match value {
-        Value::String(text) => format!("{text:?}"),
-        other => other.to_string(),
+        Value::String(text) => quoted(text),
+        // Go's encoder takes care of those who paste it into HTML.
+        other => other
+            .to_string()
+            .replace('&', "\\u0026")
+            .replace('<', "\\u003c")
+            .replace('>', "\\u003e"),
     }
 }

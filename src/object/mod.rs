@@ -11,6 +11,7 @@ pub mod gvk;
 pub mod name;
 pub mod ports;
 pub mod quantity;
+pub(crate) mod quote;
 pub mod resources;
 pub mod selector;
 pub mod status;

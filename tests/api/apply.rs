@@ -31,6 +31,64 @@ fn managers(object: &Value) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_gives_an_empty_list_owns_it() {
+    let api = api().await;
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    let slice = |name: &str, endpoints: Value| {
+        let mut slice = json!({
+            "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1", "metadata": {"name": name}, "addressType": "IPv4",
+        });
+        if endpoints != json!("none") {
+            slice["endpoints"] = endpoints;
+        }
+        slice
+    };
+    let owners = |object: &Value| {
+        let entries = object["metadata"]["managedFields"].as_array().unwrap();
+        let owns = |entry: &&Value| entry["fieldsV1"].get("f:endpoints").is_some();
+        let owners = entries.iter().filter(owns);
+        owners
+            .map(|entry| entry["manager"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    for (name, endpoints, owned) in [
+        ("none", json!("none"), false),
+        ("null", json!(null), false),
+        ("empty", json!([]), true),
+    ] {
+        let path = format!("{slices}?fieldManager=a");
+        let made = api.post(&path, &slice(name, endpoints)).await.expect(201);
+        // Storage does not tell it from none.
+        assert_eq!(made["endpoints"], Value::Null, "{name}");
+        let expected: &[&str] = if owned { &["a"] } else { &[] };
+        assert_eq!(owners(&made), expected, "{name}");
+    }
+    let path = format!("{slices}/empty?fieldManager=b");
+    let stored = api.get(&format!("{slices}/empty")).await.expect(200);
+    let same = api.put(&path, &stored).await.expect(200);
+    assert_eq!(owners(&same), ["a"]);
+    let empty = json!({"endpoints": []});
+    let patched = api.patch(&path, "merge", &empty).await.expect(200);
+    assert_eq!(owners(&patched), ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_uid_is_of_an_object_that_is_there() {
+    let api = api().await;
+    let path = format!("{MAPS}/x");
+    let mut wanted = map("x");
+    wanted["metadata"]["uid"] = "u".into();
+    let message = apply(&api, &path, "fieldManager=one", &wanted)
+        .await
+        .fails(409, "Conflict");
+    assert_eq!(
+        message,
+        "Operation cannot be fulfilled on configmaps \"x\": uid mismatch: the provided object specified uid u, and no existing object was found"
+    );
+    api.get(&path).await.fails(404, "NotFound");
+}
+
+#[tokio::test(start_paused = true)]
 async fn apply_creates_owns_and_takes_back() {
     let api = api().await;
     let path = format!("{MAPS}/x");

@@ -107,16 +107,21 @@ async fn objects_are_shown_where_the_policy_wants_them() {
     let events = kept.take();
     assert_eq!(events[1]["requestObject"]["metadata"]["name"], "m");
     assert_eq!(events[1].get("responseObject"), None);
-    remote(&api, "root", &format!("GET {MAPS}"), &Value::Null)
-        .await
-        .expect(200);
-    let events = kept.take();
-    assert_eq!(stages(&events), ["ResponseComplete"]);
-    let shown = &events[0]["responseObject"]["items"][0]["metadata"];
-    assert_eq!(
-        (&shown["name"], shown.get("managedFields")),
-        (&json!("m"), None)
-    );
+    // Whatever format the client gets it in.
+    for format in ["json", "yaml", "vnd.kubernetes.protobuf"] {
+        let format = format!("application/{format}");
+        let line = format!("GET {MAPS}\nAccept: {format}");
+        let answer = remote(&api, "root", &line, &Value::Null).await;
+        let given = answer.headers["content-type"].to_str().unwrap();
+        assert_eq!((answer.code, given), (200, &*format));
+        let events = kept.take();
+        assert_eq!(stages(&events), ["ResponseComplete"]);
+        let shown = &events[0]["responseObject"]["items"][0]["metadata"];
+        assert_eq!(
+            (&shown["name"], shown.get("managedFields")),
+            (&json!("m"), None)
+        );
+    }
     let watch = format!("GET {MAPS}?watch=true&timeoutSeconds=2");
     remote(&api, "root", &watch, &Value::Null).await;
     let events = kept.take();

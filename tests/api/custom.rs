@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -418,6 +419,51 @@ async fn webhooks_convert_between_versions() {
     assert_eq!(message, why);
     api.delete(DEFINITION).await.expect(200);
     until(&api, FOOS, |answer| answer.code == 404).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_passes_the_webhook_once_for_all_its_readers() {
+    let converted = Arc::new(AtomicUsize::new(0));
+    let counter = converted.clone();
+    let answers = builder().webhook("https://conv.default.svc:443/c", move |review| {
+        let objects = review["request"]["objects"].as_array().map_or(0, Vec::len);
+        counter.fetch_add(objects, Ordering::Relaxed);
+        async { convert(review) }
+    });
+    let api = Api::start(answers).await;
+    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let mut defined = definition(json!([
+        version("v1", true, &schema),
+        version("v2", false, &schema)
+    ]));
+    defined["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {
+        "conversionReviewVersions": ["v1"], "clientConfig": {"service": {"namespace": "default", "name": "conv", "path": "/c"}},
+    }});
+    api.post(CRDS, &defined).await.expect(201);
+    until(&api, DEFINITION, is_established).await;
+    for name in ["x", "y"] {
+        let foo = foo(name, json!({"address": "a:1"}));
+        api.post(FOOS, &foo).await.expect(201);
+    }
+    let in_v2 = FOOS.replace("/v1/", "/v2/");
+    for _ in 0..3 {
+        api.get(&in_v2).await.expect(200);
+        api.get(&format!("{in_v2}/x")).await.expect(200);
+    }
+    assert_eq!(converted.load(Ordering::Relaxed), 2);
+    let watch = format!("GET {in_v2}?watch=true&resourceVersion=0&timeoutSeconds=5");
+    let watchers = futures::future::join_all((0..20).map(|_| api.raw(&watch, "")));
+    let (watched, ()) = tokio::join!(watchers, async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let changed = json!({"spec": {"address": "a:9"}});
+        let patched = api.patch(&format!("{FOOS}/x"), "merge", &changed).await;
+        patched.expect(200);
+    });
+    for answer in &watched {
+        assert_eq!(answer.text.lines().count(), 3, "{}", answer.text);
+        assert_eq!(answer.text, watched[0].text);
+    }
+    assert_eq!(converted.load(Ordering::Relaxed), 3);
 }
 
 #[tokio::test(start_paused = true)]

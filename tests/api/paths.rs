@@ -26,6 +26,9 @@ async fn health_and_version() {
             .text
             .contains("apiserver_current_inflight_requests")
     );
+    let indicators = api.get("/metrics/slis").await.text;
+    let etcd = "kubernetes_healthcheck{name=\"etcd\",type=\"readyz\"} 1\n";
+    assert!(indicators.contains(etcd), "{indicators}");
     assert_eq!(api.get("/version").await.expect(200)["major"], "1");
     assert_eq!(api.raw("PATCH /version", "").await.code, 405);
     api.server.stop().await;
@@ -178,6 +181,65 @@ async fn media_types() {
         .await
         .expect(200);
     assert_eq!(partial["kind"], "PartialObjectMetadata");
+}
+
+#[tokio::test(start_paused = true)]
+async fn yaml_bodies_are_read_as_go_reads_them() {
+    let api = api().await;
+    let head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: yam}\n";
+    let line = format!("POST {MAPS}?dryRun=All\nContent-Type: application/yaml");
+    let made = format!("{head}data: &d {{a: 'yes', 1: x, on: y}}\n---\nfoo: [");
+    let made = api.raw(&line, made).await;
+    assert_eq!(made.code, 400);
+    let wrong = "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: json: cannot unmarshal bool into Go struct field ConfigMap.data of type string";
+    assert_eq!(made.fails(400, "BadRequest"), wrong);
+    let made = format!("{head}data: {{a: 'yes', 1: x, on: z}}\n---\nfoo: [");
+    let made = api.raw(&line, made).await.expect(201);
+    assert_eq!(made["data"], json!({"a": "yes", "1": "x", "true": "z"}));
+    let twice = format!("{head}data:\n  a: b\n  a: c\n  d: e\n  d: f\n");
+    let answer = api.raw(&line, twice).await;
+    assert_eq!(
+        answer.warnings(),
+        [
+            "299 - \"line 6: key \\\"a\\\" already set in map\"",
+            "299 - \"line 8: key \\\"d\\\" already set in map\""
+        ]
+    );
+    let message = api.raw(&line, "a: b: c").await.fails(400, "BadRequest");
+    assert_eq!(
+        message,
+        "the object provided is unrecognized (must be of type ConfigMap): error converting YAML to JSON: yaml: mapping values are not allowed in this context (613a20623a2063)"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn people_get_json_with_lines() {
+    let api = api().await;
+    api.post(MAPS, &map("x")).await.expect(201);
+    let path = format!("{MAPS}/x");
+    for (line, lines) in [
+        (format!("GET {path}"), false),
+        (format!("GET {path}?pretty=true"), true),
+        (format!("GET {path}\nUser-Agent: curl/8.5.0"), true),
+        (
+            format!("GET {path}?pretty=0\nUser-Agent: curl/8.5.0"),
+            false,
+        ),
+        (
+            format!("GET {path}\nAccept: application/json;pretty=1"),
+            true,
+        ),
+        (format!("GET {MAPS}\nUser-Agent: Wget/1.2"), true),
+        (format!("GET {MAPS}/nope?pretty=1"), true),
+        ("GET /api?pretty=1".to_owned(), true),
+        (
+            format!("GET {MAPS}?watch=true&timeoutSeconds=1&pretty=1"),
+            false,
+        ),
+    ] {
+        let answer = api.raw(&line, "").await;
+        assert_eq!(answer.text.contains("{\n  \""), lines, "{}", answer.text);
+    }
 }
 
 #[tokio::test(start_paused = true)]

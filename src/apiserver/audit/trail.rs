@@ -180,6 +180,12 @@ impl Trail {
         answer
     }
 
+    /// Whether the answer will be in the log.
+    pub(crate) fn keeps_answer(&self) -> bool {
+        let noted = self.0.as_ref();
+        noted.is_some_and(|noted| noted.level >= Level::RequestResponse)
+    }
+
     fn set(&mut self, level: Level, field: &str, value: impl FnOnce() -> Value) {
         if let Some(noted) = &mut self.0
             && noted.level >= level

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::future::join_all;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -11,12 +10,13 @@ use serde_json::{Map, Value, json};
 
 use super::dial::Target;
 use super::forward::send;
+use crate::apiserver::registry::cacher::Cached;
 use crate::apiserver::registry::encoding;
 use crate::apiserver::request::{ListOptions, ResourceRequest, Verb};
 use crate::apiserver::response::{self, Response};
 use crate::apiserver::server::Shared;
-use crate::apiserver::transform::{self, Form, Shape};
-use crate::object::{Reason, Status};
+use crate::apiserver::transform::{self, Shape, View};
+use crate::object::{Document as _, Reason, Status};
 
 /// The resource that is answered here.
 pub(crate) const RESOURCE: &str = "componentstatuses";
@@ -45,7 +45,7 @@ pub(crate) async fn handle(
 ) -> Result<Response, Status> {
     let now = shared.clock.now();
     if request.verb == Verb::Get {
-        let form = Form::negotiate(&request.accept, &request.query, Shape::Object)?;
+        let form = View::negotiate(request, Shape::Object)?.form;
         let found = COMPONENTS.iter().find(|(name, _)| *name == request.name);
         let (name, port) = found.ok_or_else(|| {
             let why = format!("Component not found: {}", request.name);
@@ -55,7 +55,7 @@ pub(crate) async fn handle(
         let body = transform::object(form, &request.resource, &status, now)?;
         return Ok(response::json(StatusCode::OK, body));
     }
-    let form = Form::negotiate(&request.accept, &request.query, Shape::List)?;
+    let view = View::negotiate(request, Shape::List)?;
     let options = ListOptions::parse(request)?;
     let selected = COMPONENTS.iter().filter(|(name, _)| {
         let field = |field: &str| (field == "metadata.name").then_some(*name);
@@ -63,15 +63,19 @@ pub(crate) async fn handle(
     });
     let statuses = selected.map(|(name, port)| status(shared, name, *port));
     let statuses = join_all(statuses).await;
-    if form == Form::Object {
-        let list = json!({
-            "kind": request.resource.list_kind, "apiVersion": "v1", "metadata": {}, "items": statuses,
-        });
-        return Ok(response::document(StatusCode::OK, &list));
-    }
-    let items: Vec<Bytes> = statuses.iter().map(encoding::encode).collect();
-    let body = transform::list(form, &request.resource, &json!({}), items.iter(), now)?;
-    Ok(response::json(StatusCode::OK, body))
+    let object = |status: &Value| {
+        let (key, bytes) = (status.name().into(), encoding::encode(status));
+        let object = Cached::from_document(&request.resource, key, 0, status, bytes);
+        Arc::new(object)
+    };
+    let items = statuses.iter().map(object).collect();
+    Ok(transform::list(
+        view,
+        &request.resource,
+        &json!({}),
+        items,
+        now,
+    ))
 }
 
 /// How a part is: `Ok` with what it says when it is well.

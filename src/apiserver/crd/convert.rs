@@ -88,7 +88,7 @@ impl Caller {
         Ok(object)
     }
 
-    /// Objects of the cache in the version of `resource`.
+    /// Objects of the cache in the version of `resource`. Each passes the webhook once, whoever asks for it.
     ///
     /// # Errors
     /// As [`Caller::read`].
@@ -101,32 +101,30 @@ impl Caller {
             return Ok(items);
         };
         let (mut places, mut documents) = (Vec::new(), Vec::new());
-        let own = format!("{{\"apiVersion\":{:?}", custom.shown);
-        for (place, item) in items.iter().enumerate() {
-            if item.bytes.starts_with(own.as_bytes()) {
+        for (place, item) in items.iter_mut().enumerate() {
+            if is_shown(custom, item) {
                 continue;
             }
-            let document = item.document().unwrap_or_default();
-            if custom.is_foreign(&document) {
+            if let Some(converted) = item.converted().get() {
+                *item = converted.clone();
+            } else if let Some(document) = foreign(custom, item) {
                 places.push(place);
                 documents.push(document);
             }
         }
         let converted = self.convert(webhook, documents, &custom.shown).await?;
-        for (place, mut document) in places.into_iter().zip(converted) {
-            custom.read(&mut document);
+        for (place, document) in places.into_iter().zip(converted) {
             if let Some(item) = items.get_mut(place) {
-                let (key, revision) = (item.key.clone(), item.revision);
-                let answer = encoding::with_revision(&encoding::encode(&document), revision);
-                *item = Arc::new(Cached::from_document(
-                    resource, key, revision, &document, answer,
-                ));
+                let converted = shown(resource, custom, item, document);
+                // Somebody else may have been faster, or be at it; then this one is for this reader alone.
+                let _ = item.converted().set(converted.clone());
+                *item = converted;
             }
         }
         Ok(items)
     }
 
-    /// One object of the cache, as [`Caller::cached`].
+    /// One object of the cache, as [`Caller::cached`]. Those who ask at the same time wait for one answer of the webhook.
     ///
     /// # Errors
     /// As [`Caller::read`].
@@ -135,11 +133,21 @@ impl Caller {
         resource: &Resource,
         item: Arc<Cached>,
     ) -> Result<Arc<Cached>, Status> {
-        if of(resource).is_none() {
+        let Some((custom, webhook)) = of(resource) else {
+            return Ok(item);
+        };
+        if is_shown(custom, &item) {
             return Ok(item);
         }
-        let mut items = self.cached(resource, vec![item.clone()]).await?;
-        Ok(items.pop().unwrap_or(item))
+        let convert = || async {
+            let Some(document) = foreign(custom, &item) else {
+                return Ok(item.clone());
+            };
+            let converted = self.convert(webhook, vec![document], &custom.shown).await?;
+            let document = converted.into_iter().next().unwrap_or_default();
+            Ok(shown(resource, custom, &item, document))
+        };
+        item.converted().get_or_try_init(convert).await.cloned()
     }
 
     async fn convert(
@@ -167,6 +175,29 @@ impl Caller {
         let converted = answer.map_err(|why| failed(&format!("failed: {why}")))?;
         accept(&objects, converted, to).map_err(|why| failed(&why))
     }
+}
+
+/// Whether an object of the cache is in the version that is shown, as far as its first bytes tell.
+fn is_shown(custom: &Custom, item: &Cached) -> bool {
+    let rest = item.bytes.strip_prefix(b"{\"apiVersion\":\"");
+    let rest = rest.and_then(|rest| rest.strip_prefix(custom.shown.as_bytes()));
+    rest.is_some_and(|rest| rest.first() == Some(&b'"'))
+}
+
+/// The document of an object of the cache that the webhook has to convert.
+fn foreign(custom: &Custom, item: &Cached) -> Option<Value> {
+    let document = item.document().unwrap_or_default();
+    custom.is_foreign(&document).then_some(document)
+}
+
+/// An object of the cache with what the webhook made of it.
+fn shown(resource: &Resource, custom: &Custom, item: &Cached, mut document: Value) -> Arc<Cached> {
+    custom.read(&mut document);
+    let (key, revision) = (item.key.clone(), item.revision);
+    let answer = encoding::with_revision(&encoding::encode(&document), revision);
+    Arc::new(Cached::from_document(
+        resource, key, revision, &document, answer,
+    ))
 }
 
 /// The webhook of a resource, if it has one.

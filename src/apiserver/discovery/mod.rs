@@ -5,7 +5,7 @@ pub(crate) mod sha256;
 pub(crate) use documents::git_version;
 
 use super::registry::{Registry, Resource};
-use super::request::negotiate;
+use super::request::negotiate::{self, Endpoint};
 use super::response::{self, Response};
 use crate::object::Status;
 use bytes::Bytes;
@@ -119,11 +119,11 @@ fn form(accept: &str, can_aggregate: bool) -> Result<bool, Status> {
         {
             return Ok(true);
         }
-        if negotiate::output(clause.trim(), false).is_ok() {
+        if negotiate::output(clause.trim(), Endpoint::Discovery).is_ok() {
             return Ok(false);
         }
     }
-    negotiate::output(accept, false).map(|_| false)
+    negotiate::output(accept, Endpoint::Discovery).map(|_| false)
 }
 
 fn root(resources: &[Arc<Resource>]) -> Value {

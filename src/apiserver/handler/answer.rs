@@ -3,7 +3,7 @@ use super::call::{Call, Written, is_converted, to_request};
 use crate::apiserver::registry::encoding;
 use crate::apiserver::request::ResourceRequest;
 use crate::apiserver::response::{self, Response};
-use crate::apiserver::transform::{self, Form, Shape};
+use crate::apiserver::transform::{self, Form, Shape, View};
 use crate::object::{GroupResource, Status};
 use crate::store::Revision;
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 /// # Errors
 /// 406.
 pub(crate) fn negotiate(request: &ResourceRequest) -> Result<Form, Status> {
-    Form::negotiate(&request.accept, &request.query, Shape::Object)
+    View::negotiate(request, Shape::Object).map(|view| view.form)
 }
 
 /// The object that was written.

@@ -71,6 +71,7 @@ fn accept(
             }
         }
     }
+    call.emptied = decoded.emptied;
     Ok(decoded.object)
 }
 

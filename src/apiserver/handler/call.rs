@@ -7,7 +7,7 @@ use crate::apiserver::registry::{Resource, encoding};
 use crate::apiserver::request::ResourceRequest;
 use crate::apiserver::request::options::WriteOptions;
 use crate::apiserver::response::Warnings;
-use crate::apiserver::schema::{self, Schema};
+use crate::apiserver::schema::{self, Emptied, Schema};
 use crate::apiserver::server::Shared;
 use crate::object::{GroupVersion, GroupVersionKind, Reason, Status};
 use crate::store::{self, Entry, Revision};
@@ -30,6 +30,8 @@ pub(crate) struct Call<'a> {
     /// The time of the request.
     pub now: String,
     pub warnings: Warnings,
+    /// What the body gave empty and is null in its object; who gave it owns it.
+    pub emptied: Vec<Emptied>,
 }
 
 /// An object as it is stored.
@@ -88,6 +90,7 @@ impl<'a> Call<'a> {
             applies: false,
             now: timestamp(shared.clock.now()),
             warnings: request.warnings.clone(),
+            emptied: Vec::new(),
         }
     }
 

@@ -4,10 +4,10 @@ use super::delete::{options, remove};
 use super::list;
 use crate::apiserver::request::options::Deletion;
 use crate::apiserver::request::{ListOptions, ResourceRequest};
-use crate::apiserver::response::{self, Response};
+use crate::apiserver::response::Response;
 use crate::apiserver::server::Shared;
+use crate::apiserver::transform::{Shape, View};
 use crate::object::{Reason, Status};
-use http::StatusCode;
 use std::sync::Arc;
 
 /// Deletes the selected objects; answers them as they were listed.
@@ -15,6 +15,7 @@ pub(crate) async fn deletecollection(
     shared: &Arc<Shared>,
     request: &ResourceRequest,
 ) -> Result<Response, Status> {
+    let view = View::negotiate(request, Shape::List)?;
     let selection = ListOptions::parse(request)?;
     let deletion = Deletion::parse(request)?;
     let listing = list::select(shared, request, &selection).await?;
@@ -27,7 +28,6 @@ pub(crate) async fn deletecollection(
             Ok(_) => {}
         }
     }
-    let meta = list::metadata(&request.resource, &listing);
-    let body = list::assemble(&request.resource, &meta, listing.items);
-    Ok(response::content(StatusCode::OK, response::JSON, body))
+    let now = shared.clock.now();
+    Ok(list::answer(view, &request.resource, listing, now))
 }

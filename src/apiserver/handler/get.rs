@@ -4,7 +4,7 @@ use crate::apiserver::registry::cacher::Cached;
 use crate::apiserver::request::ResourceRequest;
 use crate::apiserver::response::{self, Response};
 use crate::apiserver::server::Shared;
-use crate::apiserver::transform::{self, Form, Shape};
+use crate::apiserver::transform::{self, Shape, View};
 use crate::object::Status;
 use http::StatusCode;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// # Errors
 /// 404 when it does not exist, and what [`Cacher::get`](crate::apiserver::registry::cacher::Cacher::get) says.
 pub(crate) async fn handle(shared: &Shared, request: &ResourceRequest) -> Result<Response, Status> {
-    let form = Form::negotiate(&request.accept, &request.query, Shape::Object)?;
+    let form = View::negotiate(request, Shape::Object)?.form;
     let object = read(shared, request).await?;
     let body = transform::object(form, &request.resource, &object.bytes, shared.clock.now())?;
     Ok(response::json(StatusCode::OK, body))

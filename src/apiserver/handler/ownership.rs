@@ -37,7 +37,9 @@ pub(crate) fn track(call: &Call<'_>, live: Option<&Value>, object: &mut Value) {
     if !is_converted(call.resource) {
         if let Some(schema) = call.stored_schema() {
             let lost = |version: &str| changed_in(call, live?, object, version, &writer);
-            let managed = managed::update(live, object, &schema, &writer, &lost);
+            let told = as_given(call, object);
+            let new = told.as_ref().unwrap_or(object);
+            let managed = managed::update(live, new, &schema, &writer, &lost);
             managed::set_entries(object, managed);
         }
         return;
@@ -51,9 +53,24 @@ pub(crate) fn track(call: &Call<'_>, live: Option<&Value>, object: &mut Value) {
         document
     };
     let (old, new) = (live.map(shown), shown(object));
+    let new = as_given(call, &new).unwrap_or(new);
     let lost = |version: &str| changed_in(call, live?, object, version, &writer);
     let managed = managed::update(old.as_ref(), &new, schema, &writer, &lost);
     managed::set_entries(object, managed);
+}
+
+/// The object with what was given empty; `None`: there is no such thing.
+fn as_given(call: &Call<'_>, object: &Value) -> Option<Value> {
+    if call.emptied.is_empty() {
+        return None;
+    }
+    let mut given = object.clone();
+    for (pointer, empty) in &call.emptied {
+        if let Some(field) = given.pointer_mut(pointer).filter(|field| field.is_null()) {
+            *field = empty.clone();
+        }
+    }
+    Some(given)
 }
 
 /// As [`track`], of a new object of another kind than the resource's.

@@ -10,7 +10,7 @@ use crate::apiserver::request::options::{FieldValidation, WriteOptions};
 use crate::apiserver::response::Response;
 use crate::apiserver::schema::Schema;
 use crate::apiserver::server::Shared;
-use crate::object::{GroupVersionKind, Status};
+use crate::object::{Document as _, GroupVersionKind, Status};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -34,7 +34,8 @@ impl Kind {
     /// 415 that lists those the resource takes.
     pub(crate) fn of(content_type: &str, resource: &Resource) -> Result<Self, Status> {
         let custom = resource.strategy.custom();
-        match negotiate::media_type(content_type).as_str() {
+        // As it is written: neither case nor spaces are forgiven here.
+        match content_type.split(';').next().unwrap_or_default() {
             "application/json-patch+json" => Ok(Self::Json),
             "application/merge-patch+json" => Ok(Self::Merge),
             "application/strategic-merge-patch+json" if !custom => Ok(Self::Strategic),
@@ -77,6 +78,14 @@ pub(crate) async fn patch(
             }
             (_, None) => return Err(call.not_found(&call.request.name)),
         };
+        if current.is_none() && !object.uid().is_empty() {
+            let why = format!(
+                "uid mismatch: the provided object specified uid {}, and no existing object was found",
+                object.uid()
+            );
+            let resource = resource.group_resource();
+            return Err(Status::conflict(&resource, &call.request.name, &why));
+        }
         metadata::check_name(&object, &call.request.name)?;
         call.to_storage(&mut object);
         Ok(object)
@@ -144,5 +153,6 @@ pub(crate) fn patched(
     if call.options.field_validation == FieldValidation::Warn {
         call.warnings.extend(decoded.strict_errors);
     }
+    call.emptied = decoded.emptied;
     Ok(decoded.object)
 }

@@ -1,21 +1,23 @@
-//! `GET` of a collection with `watch`: a stream of events, one JSON document a line.
+//! `GET` of a collection with `watch`: a stream of events, one JSON document a line, or protobuf messages with their lengths.
 use crate::apiserver::crd::convert::Caller;
+use crate::apiserver::protobuf;
 use crate::apiserver::registry::Resource;
 use crate::apiserver::registry::cacher::{
     Cached, Cacher, Event, EventType, Kind, Selection, Stop, Subscription, parse_revision, prefix,
     unparsable_revision,
 };
+use crate::apiserver::request::negotiate::Format;
 use crate::apiserver::request::{ListOptions, ResourceRequest};
 use crate::apiserver::response::{self, Body, Response};
 use crate::apiserver::server::Shared;
-use crate::apiserver::transform::{self, Form, Shape};
+use crate::apiserver::transform::{Assembler, Form, Shape, View};
 use crate::clock::Clock;
 use crate::object::{FieldSelector, LabelSelector, Status};
 use crate::signal::Waiter;
 use crate::store::Revision;
 use bytes::Bytes;
 use futures::stream;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use serde_json::json;
@@ -31,6 +33,9 @@ const SHORTEST: Duration = Duration::from_secs(1800);
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// A last bookmark comes this long before the end.
 const BEFORE_END: Duration = Duration::from_secs(2);
+/// The content type of a stream of events in protobuf.
+const PROTOBUF: HeaderValue =
+    HeaderValue::from_static("application/vnd.kubernetes.protobuf;stream=watch");
 /// Events taken from the cache at a time.
 const BATCH: usize = 128;
 
@@ -40,7 +45,7 @@ const BATCH: usize = 128;
 /// What can be said before the stream begins: 400 and 500 for what cannot be read, failing stores. A revision that is too old
 /// or still to come is told in the stream, as the real server does.
 pub(crate) async fn handle(shared: &Shared, request: &ResourceRequest) -> Result<Response, Status> {
-    let form = Form::negotiate(&request.accept, &request.query, Shape::Watch)?;
+    let view = View::negotiate(request, Shape::Watch)?;
     let options = &ListOptions::parse(request)?;
     let asked = options.resource_version.as_deref().unwrap_or_default();
     let revision = parse_revision(asked).map_err(unparsable_revision)?;
@@ -57,14 +62,10 @@ pub(crate) async fn handle(shared: &Shared, request: &ResourceRequest) -> Result
         Some(seconds) => Duration::from_secs(seconds),
     };
     let lines = match started {
-        Ok(source) => Lines::new(source, shared, form, options, request, timeout),
+        Ok(source) => Lines::new(source, shared, view, options, request, timeout),
         Err(status) => {
-            let line = frame(EventType::Error, status.to_value().to_string().as_bytes());
-            return Ok(response::content(
-                StatusCode::OK,
-                response::JSON,
-                Body::new(http_body_util::Full::new(line)),
-            ));
+            let body = response::full(failure(view, &status));
+            return Ok(response::content(StatusCode::OK, content_type(view), body));
         }
     };
     let frames = stream::unfold(lines, |mut lines| async {
@@ -73,7 +74,7 @@ pub(crate) async fn handle(shared: &Shared, request: &ResourceRequest) -> Result
     });
     Ok(response::content(
         StatusCode::OK,
-        response::JSON,
+        content_type(view),
         Body::new(StreamBody::new(frames)),
     ))
 }
@@ -158,9 +159,19 @@ fn within(request: &ResourceRequest) -> String {
     }
 }
 
-/// `{"type":…,"object":…}` and a line break.
-fn frame(type_: EventType, object: &[u8]) -> Bytes {
+fn content_type(view: View) -> HeaderValue {
+    match view.format {
+        Format::Protobuf => PROTOBUF,
+        Format::Json | Format::Yaml => response::JSON,
+    }
+}
+
+/// An event around an object that is written in the format: `{"type":…,"object":…}` and a line break, or as protobuf.
+fn frame(format: Format, type_: EventType, object: &[u8]) -> Bytes {
     let type_ = type_.as_str();
+    if format == Format::Protobuf {
+        return protobuf::watch_event(type_, object).into();
+    }
     let mut line = Vec::with_capacity(object.len() + type_.len() + 24);
     line.extend_from_slice(b"{\"type\":\"");
     line.extend_from_slice(type_.as_bytes());
@@ -170,6 +181,16 @@ fn frame(type_: EventType, object: &[u8]) -> Bytes {
     line.into()
 }
 
+/// The event that ends a watch.
+fn failure(view: View, status: &Status) -> Bytes {
+    let status = status.to_value();
+    let object = match view.format {
+        Format::Protobuf => protobuf::encode(&status).unwrap_or_default(),
+        Format::Json | Format::Yaml => status.to_string().into_bytes(),
+    };
+    frame(view.format, EventType::Error, &object)
+}
+
 /// Makes the lines of a watch. Holds nothing but its place in the shared events; dropping it ends its registration.
 struct Lines {
     source: Source,
@@ -177,7 +198,7 @@ struct Lines {
     within: String,
     labels: LabelSelector,
     fields: FieldSelector,
-    form: Form,
+    view: View,
     clock: Clock,
     caller: Caller,
     progress: Waiter<Revision>,
@@ -195,7 +216,7 @@ impl Lines {
     fn new(
         source: Source,
         shared: &Shared,
-        form: Form,
+        view: View,
         options: &ListOptions,
         request: &ResourceRequest,
         timeout: Duration,
@@ -206,11 +227,11 @@ impl Lines {
             within: within(request),
             labels: options.labels.clone(),
             fields: options.fields.clone(),
-            form,
+            view,
             clock: shared.clock.clone(),
             caller: Caller::of(shared),
             progress: shared.cacher.progress(),
-            columns: matches!(form, Form::Table(_)),
+            columns: matches!(view.form, Form::Table(..)),
             bookmarks: options.allow_watch_bookmarks,
             end: Instant::now() + timeout,
             last: None,
@@ -276,10 +297,7 @@ impl Lines {
                 Err(Stop::Gap) => {
                     self.done = true;
                     let status = too_old(self.source.revision, applied);
-                    return Some(frame(
-                        EventType::Error,
-                        status.to_value().to_string().as_bytes(),
-                    ));
+                    return Some(failure(self.view, &status));
                 }
                 // Who is too slow is cut off, and resumes from what it has seen.
                 Err(Stop::Slow | Stop::Ended) => return None,
@@ -308,47 +326,61 @@ impl Lines {
             return None;
         }
         let (type_, object) = event.seen(&self.resource, &self.labels, &self.fields)?;
-        if self.columns || self.resource.has_webhook() {
+        if self.columns {
             return Some(self.line(type_, object).await);
         }
-        let (form, now) = (self.form, self.clock.now());
-        Some(event.frame(form.number(), type_, || {
-            frame(
-                type_,
-                &transform::event(form, &self.resource, &object.bytes, false, now),
-            )
-        }))
+        let object = match self.converted(object).await {
+            Ok(object) => object,
+            Err(failed) => return Some(failed),
+        };
+        let (view, assembler) = (self.view, self.assembler());
+        let frame = || frame(view.format, type_, &assembler.object(&object, false));
+        Some(event.frames.get((view, type_), assembler.second(), frame))
     }
 
-    /// The line of an object that a webhook may have to convert first; that it fails ends the watch.
+    /// The object in the version that is watched; a webhook may have to bring it there. That it fails ends the watch.
+    async fn converted(&mut self, object: Arc<Cached>) -> Result<Arc<Cached>, Bytes> {
+        let converted = self.caller.one(&self.resource, object).await;
+        converted.map_err(|status| {
+            self.done = true;
+            failure(self.view, &status)
+        })
+    }
+
+    /// The line of an object that others may not see in the same way.
     async fn line(&mut self, type_: EventType, object: Arc<Cached>) -> Bytes {
-        match self.caller.one(&self.resource, object).await {
-            Ok(object) => self.object_line(type_, &object.bytes),
-            Err(status) => {
-                self.done = true;
-                frame(EventType::Error, status.to_value().to_string().as_bytes())
-            }
+        match self.converted(object).await {
+            Ok(object) => self.object_line(type_, &object),
+            Err(failed) => failed,
         }
     }
 
-    fn object_line(&mut self, type_: EventType, answer: &Bytes) -> Bytes {
+    fn object_line(&mut self, type_: EventType, object: &Cached) -> Bytes {
         let columns = std::mem::take(&mut self.columns);
         frame(
+            self.view.format,
             type_,
-            &transform::event(self.form, &self.resource, answer, columns, self.clock.now()),
+            &self.assembler().object(object, columns),
         )
+    }
+
+    fn assembler(&self) -> Assembler<'_> {
+        Assembler::new(self.view, &self.resource, self.clock.now())
     }
 
     /// A bookmark at what the client has seen.
     fn bookmark(&mut self, initial: bool) -> Bytes {
         let gvk = &self.resource.gvk;
+        let revision = self.source.revision;
         let mut object = json!({
-            "kind": gvk.kind, "apiVersion": gvk.api_version(), "metadata": { "resourceVersion": self.source.revision.to_string() },
+            "kind": gvk.kind, "apiVersion": gvk.api_version(), "metadata": { "resourceVersion": revision.to_string() },
         });
         if initial {
             object["metadata"]["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
-        self.object_line(EventType::Bookmark, &object.to_string().into())
+        let bytes = object.to_string().into();
+        let object = Cached::from_document(&self.resource, "".into(), revision, &object, bytes);
+        self.object_line(EventType::Bookmark, &object)
     }
 }
 

@@ -19,18 +19,27 @@ const LIST_META: &str = "apimachinery.pkg.apis.meta.v1.ListMeta";
 const OBJECT_META: &str = "apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const DELETE_OPTIONS: &str = "apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
+/// What every document ends with: neither an encoding nor a type of content.
+pub(crate) const END: &[u8] = &[26, 0, 34, 0];
+
 /// The document in protobuf; `None`: its kind has no such form.
 pub(crate) fn encode(document: &Value) -> Option<Vec<u8>> {
     let raw = message(document)?;
+    let mut out = start(api_version(document), document.kind(), raw.len());
+    out.extend(raw);
+    out.extend_from_slice(END);
+    Some(out)
+}
+
+/// What goes before a message of this length; [`END`] goes after it.
+pub(crate) fn start(api_version: &str, kind: &str, length: usize) -> Vec<u8> {
     let mut type_meta = Vec::new();
-    wire::bytes(&mut type_meta, 1, api_version(document).as_bytes());
-    wire::bytes(&mut type_meta, 2, document.kind().as_bytes());
+    wire::bytes(&mut type_meta, 1, api_version.as_bytes());
+    wire::bytes(&mut type_meta, 2, kind.as_bytes());
     let mut out = MAGIC.to_vec();
     wire::bytes(&mut out, 1, &type_meta);
-    wire::bytes(&mut out, 2, &raw);
-    wire::bytes(&mut out, 3, b"");
-    wire::bytes(&mut out, 4, b"");
-    Some(out)
+    wire::length(&mut out, 2, length);
+    out
 }
 
 /// Discovery leaves it out of some documents.
@@ -41,7 +50,8 @@ fn api_version(document: &Value) -> &str {
     }
 }
 
-fn message(document: &Value) -> Option<Vec<u8>> {
+/// The document without its type; `None`: its kind has no such form.
+pub(crate) fn message(document: &Value) -> Option<Vec<u8>> {
     let map = document.as_object()?;
     let (version, kind) = (api_version(document), document.kind());
     if version == "meta.k8s.io/v1" || version == "meta.k8s.io/v1beta1" {
@@ -76,28 +86,44 @@ fn list(
     map: &Map<String, Value>,
     item: impl Fn(&Map<String, Value>) -> Option<Vec<u8>>,
 ) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
-    if let Some(Value::Object(metadata)) = map.get("metadata") {
-        let metadata = encode::message(metadata, Shape::of(LIST_META)?);
-        wire::bytes(&mut out, 1, &metadata);
-    }
+    let mut out = map.get("metadata").map_or_else(Vec::new, list_start);
     let items = map.get("items").and_then(Value::as_array);
     for value in items.into_iter().flatten().filter_map(Value::as_object) {
-        wire::bytes(&mut out, 2, &item(value)?);
+        wire::bytes(&mut out, ITEM, &item(value)?);
     }
     Some(out)
 }
 
-/// An event of a watch, with its length before it; `None`: the object's kind has no protobuf form.
-pub(crate) fn watch_event(event: &Value) -> Option<Vec<u8>> {
-    let mut object = Vec::new();
-    wire::bytes(&mut object, 1, &encode(event.get("object")?)?);
-    let mut message = Vec::new();
-    wire::bytes(&mut message, 1, event.str_at(&["type"]).as_bytes());
-    wire::bytes(&mut message, 2, &object);
-    let mut out = u32::try_from(message.len()).ok()?.to_be_bytes().to_vec();
+/// The number of the items in a list.
+const ITEM: u32 = 2;
+
+/// How the message of a list with this metadata begins; its items follow.
+pub(crate) fn list_start(metadata: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    if let (Value::Object(metadata), Some(shape)) = (metadata, Shape::of(LIST_META)) {
+        wire::bytes(&mut out, 1, &encode::message(metadata, shape));
+    }
+    out
+}
+
+/// What goes before an item of this length in a list.
+pub(crate) fn item_start(length: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    wire::length(&mut out, ITEM, length);
+    out
+}
+
+/// An event of a watch, with its length before it.
+pub(crate) fn watch_event(type_: &str, object: &[u8]) -> Vec<u8> {
+    let mut raw = Vec::with_capacity(object.len() + 8);
+    wire::bytes(&mut raw, 1, object);
+    let mut message = Vec::with_capacity(raw.len() + 24);
+    wire::bytes(&mut message, 1, type_.as_bytes());
+    wire::bytes(&mut message, 2, &raw);
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    let mut out = length.to_be_bytes().to_vec();
     out.extend(message);
-    Some(out)
+    out
 }
 
 /// The document in the body of a request. Of kinds that are not known it has only the type.

@@ -89,8 +89,8 @@ fn lists_and_metadata() {
 
 #[test]
 fn events_have_their_length_before_them() {
-    let event = json!({ "type": "ADDED", "object": { "apiVersion": "v1", "kind": "ConfigMap" } });
-    let bytes = watch_event(&event).unwrap();
+    let object = encode(&json!({ "apiVersion": "v1", "kind": "ConfigMap" })).unwrap();
+    let bytes = watch_event("ADDED", &object);
     let (length, rest) = bytes.split_at(4);
     assert_eq!(length, u32::try_from(rest.len()).unwrap().to_be_bytes());
     assert!(rest.starts_with(b"\x0a\x05ADDED\x12"));

@@ -11,9 +11,14 @@ pub(crate) enum Content<'a> {
 
 /// Appends bytes of known length.
 pub(crate) fn bytes(out: &mut Vec<u8>, number: u32, content: &[u8]) {
-    key(out, number, 2);
-    varint(out, content.len() as u64);
+    length(out, number, content.len());
     out.extend_from_slice(content);
+}
+
+/// Appends what goes before bytes of this length.
+pub(crate) fn length(out: &mut Vec<u8>, number: u32, length: usize) {
+    key(out, number, 2);
+    varint(out, length as u64);
 }
 
 /// Appends a number of variable length.

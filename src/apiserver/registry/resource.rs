@@ -69,11 +69,6 @@ impl Resource {
         let built_in = self.strategy.selectable_fields().iter().copied();
         built_in.chain(own.map(String::as_str))
     }
-    /// Whether a webhook converts its objects.
-    pub(crate) fn has_webhook(&self) -> bool {
-        let custom = self.custom.as_ref();
-        custom.is_some_and(|custom| custom.webhook.is_some())
-    }
     /// Whether it goes, with all its objects: its definition is being deleted.
     pub(crate) fn is_terminating(&self) -> bool {
         let custom = self.custom.as_ref();

@@ -1,5 +1,6 @@
 //! Media types: what bodies may be, and what a client wants back (`k8s.io/apiserver/pkg/endpoints/handlers/negotiation`).
 use crate::apiserver::protobuf;
+use crate::apiserver::registry::Resource;
 use crate::object::{Reason, Status, status::Details};
 
 /// The media types, as the real server's messages list them.
@@ -23,12 +24,12 @@ pub(crate) enum As {
     /// The object or list itself.
     #[default]
     Itself,
-    /// `meta.k8s.io` `Table`.
-    Table,
-    /// `meta.k8s.io` `PartialObjectMetadata`.
-    Metadata,
-    /// `meta.k8s.io` `PartialObjectMetadataList`.
-    MetadataList,
+    /// `Table` of this version of `meta.k8s.io`.
+    Table(&'static str),
+    /// `PartialObjectMetadata`, likewise.
+    Metadata(&'static str),
+    /// `PartialObjectMetadataList`, likewise.
+    MetadataList(&'static str),
 }
 
 /// What a client wants back.
@@ -44,10 +45,30 @@ pub(crate) struct Output {
 /// 415 for anything but JSON and YAML.
 pub(crate) fn input(content_type: &str) -> Result<Format, Status> {
     match media_type(content_type).as_str() {
+        _ if !has_parameters(content_type) => Err(unsupported(ACCEPTED)),
         "" | "application/json" => Ok(Format::Json),
         "application/yaml" => Ok(Format::Yaml),
         _ => Err(unsupported(ACCEPTED)),
     }
+}
+
+/// Whether what follows the media type are parameters: `name=value`. A semicolon may be left at the end.
+fn has_parameters(content_type: &str) -> bool {
+    let is_token = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&byte))
+    };
+    let mut parts = content_type.trim().trim_end_matches(';').split(';').skip(1);
+    parts.all(|part| {
+        part.trim().split_once('=').is_some_and(|(name, value)| {
+            let quoted = value
+                .strip_prefix('"')
+                .and_then(|value| value.strip_suffix('"'));
+            is_token(name) && (is_token(value) || quoted.is_some())
+        })
+    })
 }
 
 /// The media type without its parameters, in lower case.
@@ -71,57 +92,116 @@ pub(crate) fn unsupported(accepted: &str) -> Status {
     )
 }
 
-/// What this `Accept` header asks for. `streams`: the path also answers watches.
+/// Who answers, for what may be asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    /// Built-in resources, behind a router that looks at media types first; on this path watches are answered too, or not.
+    BuiltIn { streams: bool },
+    /// Custom resources, which have no protobuf form.
+    Custom,
+    /// Discovery, behind a router, and with nothing to convert.
+    Discovery,
+    /// Failures: nothing to convert, and no router has been in the way.
+    Failure,
+}
+
+/// The formats in the order in which they are tried.
+const FORMATS: [(Format, &str); 3] = [
+    (Format::Json, "json"),
+    (Format::Yaml, "yaml"),
+    (Format::Protobuf, "vnd.kubernetes.protobuf"),
+];
+
+impl Endpoint {
+    /// That of a resource; on the path watches are answered too, or not.
+    pub(crate) fn of(resource: &Resource, streams: bool) -> Self {
+        if resource.strategy.custom() {
+            Self::Custom
+        } else {
+            Self::BuiltIn { streams }
+        }
+    }
+
+    /// Whether an answer can be had in this form and format.
+    fn allows(self, as_: As, format: Format) -> bool {
+        match (self, as_) {
+            (Self::Custom, As::Itself) | (_, As::Table(_)) if format == Format::Protobuf => false,
+            (Self::Discovery | Self::Failure, as_) => as_ == As::Itself,
+            _ => true,
+        }
+    }
+
+    /// What the router says where nothing in the header is one of its media types.
+    fn routed(self, accept: &str) -> Result<(), Status> {
+        let streams = match self {
+            Self::BuiltIn { streams: true } => STREAMS,
+            Self::BuiltIn { streams: false } | Self::Discovery => "",
+            Self::Custom | Self::Failure => return Ok(()),
+        };
+        let known = |media: &str| {
+            media == "*/*"
+                || media == protobuf::MEDIA
+                || matches!(media, "application/json" | "application/yaml")
+        };
+        let mut media = accept
+            .split(',')
+            .map(|clause| clause.split(';').next().unwrap_or_default().trim());
+        if media.any(known) {
+            return Ok(());
+        }
+        let why = format!("406: Not Acceptable\n\nAvailable representations: {ACCEPTED}{streams}");
+        Err(Status::new(406, Reason::NotAcceptable, why).with_details(Details::default()))
+    }
+}
+
+/// What this `Accept` header asks for.
 ///
 /// # Errors
 /// 406 when nothing it names can be given.
-pub(crate) fn output(accept: &str, streams: bool) -> Result<Output, Status> {
+pub(crate) fn output(accept: &str, endpoint: Endpoint) -> Result<Output, Status> {
     if accept.is_empty() {
         return Ok(Output::default());
     }
-    let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(Clause::parse).collect();
-    // Stable: of equal quality the first named wins.
-    clauses.sort_by_key(|clause| std::cmp::Reverse(clause.quality));
-    let mut known = false;
-    for clause in &clauses {
-        let format = match clause.media_type.as_str() {
-            "application/json" | "*/*" => Format::Json,
-            "application/yaml" => Format::Yaml,
-            protobuf::MEDIA => Format::Protobuf,
-            _ => continue,
-        };
-        known = true;
-        if let Some(as_) = clause.form() {
-            return Ok(Output { format, as_ });
+    endpoint.routed(accept)?;
+    for clause in clauses(accept) {
+        let formats = FORMATS.iter().filter(|(_, name)| clause.names(name));
+        for (format, _) in formats {
+            let allowed = |as_: &As| endpoint.allows(*as_, *format) && clause.streams(*format);
+            if let Some(as_) = clause.form().filter(allowed) {
+                return Ok(Output {
+                    format: *format,
+                    as_,
+                });
+            }
         }
     }
-    Err(if known {
-        Status::new(
-            406,
-            Reason::NotAcceptable,
-            format!("only the following media types are accepted: {ACCEPTED}"),
-        )
-    } else {
-        let streams = if streams { STREAMS } else { "" };
-        Status::new(
-            406,
-            Reason::NotAcceptable,
-            format!("406: Not Acceptable\n\nAvailable representations: {ACCEPTED}{streams}"),
-        )
-        .with_details(Details::default())
-    })
+    let why = format!("only the following media types are accepted: {ACCEPTED}");
+    Err(Status::new(406, Reason::NotAcceptable, why))
 }
 
 /// The media types of an `Accept` header without their parameters, the most wanted first.
 pub(crate) fn preferences(accept: &str) -> impl Iterator<Item = String> {
-    let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(Clause::parse).collect();
-    clauses.sort_by_key(|clause| std::cmp::Reverse(clause.quality));
-    clauses.into_iter().map(|clause| clause.media_type)
+    clauses(accept)
+        .into_iter()
+        .map(|clause| format!("{}/{}", clause.type_, clause.subtype))
+}
+
+/// The clauses of the header, the most wanted first. What has no wildcard comes before what has, whatever their quality.
+fn clauses(accept: &str) -> Vec<Clause<'_>> {
+    let mut sorted: Vec<Clause<'_>> = Vec::new();
+    for clause in accept.split(',').filter_map(Clause::parse) {
+        let after = sorted
+            .iter()
+            .rposition(|before| !clause.goes_before(before));
+        sorted.insert(after.map_or(0, |at| at + 1), clause);
+    }
+    sorted
 }
 
 /// One clause of an `Accept` header.
 struct Clause<'a> {
-    media_type: String,
+    type_: &'a str,
+    subtype: &'a str,
     parameters: Vec<(&'a str, &'a str)>,
     /// In thousandths.
     quality: u32,
@@ -130,20 +210,37 @@ struct Clause<'a> {
 impl<'a> Clause<'a> {
     fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.split(';').map(str::trim);
-        let media_type = parts.next()?.to_ascii_lowercase();
+        let (type_, subtype) = match parts.next()? {
+            "*" => ("*", "*"),
+            media => media.split_once('/')?,
+        };
+        let (type_, subtype) = (type_.trim(), subtype.trim());
         let parameters: Vec<_> = parts
             .filter_map(|part| part.split_once('='))
-            .map(|(key, value)| (key.trim(), value.trim().trim_matches('"')))
+            .map(|(key, value)| (key.trim(), value.trim()))
             .collect();
         let quality = parameters
             .iter()
             .find(|(key, _)| *key == "q")
             .map_or(1000, |(_, value)| thousandths(value));
-        (!media_type.is_empty()).then_some(Self {
-            media_type,
+        Some(Self {
+            type_,
+            subtype,
             parameters,
             quality,
         })
+    }
+    fn goes_before(&self, other: &Self) -> bool {
+        self.quality > other.quality
+            || (self.type_ != "*" && other.type_ == "*")
+            || (self.subtype != "*" && other.subtype == "*")
+    }
+    /// Whether it names `application/<subtype>`.
+    fn names(&self, subtype: &str) -> bool {
+        match (self.type_, self.subtype) {
+            ("*" | "application", "*") => true,
+            (type_, own) => type_ == "application" && own == subtype,
+        }
     }
     fn parameter(&self, name: &str) -> &'a str {
         self.parameters
@@ -151,18 +248,33 @@ impl<'a> Clause<'a> {
             .find(|(key, _)| *key == name)
             .map_or("", |(_, value)| value)
     }
+    /// Whether the stream and the version of the server that it wants are there.
+    fn streams(&self, format: Format) -> bool {
+        let stream = match self.parameter("stream") {
+            "" => true,
+            stream => stream == "watch" && format != Format::Yaml,
+        };
+        stream && matches!(self.parameter("sv"), "" | "v1")
+    }
     /// The form asked for; `None` when there is no such form.
     fn form(&self) -> Option<As> {
-        let as_ = match self.parameter("as") {
-            "" => return Some(As::Itself),
-            "Table" => As::Table,
-            "PartialObjectMetadata" => As::Metadata,
-            "PartialObjectMetadataList" => As::MetadataList,
+        let wanted =
+            ["as", "g", "v"].map(|name| self.parameters.iter().find(|(key, _)| *key == name));
+        let [as_, group, version] = match wanted {
+            [None, None, None] => return Some(As::Itself),
+            wanted => wanted.map(|parameter| parameter.map_or("", |(_, value)| value)),
+        };
+        let version = match (group, version) {
+            ("meta.k8s.io", "v1") => "meta.k8s.io/v1",
+            ("meta.k8s.io", "v1beta1") => "meta.k8s.io/v1beta1",
             _ => return None,
         };
-        let meta =
-            self.parameter("g") == "meta.k8s.io" && matches!(self.parameter("v"), "v1" | "v1beta1");
-        meta.then_some(as_)
+        match as_ {
+            "Table" => Some(As::Table(version)),
+            "PartialObjectMetadata" => Some(As::Metadata(version)),
+            "PartialObjectMetadataList" => Some(As::MetadataList(version)),
+            _ => None,
+        }
     }
 }
 
@@ -182,46 +294,106 @@ mod tests {
 
     #[test]
     fn accept_headers_choose() {
-        let json = Output::default();
-        let yaml = Output {
-            format: Format::Yaml,
-            as_: As::Itself,
-        };
-        let table = Output {
-            format: Format::Json,
-            as_: As::Table,
-        };
+        use Format::{Json, Protobuf, Yaml};
+        const V1: &str = "meta.k8s.io/v1";
+        let pods = Endpoint::BuiltIn { streams: true };
+        let of = |format, as_| Ok(Output { format, as_ });
+        let json = of(Json, As::Itself);
+        let table = of(Json, As::Table(V1));
+        let meta = "v=v1;g=meta.k8s.io";
+        let router = || Err("406: Not Acceptable");
+        let server = || Err("only the following");
         let cases = [
-            ("", Ok(json)),
-            ("*/*", Ok(json)),
-            ("application/json", Ok(json)),
-            ("application/json;q=0.1,application/yaml", Ok(yaml)),
+            ("", pods, json),
+            ("*/*", pods, json),
+            ("application/json", pods, json),
             (
-                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-                Ok(json),
+                "application/json;q=0.1,application/yaml",
+                pods,
+                of(Yaml, As::Itself),
             ),
             (
-                "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
-                Ok(table),
+                "application/json;q=0.1,application/yaml;q=0.2",
+                pods,
+                of(Yaml, As::Itself),
+            ),
+            // What is named goes before what is not, even where it is wanted less.
+            ("*/*,application/yaml;q=0.1", pods, of(Yaml, As::Itself)),
+            (
+                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+                pods,
+                json,
+            ),
+            (
+                &format!("application/json;as=Table;{meta},application/json"),
+                pods,
+                table,
+            ),
+            (&format!("*/*;as=Table;{meta}"), pods, table),
+            (
+                "application/json;as=Table;v=v1beta1;g=meta.k8s.io",
+                pods,
+                of(Json, As::Table("meta.k8s.io/v1beta1")),
             ),
             (
                 "application/json;as=Table;v=v9;g=meta.k8s.io,application/json",
-                Ok(json),
+                pods,
+                json,
             ),
             (
                 "application/vnd.kubernetes.protobuf,application/json",
-                Ok(Output {
-                    format: Format::Protobuf,
-                    as_: As::Itself,
-                }),
+                pods,
+                of(Protobuf, As::Itself),
             ),
-            ("application/*", Err("406: Not Acceptable")),
-            ("text/html", Err("406: Not Acceptable")),
-            ("application/cbor", Err("406: Not Acceptable")),
-            ("application/json;as=Bogus", Err("only the following")),
+            (
+                "application/vnd.kubernetes.protobuf,application/json",
+                Endpoint::Custom,
+                json,
+            ),
+            (
+                &format!("application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;{meta}"),
+                Endpoint::Custom,
+                of(Protobuf, As::Metadata(V1)),
+            ),
+            // Tables have no protobuf form.
+            (
+                &format!("application/vnd.kubernetes.protobuf;as=Table;{meta},application/yaml"),
+                pods,
+                of(Yaml, As::Itself),
+            ),
+            (
+                "application/vnd.kubernetes.protobuf",
+                Endpoint::Custom,
+                server(),
+            ),
+            (
+                "application/vnd.kubernetes.protobuf",
+                Endpoint::Failure,
+                of(Protobuf, As::Itself),
+            ),
+            (
+                &format!("application/json;as=Table;{meta}"),
+                Endpoint::Failure,
+                server(),
+            ),
+            ("application/*", pods, router()),
+            ("application/*", Endpoint::Custom, json),
+            ("*", Endpoint::Custom, json),
+            ("*", pods, router()),
+            ("text/html", pods, router()),
+            ("text/html", Endpoint::Custom, server()),
+            ("APPLICATION/JSON", pods, router()),
+            ("application/cbor", pods, router()),
+            ("application/json;as=Bogus", pods, server()),
+            ("application/json;v=v1", pods, server()),
+            ("application/json;stream=watch", pods, json),
+            ("application/json;stream=other", pods, server()),
+            ("application/yaml;stream=watch", pods, server()),
+            ("application/json;sv=v2", pods, server()),
+            ("application/json;indent=4", pods, json),
         ];
-        for (accept, expected) in cases {
-            match (output(accept, true), expected) {
+        for (accept, endpoint, expected) in cases {
+            match (output(accept, endpoint), expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{accept}"),
                 (Err(status), Err(start)) => {
                     assert_eq!(status.code, 406);
@@ -231,7 +403,7 @@ mod tests {
                         status.message
                     );
                 }
-                (found, _) => panic!("{accept}: {found:?}"),
+                (found, _) => panic!("{accept} of {endpoint:?}: {found:?}"),
             }
         }
     }
@@ -243,6 +415,13 @@ mod tests {
             ("application/json; charset=utf-8", Some(Format::Json)),
             ("APPLICATION/JSON", Some(Format::Json)),
             ("application/yaml", Some(Format::Yaml)),
+            (
+                "application/json; charset=\"utf-8\"; a=b",
+                Some(Format::Json),
+            ),
+            ("application/json;", Some(Format::Json)),
+            ("application/json; charset", None),
+            ("application/json; =utf-8", None),
             ("application/cbor", None),
             ("application/vnd.kubernetes.protobuf", None),
             ("*/*", None),

@@ -3,11 +3,17 @@
 use super::negotiate::{self, Format};
 use super::{Query, ResourceRequest};
 use crate::apiserver::patch::managed::manager_of_user_agent;
+use crate::apiserver::schema;
+use crate::apiserver::schema::decode::{self, ContentType};
 use crate::apiserver::{DeleteOptions, Propagation};
 use crate::object::field::{Errors, Path};
-use crate::object::{GroupKind, Status};
+use crate::object::quote::is_print;
+use crate::object::{Document as _, GroupKind, GroupVersion, GroupVersionKind, Reason, Status};
 use serde::Deserialize;
 use serde_json::Value;
+
+/// The kind of the options of a deletion.
+const OPTIONS: &str = "DeleteOptions";
 
 /// What becomes of unknown and duplicate fields in a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,8 +98,7 @@ fn check_manager(manager: &str, errors: &mut Errors) {
         errors.too_long(path(), 128);
     }
     for (at, character) in manager.char_indices() {
-        // Go's unicode.IsPrint: of the spaces only the ASCII one.
-        if character.is_control() || (character.is_whitespace() && character != ' ') {
+        if !is_print(character) {
             let detail = format!(
                 "invalid character U+{:04X} (at position {at})",
                 u32::from(character)
@@ -141,7 +146,6 @@ pub(crate) fn integer(text: &str) -> Result<i64, Status> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct DeleteBody {
-    kind: Option<String>,
     grace_period_seconds: Option<i64>,
     preconditions: Option<Preconditions>,
     orphan_dependents: Option<bool>,
@@ -205,7 +209,7 @@ impl Deletion {
             &dry_run.iter().map(String::as_str).collect::<Vec<_>>(),
             &mut errors,
         );
-        finish("DeleteOptions", &errors)?;
+        finish(OPTIONS, &errors)?;
         let preconditions = body.preconditions.unwrap_or_default();
         Ok(Self {
             options: DeleteOptions {
@@ -238,43 +242,30 @@ fn from_query(query: &Query) -> Result<DeleteBody, Status> {
 }
 
 fn from_body(request: &ResourceRequest) -> Result<DeleteBody, Status> {
-    let text = String::from_utf8_lossy(&request.body);
-    let shown = || text.chars().take(64).collect::<String>();
-    let unrecognized = |why: String| {
-        let message = format!(
-            "the object provided is unrecognized (must be of type DeleteOptions): {why} ({})",
-            shown()
-        );
-        Status::bad_request(message)
+    // The real server has no status of its own for what is wrong here.
+    let fault = |why: String| Status::new(500, Reason::Unknown, why);
+    let content_type = match negotiate::input(&request.content_type)? {
+        Format::Json | Format::Protobuf => ContentType::Json,
+        Format::Yaml => ContentType::Yaml,
     };
-    let value: Value = match negotiate::input(&request.content_type)? {
-        Format::Json | Format::Protobuf => {
-            serde_json::from_slice(&request.body).map_err(|error| {
-                unrecognized(format!(
-                    "couldn't get version/kind; json parse error: {error}"
-                ))
-            })?
-        }
-        Format::Yaml => serde_saphyr::from_str(&text).map_err(|error| {
-            unrecognized(format!(
-                "couldn't get version/kind; yaml parse error: {error}"
-            ))
-        })?,
+    // Every group has such options.
+    let own = decode::value(&request.body, content_type).unwrap_or_default();
+    let kind = match own.kind() {
+        "" => OPTIONS,
+        kind => kind,
     };
-    if value.is_null() {
-        return Ok(DeleteBody::default());
+    if kind != OPTIONS {
+        let version = own.api_version();
+        return Err(fault(format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:110\""
+        )));
     }
-    let body = DeleteBody::deserialize(value).map_err(|error| {
-        Status::bad_request(format!(
-            "DeleteOptions in version \"v1\" cannot be handled as a DeleteOptions: {error}"
-        ))
-    })?;
-    match body.kind.as_deref() {
-        None | Some("" | "DeleteOptions") => Ok(body),
-        Some(_) => Err(Status::bad_request(
-            "decoded object cannot be converted to DeleteOptions",
-        )),
-    }
+    let version = GroupVersion::parse(own.api_version()).unwrap_or_default();
+    let expected = GroupVersionKind::new(version.group, version.version, OPTIONS);
+    let schema = schema::builtin(&GroupVersionKind::new("", "v1", OPTIONS));
+    let decoded = decode::decode_text(&request.body, content_type, schema.as_deref(), &expected);
+    let options = decoded.map_err(fault)?.object;
+    DeleteBody::deserialize(options).map_err(|error| fault(error.to_string()))
 }
 
 impl DeleteBody {

@@ -2,6 +2,7 @@
 //! something is out of order is it decoded again the slow way, to find Go's words.
 #[cfg(test)]
 use super::gojson;
+use super::normal::Emptied;
 use super::scan::{self, Tree};
 use super::{Schema, builtin, diagnose, normal, yaml};
 use crate::object::{GroupVersion, GroupVersionKind, Status};
@@ -24,6 +25,8 @@ pub(crate) struct Decoded {
     pub object: Value,
     /// What a strict decoder complains of, as warnings show it: `unknown field "spec.replica"`.
     pub strict_errors: Vec<String>,
+    /// What was given empty and is null in the object.
+    pub emptied: Vec<Emptied>,
 }
 
 impl Decoded {
@@ -75,6 +78,33 @@ pub(crate) fn decode(
             Failure::Undecodable(actual, why) => cannot_be_handled(&actual, expected, &why),
             Failure::OtherVersion(why) => Status::bad_request(why),
         })
+}
+
+/// As [`decode`], with the bare message of what is wrong.
+///
+/// # Errors
+/// The decoder's message.
+pub(crate) fn decode_text(
+    bytes: &[u8],
+    content_type: ContentType,
+    schema: Option<&Schema>,
+    expected: &GroupVersionKind,
+) -> Result<Decoded, String> {
+    let body = match content_type {
+        ContentType::Json => Body::json(bytes),
+        ContentType::Yaml => Body::yaml(bytes),
+    };
+    body.and_then(|body| finish(body, schema, expected))
+        .map_err(Failure::into_text)
+}
+
+/// The document in a body, whatever it is; `None`: it is none.
+pub(crate) fn value(bytes: &[u8], content_type: ContentType) -> Option<Value> {
+    let body = match content_type {
+        ContentType::Json => Body::json(bytes),
+        ContentType::Yaml => Body::yaml(bytes),
+    };
+    body.ok().map(|body| body.value)
 }
 
 /// 400 for a body that is not even a document.
@@ -132,11 +162,7 @@ pub(crate) fn check_text(
     schema: Option<&Schema>,
     expected: &GroupVersionKind,
 ) -> Result<Decoded, String> {
-    finish(Body::of(object), schema, expected).map_err(|failure| match failure {
-        Failure::Unrecognized(why) | Failure::Undecodable(_, why) | Failure::OtherVersion(why) => {
-            why
-        }
-    })
+    finish(Body::of(object), schema, expected).map_err(Failure::into_text)
 }
 
 /// Why a document is no object of the expected kind.
@@ -147,6 +173,14 @@ enum Failure {
     Undecodable(GroupVersionKind, String),
     /// It is the expected kind in another version.
     OtherVersion(String),
+}
+
+impl Failure {
+    fn into_text(self) -> String {
+        match self {
+            Self::Unrecognized(why) | Self::Undecodable(_, why) | Self::OtherVersion(why) => why,
+        }
+    }
 }
 
 /// A parsed document, and where to read it again in the order it was written.
@@ -250,7 +284,8 @@ fn finish(
     let any = super::types::Node::any();
     let node = schema.map_or(&any, |schema| &schema.root);
     let custom = schema.is_some_and(|schema| schema.custom);
-    let clean = !doubled && normal::accept(node, custom, &mut value);
+    let mut emptied = Vec::new();
+    let clean = !doubled && normal::accept(node, custom, &mut value, &mut emptied);
     if !clean {
         let report = diagnose::diagnose(node, custom, tree(&value));
         strict_errors.extend(report.strict);
@@ -258,7 +293,8 @@ fn finish(
             return Err(Failure::Undecodable(actual, error));
         }
         value = report.value;
-        normal::accept(node, custom, &mut value);
+        emptied.clear();
+        normal::accept(node, custom, &mut value, &mut emptied);
     }
     if let Value::Object(map) = &mut value {
         set(map, "apiVersion", || {
@@ -269,6 +305,7 @@ fn finish(
     Ok(Decoded {
         object: value,
         strict_errors,
+        emptied,
     })
 }
 

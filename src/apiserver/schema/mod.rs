@@ -17,6 +17,7 @@ pub(crate) mod table;
 pub(crate) mod types;
 pub(crate) mod yaml;
 
+pub(crate) use self::normal::Emptied;
 #[cfg(test)]
 mod tests;
 

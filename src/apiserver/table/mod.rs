@@ -18,6 +18,7 @@ use crate::apiserver::registry::Resource;
 use crate::object::Document;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 /// Makes the cells of an object.
 pub(crate) type Cells = fn(&Value, Timestamp) -> Vec<Value>;
@@ -185,29 +186,18 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Writes a row: the cells, the object (JSON, or `null`), and for pods that ended a condition by which clients grey them out.
-    pub(crate) fn write_row(
-        self,
-        out: &mut Vec<u8>,
-        document: &Value,
-        object: &[u8],
-        now: Timestamp,
-    ) {
-        out.extend_from_slice(b"{\"cells\":");
-        out.extend_from_slice(
-            Value::Array(self.cells(document, now))
-                .to_string()
-                .as_bytes(),
-        );
+    /// The fields of a row but for its object, without braces: the cells, and for pods that ended a condition by which clients
+    /// grey them out.
+    pub(crate) fn row(self, document: &Value, now: Timestamp) -> String {
+        let mut fields = format!("\"cells\":{}", Value::Array(self.cells(document, now)));
         if let Some(condition) = (document.kind() == "Pod")
             .then(|| pod::row_condition(document))
             .flatten()
         {
-            out.extend_from_slice(format!(",\"conditions\":{}", json!([condition])).as_bytes());
+            // Writing to a string does not fail.
+            let _ = write!(fields, ",\"conditions\":{}", json!([condition]));
         }
-        out.extend_from_slice(b",\"object\":");
-        out.extend_from_slice(object);
-        out.push(b'}');
+        fields
     }
 }
 

@@ -293,9 +293,8 @@ fn rows_of_ended_pods_say_so() {
     let pods = fake::resource("Pod", "pods", true, Arc::new(Plain));
     for (phase, reason) in [("Running", Value::Null), ("Succeeded", json!("Succeeded"))] {
         let pod = json!({ "kind": "Pod", "status": { "phase": phase } });
-        let mut row = Vec::new();
-        Table::of_answer(&pods, &pod).write_row(&mut row, &pod, b"null", NOW.parse().unwrap());
-        let row: Value = serde_json::from_slice(&row).unwrap();
+        let fields = Table::of_answer(&pods, &pod).row(&pod, NOW.parse().unwrap());
+        let row: Value = serde_json::from_str(&format!("{{{fields}}}")).unwrap();
         assert_eq!(row["conditions"][0]["reason"], reason);
     }
 }

@@ -1,9 +1,13 @@
 //! Lists as clients see them.
 use super::*;
 use crate::apiserver::Strategy;
+use crate::apiserver::protobuf;
 use crate::apiserver::registry::cacher::CacherConfig;
 use crate::apiserver::registry::cacher::fake::{self, FakeStore};
+use crate::apiserver::registry::cacher::made::COUNT;
+use crate::apiserver::render;
 use crate::apiserver::request::{Query, User, Verb};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::json;
 
@@ -22,8 +26,27 @@ async fn get(
     accept: &str,
 ) -> (u16, u64, usize, Value) {
     let shared = fake::server(store, CacherConfig::default());
+    let answer = asked(&shared, resource, query, accept).await;
+    let (code, mut body) = (answer.status().as_u16(), answer.into_body());
+    let size = http_body::Body::size_hint(&body).exact().unwrap();
+    let (mut bytes, mut frames) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        bytes.extend_from_slice(&frame.unwrap().into_data().unwrap());
+        frames += 1;
+    }
+    assert_eq!(bytes.len() as u64, size);
+    (code, size, frames, serde_json::from_slice(&bytes).unwrap())
+}
+
+async fn asked(
+    shared: &Shared,
+    resource: Arc<Resource>,
+    query: &[(&str, &str)],
+    accept: &str,
+) -> Response {
     let request = ResourceRequest {
         warnings: crate::apiserver::response::Warnings::default(),
+        logged: false,
         verb: Verb::List,
         resource,
         namespace: "ns".into(),
@@ -41,18 +64,8 @@ async fn get(
         content_type: String::new(),
         body: Bytes::new(),
     };
-    let answer = handle(&shared, &request)
-        .await
-        .unwrap_or_else(|status| response::failure(&status));
-    let (code, mut body) = (answer.status().as_u16(), answer.into_body());
-    let size = http_body::Body::size_hint(&body).exact().unwrap();
-    let (mut bytes, mut frames) = (Vec::new(), 0);
-    while let Some(frame) = body.frame().await {
-        bytes.extend_from_slice(&frame.unwrap().into_data().unwrap());
-        frames += 1;
-    }
-    assert_eq!(bytes.len() as u64, size);
-    (code, size, frames, serde_json::from_slice(&bytes).unwrap())
+    let answer = handle(shared, &request).await;
+    answer.unwrap_or_else(|status| response::failure(&status))
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,4 +159,52 @@ async fn other_forms() {
         .0,
         406
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_format_is_that_of_the_whole_document_and_made_once() {
+    let meta = "v=v1;g=meta.k8s.io";
+    let forms = [
+        String::new(),
+        format!(";as=PartialObjectMetadataList;{meta}"),
+        format!(";as=Table;{meta}"),
+    ];
+    for (index, form) in forms.iter().enumerate() {
+        for objects in [0, 1, 3] {
+            let store = FakeStore::default();
+            for number in 0..objects {
+                store.pod(&format!("p{number}"), "web: \"x\"", "");
+            }
+            let (shared, pods) = (fake::server(&store, CacherConfig::default()), fake::pods());
+            let bytes = async |media: &str| {
+                let accept = format!("{media}{form}");
+                let answer = asked(&shared, pods.clone(), &[], &accept).await;
+                assert_eq!(answer.status(), 200, "{accept}");
+                answer.into_body().collect().await.unwrap().to_bytes()
+            };
+            let json = bytes("application/json").await;
+            let document: Value = serde_json::from_slice(&json).unwrap();
+            let items = document.get("items").or_else(|| document.get("rows"));
+            assert_eq!(items.and_then(Value::as_array).map(Vec::len), Some(objects));
+            let made = COUNT.get();
+            let whole = response::json(StatusCode::OK, &json);
+            let whole = render::render("application/yaml", whole).await;
+            let yaml = bytes("application/yaml").await;
+            assert_eq!(yaml, whole.into_body().collect().await.unwrap().to_bytes());
+            let mut formats = vec!["application/json", "application/yaml"];
+            if index < 2 {
+                formats.push(protobuf::MEDIA);
+                let whole = protobuf::encode(&document).unwrap();
+                assert_eq!(bytes(protobuf::MEDIA).await, whole);
+            }
+            assert!(COUNT.get() - made >= objects);
+            let made = COUNT.get();
+            for _ in 0..5 {
+                for format in &formats {
+                    bytes(format).await;
+                }
+            }
+            assert_eq!(COUNT.get(), made, "{form}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Watches as clients see them.
 use super::*;
 use crate::apiserver::registry::cacher::fake::{FakeStore, pods, server as server_state};
+use crate::apiserver::registry::cacher::made::COUNT;
 use crate::apiserver::registry::cacher::{CacherConfig, ListQuery};
 use crate::apiserver::request::{Query, User, Verb};
 use http_body_util::BodyExt;
@@ -31,6 +32,7 @@ impl Server {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         ResourceRequest {
             warnings: crate::apiserver::response::Warnings::default(),
+            logged: false,
             verb: Verb::Watch,
             resource: self.pods.clone(),
             namespace: namespace.into(),
@@ -397,4 +399,79 @@ async fn tables_have_columns_once_and_metadata_is_cut_out() {
         (&json!("PartialObjectMetadata"), None)
     );
     assert_eq!(cut["object"]["metadata"]["name"], "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_made_does_not_grow_with_the_readers() {
+    let meta = "v=v1;g=meta.k8s.io";
+    // With what is made: of each of three objects that were there and of each of two changes.
+    for (accept, of_object, of_change) in [
+        ("application/json".to_owned(), 0, 1),
+        (
+            format!("application/json;as=PartialObjectMetadata;{meta}"),
+            1,
+            2,
+        ),
+        (format!("application/json;as=Table;{meta}"), 2, 3),
+        ("application/vnd.kubernetes.protobuf".to_owned(), 1, 2),
+        (
+            format!("application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;{meta}"),
+            2,
+            3,
+        ),
+    ] {
+        for readers in [1, 7] {
+            let server = server(100);
+            for name in ["a", "b", "c"] {
+                server.store.pod(name, "web", "");
+            }
+            let made = COUNT.get();
+            let mut streams = Vec::new();
+            for _ in 0..readers {
+                let request = server.request("ns", "timeoutSeconds=5", &accept);
+                let answer = handle(&server.shared, &request).await.unwrap();
+                streams.push(answer.into_body());
+            }
+            let mut first = Vec::new();
+            for round in 0..2 {
+                if round == 1 {
+                    server.store.pod("d", "web", "");
+                    server.store.remove("/registry/pods/ns/a");
+                }
+                for stream in &mut streams {
+                    for number in 0..3 - round {
+                        let frame = stream.frame().await.unwrap().unwrap().into_data().unwrap();
+                        let at = round * 3 + number;
+                        if first.len() == at {
+                            first.push(frame);
+                        } else {
+                            assert_eq!(first[at], frame, "{accept}");
+                        }
+                    }
+                }
+                let expected = 3 * of_object + round * 2 * of_change;
+                assert_eq!(COUNT.get() - made, expected, "{accept} for {readers}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn protobuf_streams_are_messages_with_their_lengths() {
+    let server = server(100);
+    server.store.pod("a", "web", "");
+    let request = server.request("ns", "timeoutSeconds=5", protobuf::MEDIA);
+    let answer = handle(&server.shared, &request).await.unwrap();
+    assert_eq!(
+        answer.headers()["content-type"],
+        "application/vnd.kubernetes.protobuf;stream=watch"
+    );
+    let frame = answer.into_body().frame().await.unwrap().unwrap();
+    let object = server.shared.cacher.get(&server.pods, "ns", "a", "").await;
+    let object = object.unwrap().unwrap().document().unwrap();
+    let object = protobuf::encode(&object).unwrap();
+    assert_eq!(
+        frame.into_data().unwrap(),
+        protobuf::watch_event("ADDED", &object)
+    );
 }

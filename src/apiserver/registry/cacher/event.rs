@@ -1,10 +1,11 @@
 //! One change of one object, with its frames encoded once for all watchers.
+use super::made::Made;
 use super::object::Cached;
 use crate::apiserver::registry::Resource;
+use crate::apiserver::transform::View;
 use crate::object::{FieldSelector, LabelSelector};
 use crate::store::Revision;
 use bytes::Bytes;
-use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
 
 /// What a watch calls a change.
@@ -42,8 +43,8 @@ pub(crate) struct Event {
     deleted: bool,
     /// The previous content at this revision, for watchers whose selection the object leaves.
     left: OnceLock<Arc<Cached>>,
-    /// Frames by form and type.
-    frames: Mutex<Vec<(u8, EventType, Bytes)>>,
+    /// Its frames in streams.
+    pub frames: Made<(View, EventType)>,
 }
 
 impl Event {
@@ -59,7 +60,7 @@ impl Event {
             before,
             deleted: false,
             left: OnceLock::new(),
-            frames: Mutex::default(),
+            frames: Made::default(),
         }
     }
 
@@ -71,7 +72,7 @@ impl Event {
             before: None,
             deleted: true,
             left: OnceLock::new(),
-            frames: Mutex::default(),
+            frames: Made::default(),
         }
     }
 
@@ -109,19 +110,5 @@ impl Event {
             _ => self.object.clone(),
         };
         self.left.get_or_init(make).clone()
-    }
-
-    /// The frame in the form numbered `form`, made by `make` for the first who asks.
-    pub(crate) fn frame(&self, form: u8, type_: EventType, make: impl FnOnce() -> Bytes) -> Bytes {
-        let mut frames = self.frames.lock();
-        if let Some((_, _, frame)) = frames
-            .iter()
-            .find(|(known, kind, _)| (*known, *kind) == (form, type_))
-        {
-            return frame.clone();
-        }
-        let frame = make();
-        frames.push((form, type_, frame.clone()));
-        frame
     }
 }

@@ -11,6 +11,7 @@ mod event;
 pub(crate) mod fake;
 mod feed;
 mod kind;
+pub(crate) mod made;
 mod object;
 mod read;
 mod ring;

@@ -1,12 +1,15 @@
 //! One revision of one object, decoded once.
+use super::made::Made;
 use crate::apiserver::registry::{Resource, encoding};
+use crate::apiserver::transform::Part;
 use crate::object::{FieldSelector, LabelSelector};
 use crate::store::{Entry, Revision};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use tokio::sync::OnceCell;
 
 /// By what an object is selected. Shared by the revisions of an object for as long as it stays the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,7 +20,7 @@ pub(crate) struct Facts {
 }
 
 /// One revision of one object.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Cached {
     /// The store's key.
     pub key: Arc<str>,
@@ -28,6 +31,10 @@ pub(crate) struct Cached {
     /// Where in `bytes` an item without `apiVersion` and `kind` goes on after its `{`; 0 when there is no such place.
     item_at: usize,
     facts: Arc<Facts>,
+    /// Of what it is put together in other forms.
+    pub parts: Made<Part>,
+    /// What a webhook made of it; most objects need none.
+    converted: OnceLock<Box<OnceCell<Arc<Self>>>>,
 }
 
 impl Cached {
@@ -110,7 +117,14 @@ impl Cached {
             bytes,
             item_at,
             facts,
+            parts: Made::default(),
+            converted: OnceLock::new(),
         }
+    }
+
+    /// What a webhook made of it, for all who want to see it in that version.
+    pub(crate) fn converted(&self) -> &OnceCell<Arc<Self>> {
+        self.converted.get_or_init(Box::default)
     }
 
     /// Shares the facts of `previous` when they are the same.
@@ -127,12 +141,6 @@ impl Cached {
             Some(rest) if self.item_at > 0 => (b"{", rest),
             _ => (b"", &self.bytes),
         }
-    }
-
-    /// The length of [`Cached::item`].
-    pub(crate) fn item_len(&self) -> usize {
-        let (open, rest) = self.item();
-        open.len() + rest.len()
     }
 
     /// The value of label `key`.
