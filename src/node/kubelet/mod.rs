@@ -25,6 +25,7 @@ mod preempt;
 mod probe;
 mod pull;
 mod report;
+mod reset;
 mod resize;
 mod restart;
 mod rights;
@@ -125,6 +126,8 @@ struct PodState {
     finished: bool,
     /// What its containers were given.
     resize: resize::Resize,
+    /// Whether all its containers are being restarted.
+    restarting: bool,
     /// Why the node itself ends it.
     ousting: Option<Ousting>,
     /// Told when the pod is to end, or to end sooner.

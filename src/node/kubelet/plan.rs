@@ -14,6 +14,8 @@ use crate::cri::{Container, ContainerState, Sandbox};
 pub(super) struct Memory {
     /// How often in a row it ended soon.
     pub crashes: u32,
+    /// The attempt with which it began anew, or is to, since all containers of its pod were restarted: what was before is gone.
+    pub reset: Option<u32>,
     /// The end that was accounted for last, by container id.
     pub ended: Option<String>,
     /// When it may be started again.

@@ -69,6 +69,10 @@ impl Inner {
         if let Some(latest) = plan::newest(Some(sandbox), &container.name) {
             return latest.attempt + 1;
         }
+        let memory = self.memory(key).remove(&container.name);
+        if let Some(attempt) = memory.and_then(|memory| memory.reset) {
+            return attempt;
+        }
         let known = self.pods.get(key);
         let status = known.as_ref().and_then(|pod| pod.status.as_ref());
         let mut statuses = status.into_iter().flat_map(|status| {

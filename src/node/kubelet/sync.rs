@@ -20,7 +20,7 @@ use super::report::debuggers;
 use super::resize::Resize;
 use super::start::RESYNC;
 use super::stop::{grace, grace_after};
-use super::{Inner, PodState, is_terminal, limits};
+use super::{Inner, PodState, is_terminal, limits, reset};
 use crate::cri::{ContainerRuntimeExt, Sandbox, SandboxFilter, labels};
 use crate::reconcile::events::EventType;
 use crate::reconcile::{Action, Error, Key};
@@ -217,6 +217,7 @@ impl Inner {
             admitted: status.is_some_and(|status| status.start_time.is_some()),
             finished: false,
             resize: Resize::of(pod),
+            restarting: reset::is_under_way(pod),
             ousting: None,
             ending: Arc::default(),
             containers: BTreeMap::new(),
@@ -291,8 +292,9 @@ impl Inner {
         let Some(spec) = &pod.spec else {
             return Ok(Next::default());
         };
-        // Each round may make the next one possible: a sandbox its containers, an init container the next.
-        let rounds = 2 * plan::all(spec).count() + 2;
+        // Each round may make the next one possible: a sandbox its containers, an init container the next, the end of all
+        // containers their beginning.
+        let rounds = 2 * plan::all(spec).count() + 3;
         let mut next = Next::default();
         for _ in 0..rounds {
             let sandbox = self.sandbox(pod).await?;
@@ -304,6 +306,9 @@ impl Inner {
                 && plan::outcome(spec, sandbox.as_ref()).is_none()
             {
                 self.give_up(key, pod, lost).await?;
+                continue;
+            }
+            if self.restart_all(key, pod, sandbox.as_ref()).await? {
                 continue;
             }
             next = Next::default();
@@ -344,6 +349,10 @@ impl Inner {
     /// first, for nobody knows it afterwards.
     async fn give_up(&self, key: &Key, pod: &Pod, lost: &Sandbox) -> Result<(), Error> {
         self.report(key, pod, Some(lost)).await?;
+        if let Some(state) = self.state.lock().get_mut(key) {
+            let memories = state.containers.values_mut();
+            memories.for_each(|memory| memory.reset = None);
+        }
         let message = "Pod sandbox changed, it will be killed and re-created.".to_owned();
         self.event(pod, EventType::Normal, "SandboxChanged", message);
         self.runtime.stop_sandbox(&lost.id).await?;

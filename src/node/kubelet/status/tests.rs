@@ -104,6 +104,7 @@ impl Case {
             host: "192.168.0.1",
             now: "2026-01-01T00:01:00Z".parse().unwrap(),
             debuggers: &[],
+            restarting: false,
             over: self.over,
             failure: None,
         })
