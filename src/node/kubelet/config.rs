@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::eviction::threshold::Eviction;
 use super::garbage::ImageCollection;
@@ -24,6 +25,8 @@ pub struct KubeletConfig {
     /// A directory of manifests, or one manifest: pods that the node runs by itself, before and without an API server, where
     /// mirrors show them. Default = none.
     pub static_pods: Option<PathBuf>,
+    /// How often that is looked at: a change counts after so long. Default = 1 s.
+    pub static_pods_period: Duration,
     /// The control group that pods' own are made in; empty: the topmost. Default = the runtime chooses.
     pub cgroup_root: Option<String>,
     /// What measures the machine: without, the node has what its [`NodeSpec`](crate::node::NodeSpec) says, nothing is ever
@@ -50,6 +53,7 @@ impl Default for KubeletConfig {
             logs: None,
             root: "/var/lib/kubelet".to_owned(),
             static_pods: None,
+            static_pods_period: Duration::from_secs(1),
             cgroup_root: None,
             monitor: None,
             eviction: Eviction::default(),

@@ -35,6 +35,19 @@ pub(super) enum Kind {
     BlockDevice,
 }
 
+/// The memory that holds files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "containerd"),
+    allow(dead_code, reason = "only a real machine has memory")
+)]
+pub(super) enum Memory {
+    /// So many bytes at most; `None`: what there is.
+    Plain(Option<u64>),
+    /// Pages of so many bytes.
+    HugePages(u64),
+}
+
 /// What came of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(
@@ -86,8 +99,8 @@ pub(super) trait Host: Debug + Send + Sync + 'static {
     /// When the part is not in the volume, whatever links say.
     async fn part(&self, volume: &Path, below: &Path, shown: &Path) -> io::Result<()>;
 
-    /// Makes a directory hold its files in memory, so many bytes at most; whether it did not before.
-    async fn memory(&self, place: &Path, bytes: Option<u64>) -> io::Result<bool>;
+    /// Makes a directory hold its files in memory; whether it did not before.
+    async fn memory(&self, place: &Path, memory: Memory) -> io::Result<bool>;
 
     /// The names in a directory; none where there is none.
     async fn entries(&self, directory: &Path) -> io::Result<Vec<String>>;
@@ -154,7 +167,7 @@ impl Host for Nowhere {
         Ok(())
     }
 
-    async fn memory(&self, _: &Path, _: Option<u64>) -> io::Result<bool> {
+    async fn memory(&self, _: &Path, _: Memory) -> io::Result<bool> {
         Ok(true)
     }
 

@@ -235,8 +235,8 @@ impl NodeAgent for Kubelet {
         }
         if let Some(path) = &inner.config.static_pods {
             // Before anything else: what is named there must not be taken for a leftover.
-            let mut manifests = statics::Manifests::new(path, &inner.spec.name);
-            inner.take_manifests(&mut manifests);
+            let manifests = statics::Manifests::new(path, &inner.spec.name);
+            inner.take_manifests(manifests).await?;
             let (own, path) = (inner.clone(), path.clone());
             manager.add_task("manifests", move || {
                 statics::follow(own.clone(), path.clone())

@@ -34,6 +34,8 @@ pub(super) struct Failure {
     /// `ErrImagePull`, `ImagePullBackOff`, `CreateContainerConfigError`, `RunContainerError`, `PostStartHookError`.
     pub reason: &'static str,
     pub message: String,
+    /// The image that it is about, if any.
+    pub image: String,
     /// How often in a row.
     pub times: u32,
 }
@@ -112,15 +114,6 @@ pub(super) fn all(spec: &PodSpec) -> impl Iterator<Item = &Spec> {
         .iter()
         .flatten()
         .chain(&spec.containers)
-}
-
-/// The image of the container of this name.
-pub(super) fn image<'a>(pod: &'a Pod, name: &str) -> &'a str {
-    let mut containers = pod.spec.iter().flat_map(all);
-    containers
-        .find(|container| container.name == name)
-        .and_then(|container| container.image.as_deref())
-        .unwrap_or_default()
 }
 
 /// Whether the spec asks for another image than the one the container was made from.

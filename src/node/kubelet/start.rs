@@ -33,6 +33,7 @@ pub(super) fn failure(reason: &'static str, message: impl Into<String>) -> Failu
     Failure {
         reason,
         message: message.into(),
+        image: String::new(),
         times: 0,
     }
 }
@@ -146,7 +147,7 @@ impl Inner {
             memory.told = memory.not_before;
             match &mut memory.failure {
                 Some(failure) if failure.reason == "ErrImagePull" => {
-                    let message = format!("Back-off pulling image {:?}", plan::image(pod, name));
+                    let message = format!("Back-off pulling image {:?}", failure.image);
                     failure.message = format!("{message}: ErrImagePull: {}", failure.message);
                     failure.reason = "ImagePullBackOff";
                     self.event(pod, EventType::Normal, "BackOff", message);
@@ -175,7 +176,10 @@ impl Inner {
         let of = of
             .map_err(|why| failure("CreateContainerConfigError", why))?
             .config;
-        let (image, present) = Box::pin(self.image(pod, container, &of)).await?;
+        let image = container.image.clone().unwrap_or_default();
+        let policy = container.image_pull_policy.as_deref();
+        let present = Box::pin(self.image(pod, &image, policy, &of)).await?;
+        let images = Box::pin(self.image_volumes(pod, container, &of)).await?;
         let origin = self.origin(pod, &sandbox.ip);
         let env = environment::of(&origin, container)
             .await
@@ -188,7 +192,7 @@ impl Inner {
         if self.config.host.keeps_files() {
             let places = Box::pin(self.volumes(&origin)).await;
             let places = places.map_err(|why| failure("CreateContainerConfigError", why))?;
-            let seen = volumes::mounts(pod, container, &places, &env)
+            let seen = volumes::mounts(pod, container, (&places, &images), &env)
                 .map_err(|why| failure("CreateContainerConfigError", why))?;
             let shown = Box::pin(self.shown(pod, container, seen)).await;
             mounts = shown.map_err(|why| failure("CreateContainerConfigError", why))?;
@@ -197,7 +201,8 @@ impl Inner {
         }
         // Images that are pretended have no user of their own.
         let present = present.filter(|_| self.config.host.keeps_files());
-        let security = rights::of_container(pod, container, present.as_ref())
+        let root = &self.config.root;
+        let security = rights::of_container(pod, container, present.as_ref(), root)
             .map_err(|why| failure("CreateContainerConfigError", why))?;
         let log_path = self.log_path(pod, container, attempt).await?;
         let config = ContainerConfig {
@@ -213,7 +218,7 @@ impl Inner {
             stdin: container.stdin == Some(true),
             stdin_once: container.stdin_once == Some(true),
             tty: container.tty == Some(true),
-            resources: limits::of(pod, container, self.memory_capacity()),
+            resources: limits::of(pod, container, &self.capacity()),
             security,
             ..ContainerConfig::default()
         };
@@ -398,13 +403,13 @@ impl Inner {
         Ok(format!("{}/{attempt}.log", container.name))
     }
 
-    /// The node's memory, in bytes.
-    pub(super) fn memory_capacity(&self) -> i64 {
+    /// What the node has.
+    pub(super) fn capacity(&self) -> Resources {
         let known = self.node();
         let capacity = known
             .as_deref()
             .and_then(|node| node.status.as_ref()?.capacity.as_ref());
-        Resources::of(capacity).memory
+        Resources::of(capacity)
     }
 
     /// Runs the hook of a container that has just started. A container whose hook fails is ended.

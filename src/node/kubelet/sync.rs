@@ -1,6 +1,7 @@
 //! One look at a pod: what it has and what it should have, the steps between, and the status.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use super::report::debuggers;
 use super::resize::Resize;
 use super::start::RESYNC;
 use super::stop::{grace, grace_after};
-use super::{Inner, PodState, is_terminal, limits, reset};
+use super::{Inner, PodState, is_terminal, limits, reset, rights};
 use crate::cri::{ContainerRuntimeExt, Sandbox, SandboxFilter, labels};
 use crate::reconcile::events::EventType;
 use crate::reconcile::{Action, Error, Key};
@@ -31,6 +32,8 @@ const PROMPT: Duration = Duration::from_millis(200);
 const ORPHAN_GRACE: Duration = Duration::from_secs(30);
 /// How often it is looked whether the pods of the API are known.
 const UNSYNCED: Duration = Duration::from_secs(1);
+/// Whether the kernel has AppArmor: `Y`.
+const APPARMOR: &str = "/sys/module/apparmor/parameters/enabled";
 /// Mounted config is brought up to date this often.
 const CONFIG_RESYNC: Duration = Duration::from_secs(60);
 
@@ -279,12 +282,30 @@ impl Inner {
             Some(verdict) if is_critical(pod) => self.make_room(key, pod, verdict, &others).await,
             Some(verdict) => verdict.first(),
         };
+        let rejection = match rejection {
+            None => self.unconfined(pod).await?,
+            rejection => rejection,
+        };
         if rejection.is_none()
             && let Some(state) = self.state.lock().get_mut(key)
         {
             state.admitted = true;
         }
         Ok(rejection)
+    }
+
+    /// Why a pod may not run here that is to be confined by AppArmor.
+    async fn unconfined(&self, pod: &Pod) -> Result<Option<Rejection>, Error> {
+        let host = &self.config.host;
+        if !rights::needs_apparmor(pod) || !host.keeps_files() {
+            return Ok(None);
+        }
+        let enabled = host.tail(Path::new(APPARMOR), 4096).await?;
+        let is_enabled = enabled.is_some_and(|enabled| enabled.starts_with(b"Y"));
+        Ok((!is_enabled).then(|| Rejection {
+            reason: "AppArmor".to_owned(),
+            message: "Cannot enforce AppArmor: AppArmor is not enabled on the host".to_owned(),
+        }))
     }
 
     /// Takes steps for as long as there are some.

@@ -1,6 +1,6 @@
 //! The volumes of a pod: what they hold, where they are kept, and how its containers see them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{
@@ -9,16 +9,19 @@ use k8s_openapi::api::core::v1::{
 };
 use kube::Api;
 
-use super::Inner;
 use super::environment::{self, Origin};
-use super::host::{File, Kind};
-use crate::cri::{Mount, Propagation};
+use super::host::{File, Kind, Memory};
+use super::{Inner, limits, plan};
+use crate::cri::{ImageSpec, Mount, Propagation};
 use crate::object::Quantity;
 
 type Files = BTreeMap<String, File>;
 
-/// Where the volumes of a pod are, by name.
+/// Where the volumes of a pod are, by name; those that are images are nowhere.
 pub(super) type Places = BTreeMap<String, PathBuf>;
+
+/// The volumes that are images, by name.
+pub(super) type Images = BTreeMap<String, ImageSpec>;
 
 impl Inner {
     /// The directory of all that is kept for a pod.
@@ -34,10 +37,10 @@ impl Inner {
     pub(super) async fn volumes(&self, origin: &Origin<'_>) -> Result<Places, String> {
         let spec = origin.pod.spec.as_ref();
         let mut places = Places::new();
-        for volume in spec
+        let volumes = spec
             .into_iter()
-            .flat_map(|spec| spec.volumes.iter().flatten())
-        {
+            .flat_map(|spec| spec.volumes.iter().flatten());
+        for volume in volumes.filter(|volume| volume.image.is_none()) {
             let place = self.volume(origin, volume).await;
             let place = place.map_err(|why| {
                 format!(
@@ -70,8 +73,12 @@ impl Inner {
                 "" => {}
                 // Also where the directory is there: a machine that was started anew has lost what was in memory.
                 "Memory" => {
-                    let size = memory_size(origin, source);
-                    is_fresh = host.memory(&place, size).await.map_err(text)?;
+                    let memory = Memory::Plain(memory_size(origin, source));
+                    is_fresh = host.memory(&place, memory).await.map_err(text)?;
+                }
+                medium if medium.starts_with("HugePages") => {
+                    let memory = Memory::HugePages(page_size(origin.pod, medium)?);
+                    is_fresh = host.memory(&place, memory).await.map_err(text)?;
                 }
                 other => return Err(format!("unknown storage medium {other:?}")),
             }
@@ -265,6 +272,37 @@ fn memory_size(origin: &Origin<'_>, source: &EmptyDirVolumeSource) -> Option<u64
     least.min().and_then(|bytes| u64::try_from(bytes).ok())
 }
 
+/// The size of the pages of a volume: that of its medium (`HugePages-2Mi`), or the only one that the pod asks for.
+///
+/// # Errors
+/// When the pod asks for no such pages, or for several.
+fn page_size(pod: &Pod, medium: &str) -> Result<u64, String> {
+    let requests = pod.spec.iter().flat_map(plan::all).filter_map(|container| {
+        let resources = container.resources.as_ref()?;
+        resources.requests.as_ref()
+    });
+    let asked: BTreeSet<u64> = requests
+        .flat_map(BTreeMap::keys)
+        .filter_map(|name| limits::page_size(name.strip_prefix(limits::HUGE_PAGES)?))
+        .collect();
+    let own = medium.strip_prefix("HugePages-").map(limits::page_size);
+    let mut fitting = asked
+        .iter()
+        .filter(|size| own.is_none_or(|own| own == Some(**size)));
+    let none = || {
+        format!(
+            "medium {medium}: hugePages requested, but there is no resource request for huge pages"
+        )
+    };
+    let size = fitting.next().ok_or_else(none)?;
+    match fitting.next() {
+        None => Ok(*size),
+        Some(_) => Err(format!(
+            "medium: {medium} can't be used if container requests multiple huge page sizes"
+        )),
+    }
+}
+
 fn bits(mode: Option<i32>) -> u32 {
     mode.and_then(|mode| u32::try_from(mode).ok())
         .unwrap_or(0o644)
@@ -434,15 +472,16 @@ pub(super) struct Seen {
 pub(super) fn mounts(
     pod: &Pod,
     container: &Spec,
-    places: &Places,
+    (places, images): (&Places, &Images),
     env: &[(String, String)],
 ) -> Result<Vec<Seen>, String> {
     let fixed = fixed(pod);
     let mounts = container.volume_mounts.iter().flatten().map(|mount| {
-        let place = places.get(&mount.name).ok_or_else(|| {
+        let (place, image) = (places.get(&mount.name), images.get(&mount.name));
+        if place.is_none() && image.is_none() {
             let (name, of) = (&container.name, &mount.name);
-            format!("cannot find volume {of:?} to mount into container {name:?}")
-        })?;
+            return Err(format!("cannot find volume {of:?} to mount into container {name:?}"));
+        }
         let expanded = mount
             .sub_path_expr
             .as_deref()
@@ -463,12 +502,19 @@ pub(super) fn mounts(
                 ));
             }
         }
+        if image.is_some() && below.is_some() {
+            return Err(format!(
+                "subPath of volume {:?}: the interface to the container runtime has no parts of images",
+                mount.name
+            ));
+        }
         let readonly = mount.read_only == Some(true) || fixed.contains(&mount.name.as_str());
         let deep = mount.recursive_read_only.as_deref() == Some("Enabled");
         Ok(Seen {
             mount: Mount {
                 container_path: mount.mount_path.clone(),
-                host_path: place.to_string_lossy().into_owned(),
+                host_path: place.map_or_else(String::new, |place| place.to_string_lossy().into_owned()),
+                image: image.cloned(),
                 readonly,
                 recursive_readonly: readonly && deep,
                 propagation: match mount.mount_propagation.as_deref() {
@@ -497,6 +543,7 @@ fn fixed(pod: &Pod) -> Vec<&str> {
             || volume.secret.is_some()
             || volume.projected.is_some()
             || volume.downward_api.is_some()
+            || volume.image.is_some()
             || claim.is_some_and(|claim| claim.read_only == Some(true))
     });
     fixed.map(|volume| volume.name.as_str()).collect()
@@ -568,13 +615,58 @@ mod tests {
     }
 
     #[test]
+    fn sizes_of_huge_pages() {
+        let missing = |medium: &str| {
+            Err(format!(
+                "medium {medium}: hugePages requested, but there is no resource request for huge pages"
+            ))
+        };
+        let several =
+            "medium: HugePages can't be used if container requests multiple huge page sizes";
+        for (asked, medium, expected) in [
+            (vec![], "HugePages", missing("HugePages")),
+            (vec!["hugepages-2Mi"], "HugePages", Ok(2 << 20)),
+            (vec!["cpu", "hugepages-2Mi"], "HugePages-2Mi", Ok(2 << 20)),
+            (
+                vec!["hugepages-2Mi"],
+                "HugePages-1Gi",
+                missing("HugePages-1Gi"),
+            ),
+            (
+                vec!["hugepages-2Mi", "hugepages-1Gi"],
+                "HugePages",
+                Err(several.to_owned()),
+            ),
+            (
+                vec!["hugepages-2Mi", "hugepages-1Gi"],
+                "HugePages-1Gi",
+                Ok(1 << 30),
+            ),
+            (
+                vec!["hugepages-2Mi"],
+                "HugePages-odd",
+                missing("HugePages-odd"),
+            ),
+        ] {
+            let requests: BTreeMap<_, _> = asked.iter().map(|name| (*name, "1Gi")).collect();
+            let containers =
+                json!([{"name": "a"}, {"name": "b", "resources": {"requests": requests}}]);
+            let pod: Pod =
+                serde_json::from_value(json!({"spec": {"containers": containers}})).unwrap();
+            assert_eq!(page_size(&pod, medium), expected, "{asked:?} {medium}");
+        }
+    }
+
+    #[test]
     fn mounts_of_a_container() {
         let place = |name: &str| (name.to_owned(), PathBuf::from(format!("/p/{name}")));
         let places = Places::from([place("v"), place("config"), place("claim")]);
+        let images = Images::from([("image".to_owned(), "registry.example/files:v1".into())]);
         let env = [("N".to_owned(), "x".to_owned())];
         let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [], "volumes": [
             {"name": "v", "emptyDir": {}}, {"name": "config", "configMap": {"name": "c"}},
             {"name": "claim", "persistentVolumeClaim": {"claimName": "c", "readOnly": true}},
+            {"name": "image", "image": {"reference": "registry.example/files:v1"}},
         ]}}))
         .unwrap();
         for (mount, expected) in [
@@ -585,6 +677,13 @@ mod tests {
             (json!({"name": "v"}), Ok(("/p/v", false, None))),
             (json!({"name": "config"}), Ok(("/p/config", true, None))),
             (json!({"name": "claim"}), Ok(("/p/claim", true, None))),
+            (json!({"name": "image"}), Ok(("", true, None))),
+            (
+                json!({"name": "image", "subPath": "d"}),
+                Err(
+                    "subPath of volume \"image\": the interface to the container runtime has no parts of images",
+                ),
+            ),
             (
                 json!({"name": "v", "subPathExpr": "d/$(N)"}),
                 Ok(("/p/v", false, Some("d/x"))),
@@ -606,7 +705,8 @@ mod tests {
             given["mountPath"] = "/m".into();
             let container: Spec =
                 serde_json::from_value(json!({"name": "c", "volumeMounts": [given]})).unwrap();
-            let seen = mounts(&pod, &container, &places, &env).map(|mut seen| seen.remove(0));
+            let seen =
+                mounts(&pod, &container, (&places, &images), &env).map(|mut seen| seen.remove(0));
             let seen = seen.as_ref().map_err(String::as_str).map(|seen| {
                 let mount = &seen.mount;
                 (

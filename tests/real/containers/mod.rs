@@ -12,6 +12,7 @@ mod logs;
 mod looking;
 mod pressure;
 mod probes;
+mod surroundings;
 mod token;
 mod volumes;
 

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use tokio::fs;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use super::host::{Answer, File, Host, Kind};
+use super::host::{Answer, File, Host, Kind, Memory};
 use crate::cri::Check;
 
 /// The link by which all files of a volume change at once.
@@ -116,8 +116,8 @@ impl Host for Machine {
         mounts::part(volume, below, shown)
     }
 
-    async fn memory(&self, place: &Path, bytes: Option<u64>) -> io::Result<bool> {
-        mounts::memory(place, bytes)
+    async fn memory(&self, place: &Path, memory: Memory) -> io::Result<bool> {
+        mounts::memory(place, memory)
     }
 
     async fn entries(&self, directory: &Path) -> io::Result<Vec<String>> {

@@ -260,6 +260,7 @@ async fn containers_wait_for_reasons() {
         Some(Failure {
             reason,
             message: "why".into(),
+            image: String::new(),
             times: 1,
         })
     };
