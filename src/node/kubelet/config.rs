@@ -32,6 +32,9 @@ pub struct KubeletConfig {
     /// What measures the machine: without, the node has what its [`NodeSpec`](crate::node::NodeSpec) says, nothing is ever
     /// scarce, and no image is removed. Default = none.
     pub monitor: Option<Arc<dyn Monitor>>,
+    /// Kernel parameters that pods may set besides those that are known to harm nobody else: names, or what they begin with
+    /// before a `*` (`kernel.msg*`). Default = none.
+    pub allowed_unsafe_sysctls: Vec<String>,
     /// When pods are ended because something is scarce. Default = [`Eviction::default`].
     pub eviction: Eviction,
     /// When images are removed. Default = [`ImageCollection::default`].
@@ -56,6 +59,7 @@ impl Default for KubeletConfig {
             static_pods_period: Duration::from_secs(1),
             cgroup_root: None,
             monitor: None,
+            allowed_unsafe_sysctls: Vec::new(),
             eviction: Eviction::default(),
             images: ImageCollection::default(),
             shutdown: Shutdown::default(),

@@ -114,6 +114,10 @@ pub(super) trait Host: Debug + Send + Sync + 'static {
     /// Gives a directory to a group, which may write to it.
     async fn give(&self, directory: &Path, group: u32) -> io::Result<()>;
 
+    /// Gives a directory and all that is in it to a group, which may write to it; with `unless_given` not if the directory
+    /// itself is the group's already.
+    async fn give_all(&self, directory: &Path, group: u32, unless_given: bool) -> io::Result<()>;
+
     /// The last bytes of a file; `None`: there is no such file.
     async fn tail(&self, path: &Path, bytes: u64) -> io::Result<Option<Vec<u8>>>;
 
@@ -184,6 +188,10 @@ impl Host for Nowhere {
     }
 
     async fn give(&self, _: &Path, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn give_all(&self, _: &Path, _: u32, _: bool) -> io::Result<()> {
         Ok(())
     }
 

@@ -36,6 +36,7 @@ mod statics;
 mod status;
 mod stop;
 mod sync;
+mod sysctls;
 #[cfg(test)]
 #[cfg(feature = "containerd")]
 mod tests;

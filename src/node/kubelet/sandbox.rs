@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 use super::config::KubeletConfig;
-use super::{full_name, limits, plan, rights};
+use super::{full_name, limits, plan, rights, sysctls};
 use crate::cri::{DnsConfig, PortMapping, Protocol, SandboxConfig, SandboxMetadata};
 use crate::node::log_directory;
 
@@ -74,7 +74,7 @@ pub(super) fn of(
             .as_ref()
             .map_or_else(String::new, |root| limits::cgroup(root, pod)),
         sysctls: sysctls
-            .map(|sysctl| (sysctl.name.clone(), sysctl.value.clone()))
+            .map(|sysctl| (sysctls::dotted(&sysctl.name), sysctl.value.clone()))
             .collect::<BTreeMap<_, _>>(),
         security: rights::of_sandbox(pod),
         overhead: limits::overhead(spec),

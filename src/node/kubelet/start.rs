@@ -188,11 +188,13 @@ impl Inner {
             let words = words.iter().flatten();
             words.map(|word| environment::expand(word, &env)).collect()
         };
-        let mut mounts = Vec::new();
+        let (mut mounts, mut devices) = (Vec::new(), Vec::new());
         if self.config.host.keeps_files() {
             let places = Box::pin(self.volumes(&origin)).await;
             let places = places.map_err(|why| failure("CreateContainerConfigError", why))?;
             let seen = volumes::mounts(pod, container, (&places, &images), &env)
+                .map_err(|why| failure("CreateContainerConfigError", why))?;
+            devices = volumes::devices(pod, container, &places)
                 .map_err(|why| failure("CreateContainerConfigError", why))?;
             let shown = Box::pin(self.shown(pod, container, seen)).await;
             mounts = shown.map_err(|why| failure("CreateContainerConfigError", why))?;
@@ -214,6 +216,7 @@ impl Inner {
             working_dir: container.working_dir.clone().unwrap_or_default(),
             env,
             mounts,
+            devices,
             log_path,
             stdin: container.stdin == Some(true),
             stdin_once: container.stdin_once == Some(true),

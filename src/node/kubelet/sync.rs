@@ -21,7 +21,7 @@ use super::report::debuggers;
 use super::resize::Resize;
 use super::start::RESYNC;
 use super::stop::{grace, grace_after};
-use super::{Inner, PodState, is_terminal, limits, reset, rights};
+use super::{Inner, PodState, is_terminal, limits, reset, rights, sysctls};
 use crate::cri::{ContainerRuntimeExt, Sandbox, SandboxFilter, labels};
 use crate::reconcile::events::EventType;
 use crate::reconcile::{Action, Error, Key};
@@ -245,7 +245,9 @@ impl Inner {
         if self.state.lock().get(key).is_some_and(admitted) {
             return Ok(None);
         }
-        if let Some(rejection) = self.closing().or_else(|| self.pressed(pod)) {
+        let allowed = &self.config.allowed_unsafe_sysctls;
+        let rejection = self.closing().or_else(|| self.pressed(pod));
+        if let Some(rejection) = rejection.or_else(|| sysctls::forbidden(pod, allowed)) {
             return Ok(Some(rejection));
         }
         let others: Vec<Key> = {

@@ -12,7 +12,7 @@ use kube::Api;
 use super::environment::{self, Origin};
 use super::host::{File, Kind, Memory};
 use super::{Inner, limits, plan};
-use crate::cri::{ImageSpec, Mount, Propagation};
+use crate::cri::{Device, ImageSpec, Mount, Propagation};
 use crate::object::Quantity;
 
 type Files = BTreeMap<String, File>;
@@ -235,11 +235,60 @@ impl Inner {
         if let Some(source) = &spec.host_path {
             return self.host_path(source).await;
         }
-        match spec.local {
-            Some(local) => Ok(PathBuf::from(local.path)),
-            None => Err("no volume plugin matched".to_owned()),
+        let local = spec.local.ok_or("no volume plugin matched")?;
+        let place = PathBuf::from(local.path);
+        if spec.volume_mode.as_deref() != Some("Block") {
+            self.own_local(origin.pod, volume, &place).await?;
         }
+        Ok(place)
     }
+
+    /// Gives a local volume to the pod's group, once for each pod.
+    async fn own_local(&self, pod: &Pod, volume: &str, place: &Path) -> Result<(), String> {
+        let Some(group) = fs_group(pod) else {
+            return Ok(());
+        };
+        let host = &self.config.host;
+        let text = |error: std::io::Error| error.to_string();
+        let noted = self
+            .pod_directory(pod)
+            .join("volumes/kubernetes.io~local-volume");
+        let noted = noted.join(volume);
+        if host.kind(&noted).await.map_err(text)?.is_some() {
+            return Ok(());
+        }
+        let context = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.security_context.as_ref());
+        let policy = context.and_then(|context| context.fs_group_change_policy.as_deref());
+        let given = host.give_all(place, group, policy == Some("OnRootMismatch"));
+        given.await.map_err(text)?;
+        host.make_dir(&noted, 0o750).await.map_err(text)
+    }
+}
+
+/// The devices of a container: volumes that it sees as such.
+///
+/// # Errors
+/// A device of a volume that there is not.
+pub(super) fn devices(pod: &Pod, container: &Spec, places: &Places) -> Result<Vec<Device>, String> {
+    let fixed = fixed(pod);
+    let devices = container.volume_devices.iter().flatten().map(|device| {
+        let place = places.get(&device.name).ok_or_else(|| {
+            format!(
+                "cannot find volume {:?} to pass into container {:?}",
+                device.name, container.name
+            )
+        })?;
+        let is_fixed = fixed.contains(&device.name.as_str());
+        Ok(Device {
+            container_path: device.device_path.clone(),
+            host_path: place.to_string_lossy().into_owned(),
+            permissions: if is_fixed { "r" } else { "mrw" }.to_owned(),
+        })
+    });
+    devices.collect()
 }
 
 pub(super) fn namespace(pod: &Pod) -> &str {
@@ -655,6 +704,49 @@ mod tests {
                 serde_json::from_value(json!({"spec": {"containers": containers}})).unwrap();
             assert_eq!(page_size(&pod, medium), expected, "{asked:?} {medium}");
         }
+    }
+
+    #[test]
+    fn devices_of_a_container() {
+        let places = Places::from(
+            [("v", "/dev/a"), ("w", "/dev/b")].map(|(name, place)| (name.to_owned(), place.into())),
+        );
+        let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [], "volumes": [
+            {"name": "v", "persistentVolumeClaim": {"claimName": "v"}},
+            {"name": "w", "persistentVolumeClaim": {"claimName": "w", "readOnly": true}},
+        ]}}))
+        .unwrap();
+        let of = |names: &[&str]| {
+            let devices: Vec<_> = names
+                .iter()
+                .map(|name| json!({"name": name, "devicePath": format!("/dev/x{name}")}))
+                .collect();
+            let container = json!({"name": "c", "volumeDevices": devices});
+            let found = devices_of(&pod, container, &places)?;
+            let shown = found.into_iter().map(|one| {
+                format!(
+                    "{} {} {}",
+                    one.container_path, one.host_path, one.permissions
+                )
+            });
+            Ok::<_, String>(shown.collect::<Vec<_>>().join(", "))
+        };
+        assert_eq!(
+            of(&["v", "w"]).unwrap(),
+            "/dev/xv /dev/a mrw, /dev/xw /dev/b r"
+        );
+        assert_eq!(
+            of(&["u"]).unwrap_err(),
+            "cannot find volume \"u\" to pass into container \"c\""
+        );
+    }
+
+    fn devices_of(
+        pod: &Pod,
+        container: serde_json::Value,
+        places: &Places,
+    ) -> Result<Vec<Device>, String> {
+        devices(pod, &serde_json::from_value(container).unwrap(), places)
     }
 
     #[test]
