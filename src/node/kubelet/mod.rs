@@ -19,6 +19,7 @@ mod limits;
 #[cfg(feature = "containerd")]
 mod machine;
 mod message;
+mod mounts;
 mod node;
 mod plan;
 mod preempt;

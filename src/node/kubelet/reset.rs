@@ -4,9 +4,10 @@
 //! runs, and nobody is waited for longer than a moment. What started it is removed last: an agent that dies before all is
 //! done finds it and goes on.
 
+use std::time::Duration;
+
 use futures::future::{join, join_all};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
-use std::time::Duration;
 
 use super::plan::{self, exit_code};
 use super::restart::restarts_all;

@@ -12,8 +12,8 @@ use super::environment::{self, Origin};
 use super::plan::{self, Failure};
 use super::sandbox::Made;
 use super::stop::grace;
-use super::{Inner, full_name, hook, hosts, limits, rights, volumes};
-use crate::cri::{ContainerConfig, Mount, Sandbox};
+use super::{Inner, full_name, hook, hosts, limits, mounts, rights, volumes};
+use crate::cri::{ContainerConfig, Device, Mount, Sandbox};
 use crate::object::Resources;
 use crate::reconcile::events::EventType;
 use crate::reconcile::{Error, Key};
@@ -190,14 +190,8 @@ impl Inner {
         };
         let (mut mounts, mut devices) = (Vec::new(), Vec::new());
         if self.config.host.keeps_files() {
-            let places = Box::pin(self.volumes(&origin)).await;
-            let places = places.map_err(|why| failure("CreateContainerConfigError", why))?;
-            let seen = volumes::mounts(pod, container, (&places, &images), &env)
-                .map_err(|why| failure("CreateContainerConfigError", why))?;
-            devices = volumes::devices(pod, container, &places)
-                .map_err(|why| failure("CreateContainerConfigError", why))?;
-            let shown = Box::pin(self.shown(pod, container, seen)).await;
-            mounts = shown.map_err(|why| failure("CreateContainerConfigError", why))?;
+            let seen = Box::pin(self.seen(&origin, container, &images, &env)).await;
+            (mounts, devices) = seen.map_err(|why| failure("CreateContainerConfigError", why))?;
             mounts.extend(self.hosts(pod, sandbox, container).await?);
             mounts.push(self.last_words(pod, container, attempt).await?);
         }
@@ -237,6 +231,21 @@ impl Inner {
         started.map_err(|error| failure("RunContainerError", error.to_string()))?;
         tell("Started", "Container started");
         Ok(id)
+    }
+
+    /// What a container sees of its pod's volumes.
+    async fn seen(
+        &self,
+        origin: &Origin<'_>,
+        container: &Spec,
+        images: &volumes::Images,
+        env: &[(String, String)],
+    ) -> Result<(Vec<Mount>, Vec<Device>), String> {
+        let places = Box::pin(self.volumes(origin)).await?;
+        let seen = mounts::of(origin.pod, container, (&places, images), env)?;
+        let devices = mounts::devices(origin.pod, container, &places)?;
+        let shown = self.shown(origin.pod, container, seen).await?;
+        Ok((shown, devices))
     }
 
     /// Where values of a pod's environment and volumes come from.

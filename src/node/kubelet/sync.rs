@@ -148,19 +148,7 @@ impl Inner {
         let is_static = self.pods.is_static(key);
         let unshown = is_static && self.show_mirror(key, pod).await;
         let before = self.sandbox(pod).await?;
-        let mut next = {
-            let mut steps = pin!(self.steps(key, pod));
-            tokio::select! {
-                biased;
-                next = &mut steps => next?,
-                () = sleep(PROMPT) => {
-                    // A container whose hook still runs does not count as started. Nothing waits for the API server.
-                    let (told, next) = join(self.report(key, pod, before.as_ref()), steps).await;
-                    told?;
-                    next?
-                }
-            }
-        };
+        let mut next = self.step(key, pod, before.as_ref()).await?;
         if self.config.host.keeps_files() && has_config(pod) {
             // What is mounted follows what it shows; what cannot be renewed stays as it is.
             if let Some(sandbox) = &before {
@@ -189,6 +177,30 @@ impl Inner {
             next.later(left);
         }
         Ok(next.action())
+    }
+
+    /// Takes steps, and shows what they wait for when they take long or fail.
+    async fn step(&self, key: &Key, pod: &Pod, before: Option<&Sandbox>) -> Result<Next, Error> {
+        let next = {
+            let mut steps = pin!(self.steps(key, pod));
+            tokio::select! {
+                biased;
+                next = &mut steps => next,
+                () = sleep(PROMPT) => {
+                    // A container whose hook still runs does not count as started. Nothing waits for the API server.
+                    let (told, next) = join(self.report(key, pod, before), steps).await;
+                    told?;
+                    next
+                }
+            }
+        };
+        if next.is_err()
+            && let Ok(now) = self.sandbox(pod).await
+            && let Err(error) = self.report(key, pod, now.as_ref()).await
+        {
+            tracing::debug!(%error, pod = %key, "its status could not be written");
+        }
+        next
     }
 
     /// What is left of the time that a pod may be active, from when this node took it.

@@ -175,8 +175,10 @@ fn users(guest: &Guest) {
         json!({"containers": [c("number", json!({"runAsNonRoot": true}))]}),
     );
     // The image's user is in no list of users of the image.
-    guest.pod("unknown", json!({"containers": [c("name", json!({}))]}));
+    guest.pod("unknown", json!({"containers": [c("unknown", json!({}))]}));
     waiting(guest, "unknown", "CreateContainerError", "no users found");
+    guest.ok("kubectl set image pod/unknown c=homeostat.local/name:1");
+    guest.ready("unknown");
     waiting(
         guest,
         "root",

@@ -105,11 +105,10 @@ fn follow(guest: &Guest) {
 
 /// A log that has grown is moved away; who follows it misses nothing.
 fn rotated(guest: &Guest) {
-    let script = format!(
-        "line=$(printf %01000d 0); for i in $(seq 1 11000); do echo $line; done; i=0; \
-         trap \"exit 0\" TERM; while :; do i=$((i+1)); echo tick $i; sleep 0.2; done"
-    );
-    guest.pod("p", json!({"containers": [shell("c", &script)]}));
+    let script = "line=$(printf %01000d 0); for i in $(seq 1 11000); do echo $line; done; i=0; \
+         trap \"exit 0\" TERM; while :; do i=$((i+1)); echo tick $i; sleep 0.2; done";
+    guest.pod("p", json!({"containers": [shell("c", script)]}));
+    guest.ready("p");
     guest.until("the last of much", || {
         let said = guest.ok("kubectl logs p --tail=1");
         said.starts_with("tick").then_some(())

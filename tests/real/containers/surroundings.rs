@@ -137,6 +137,15 @@ fn confined(guest: &Guest) {
         ));
         assert!(denied.contains("Read-only file system"), "{denied}");
     }
+    guest.pod(
+        "parameters",
+        json!({
+            "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1000"}]},
+            "containers": [shell("c", STAYS)],
+        }),
+    );
+    let status = guest.becomes("parameters", &[("/phase", json!("Failed"))]);
+    assert_eq!(status["reason"], "SysctlForbidden", "{status}");
     // What cannot be enforced is refused.
     if std::fs::read("/sys/module/apparmor/parameters/enabled").is_err() {
         let context = json!({"appArmorProfile": {"type": "RuntimeDefault"}});
@@ -224,9 +233,13 @@ fn classes(guest: &Guest) {
         "not-there",
         "FailedCreatePodSandBox: Failed to create pod sandbox: ",
     );
-    let status = guest.find("pods/not-there").unwrap()["status"].clone();
-    let waiting = &status["containerStatuses"][0]["state"]["waiting"]["reason"];
-    assert_eq!(*waiting, "ContainerCreating", "{status}");
+    guest.becomes(
+        "not-there",
+        &[(
+            "/containerStatuses/0/state/waiting/reason",
+            json!("ContainerCreating"),
+        )],
+    );
     let refused = guest.fails(
         "kubectl run p --image=x --overrides='{\"spec\":{\"runtimeClassName\":\"absent\"}}'",
     );
