@@ -49,6 +49,11 @@ pub(crate) const FLAGS: &[Flag] = &[
         "a directory of manifests, or one, of pods that the node runs by itself (none)",
     ),
     flag(
+        "allowed-unsafe-sysctls",
+        "LIST",
+        "kernel parameters that pods may set besides the harmless ones (none; kernel.msg*,...)",
+    ),
+    flag(
         "eviction-hard",
         "LIST",
         "when pods are ended because the machine runs short (memory.available<100Mi,nodefs.available<10%,...)",
@@ -78,6 +83,8 @@ pub(crate) fn kubelet_config(flags: &Flags) -> Result<KubeletConfig> {
     }
     let servers = flags.list("cluster-dns").into_iter();
     config.cluster_dns = servers.map(str::to_owned).collect();
+    let sysctls = flags.list("allowed-unsafe-sysctls").into_iter();
+    config.allowed_unsafe_sysctls = sysctls.map(str::to_owned).collect();
     if flags.get("eviction-hard").is_some() {
         let mut eviction = Eviction::none();
         for threshold in flags.list("eviction-hard") {

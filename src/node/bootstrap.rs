@@ -10,6 +10,7 @@ use kube::api::{ObjectMeta, PostParams};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use tokio::time::{sleep, timeout};
 
+use crate::client::{self, Frame, Path, Watch};
 use crate::clock::Clock;
 use crate::pki::certificate::Certificate;
 
@@ -19,8 +20,8 @@ const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 const RENEW_FROM: f64 = 0.7;
 /// … and up to this much more of it, by chance: not all nodes ask at once.
 const RENEW_WITHIN: f64 = 0.2;
-/// How often it is looked whether there is an answer.
-const LOOK: Duration = Duration::from_secs(1);
+/// After a watch that is over, this long until the next.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a node gets no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -86,34 +87,61 @@ pub async fn request_certificate(
     let requests: Api<CertificateSigningRequest> = Api::all(client.clone());
     let made = requests.create(&PostParams::default(), &request).await?;
     let name = made.metadata.name.unwrap_or_default();
-    let signed = timeout(patience, signed(&requests, &name)).await;
+    let signed = timeout(patience, signed(client, &name)).await;
     let certificate = signed.unwrap_or(Err(BootstrapError::Late(name)))?;
     Ok((certificate, key.serialize_pem()))
 }
 
-async fn signed(
-    requests: &Api<CertificateSigningRequest>,
-    name: &str,
-) -> Result<String, BootstrapError> {
+async fn signed(client: &kube::Client, name: &str) -> Result<String, BootstrapError> {
+    let requests: Api<CertificateSigningRequest> = Api::all(client.clone());
+    let path = Path {
+        fields: format!("metadata.name={name}"),
+        ..Path::of::<CertificateSigningRequest>()
+    };
     loop {
         let found = requests.get(name).await?;
-        let status = found.status.unwrap_or_default();
-        let mut conditions = status.conditions.iter().flatten();
-        if let Some(refused) = conditions.find(|one| matches!(&*one.type_, "Denied" | "Failed")) {
-            return Err(BootstrapError::Refused {
-                name: name.to_owned(),
-                reason: refused.reason.clone().unwrap_or_default(),
-                message: refused.message.clone().unwrap_or_default(),
-            });
+        let revision = found.metadata.resource_version.clone();
+        if let Some(answer) = answer(found) {
+            return answer;
         }
-        if let Some(ByteString(certificate)) = status.certificate
-            && let Ok(certificate) = String::from_utf8(certificate)
-            && !certificate.is_empty()
-        {
-            return Ok(certificate);
+        match client::watch(client, &path, &revision.unwrap_or_default()).await {
+            Ok(watch) => {
+                if let Some(answer) = follow(watch).await {
+                    return answer;
+                }
+            }
+            Err(error) => tracing::debug!(%error, name, "the request cannot be watched"),
         }
-        sleep(LOOK).await;
+        sleep(PAUSE).await;
     }
+}
+
+/// Follows a request until it is answered; `None`: the watch is over before.
+async fn follow(mut watch: Watch) -> Option<Result<String, BootstrapError>> {
+    while let Ok(Some(frame)) = watch.next::<CertificateSigningRequest>().await {
+        if let Frame::Applied(request) = frame
+            && let Some(answer) = answer(request)
+        {
+            return Some(answer);
+        }
+    }
+    None
+}
+
+/// What became of a request; `None`: nothing yet.
+fn answer(request: CertificateSigningRequest) -> Option<Result<String, BootstrapError>> {
+    let status = request.status.unwrap_or_default();
+    let mut conditions = status.conditions.iter().flatten();
+    if let Some(refused) = conditions.find(|one| matches!(&*one.type_, "Denied" | "Failed")) {
+        return Some(Err(BootstrapError::Refused {
+            name: request.metadata.name.unwrap_or_default(),
+            reason: refused.reason.clone().unwrap_or_default(),
+            message: refused.message.clone().unwrap_or_default(),
+        }));
+    }
+    let ByteString(certificate) = status.certificate?;
+    let certificate = String::from_utf8(certificate).ok()?;
+    (!certificate.is_empty()).then_some(Ok(certificate))
 }
 
 /// When the client certificate of a node (the first one in a PEM text) is to be renewed: after 70 to 90 % of its life, by

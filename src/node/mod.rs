@@ -8,6 +8,7 @@ mod bootstrap;
 mod driver;
 mod hollow;
 mod kubelet;
+mod log_directory;
 mod mirror;
 mod server;
 mod stage;

@@ -11,7 +11,7 @@ pub(super) async fn sandboxes(runtime: &dyn ContainerRuntime) -> Result<Vec<Sand
     let filter = SandboxFilter::default();
     let mut sandboxes = match runtime.list_sandbox_stats(&filter).await {
         Ok(sandboxes) => sandboxes,
-        // Sandboxes without a control group of their own cannot be measured, and containerd fails for all then.
+        // The runtime does not know the call; or a sandbox has no control group of its own, for which containerd fails for all.
         Err(error) if !error.is_temporary() => by_container(runtime).await?,
         Err(error) => return Err(error),
     };
@@ -27,6 +27,7 @@ pub(super) async fn sandboxes(runtime: &dyn ContainerRuntime) -> Result<Vec<Sand
     Ok(sandboxes)
 }
 
+/// What sandboxes use by the containers in them; nothing is told of their networks.
 async fn by_container(runtime: &dyn ContainerRuntime) -> Result<Vec<SandboxStats>> {
     let mut found: BTreeMap<String, SandboxStats> = BTreeMap::new();
     for container in runtime.list_container_stats().await? {

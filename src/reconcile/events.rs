@@ -209,7 +209,7 @@ impl Sink {
                     verdict = Verdict::Create(message.clone());
                 }
                 Err(error) => tracing::warn!(%error, "an event could not be counted up"),
-                Ok(_) => {}
+                Ok(()) => {}
             }
         }
         if let Verdict::Create(message) = verdict {

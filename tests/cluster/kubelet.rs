@@ -425,6 +425,95 @@ async fn ends_are_told_as_they_were() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_container_restarts_all() {
+    let (cluster, pods, runtime) = start().await;
+    let image = |name: &str| format!("registry.example/{name}:v1");
+    let after = Duration::from_secs;
+    runtime.script(image("once"), Script::default().exits(after(1), 0));
+    runtime.script(image("source"), Script::default().exits(after(5), 42));
+    runtime.script(image("plain"), Script::default().stop_takes(after(1)));
+    let of = |name: &str, policy: &str| json!({"name": name, "image": image(name), "restartPolicy": policy});
+    let mut source = of("source", "Never");
+    source["restartPolicyRules"] = json!([
+        {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}},
+    ]);
+    let mut plain = of("plain", "Never");
+    // It is quick: nobody says goodbye.
+    plain["lifecycle"] = json!({"preStop": {"exec": {"command": ["bye"]}}});
+    let spec = json!({
+        "restartPolicy": "Never",
+        "initContainers": [
+            {"name": "once", "image": image("once")}, of("side", "Always"),
+        ],
+        "containers": [source, plain, of("once", "Never")],
+    });
+    let mut spec = spec;
+    spec["containers"][2]["name"] = "done".into();
+    create(&pods, "p", spec).await;
+    cluster.advance(after(4)).await;
+    let before = pods.get("p").await.unwrap();
+    let started = || {
+        let calls = runtime.calls();
+        let mut names: Vec<_> = calls
+            .iter()
+            .filter_map(|call| call.strip_prefix("start "))
+            .map(str::to_owned)
+            .collect();
+        names.sort();
+        names
+    };
+    let first = started();
+    assert_eq!(first.len(), 5, "{first:?}");
+    let condition = |pod: &Pod| {
+        let conditions = pod.status.as_ref().unwrap().conditions.as_ref().unwrap();
+        let mut conditions = conditions.iter();
+        let found = conditions.find(|one| one.type_ == "AllContainersRestarting");
+        found.map(|found| {
+            (
+                found.status.clone(),
+                found.reason.clone().unwrap_or_default(),
+            )
+        })
+    };
+    assert_eq!(condition(&before), Some(("False".into(), String::new())));
+    // It ends at 6 s; to end and to begin take a second each.
+    cluster.advance(Duration::from_millis(2500)).await;
+    let ending = pods.get("p").await.unwrap();
+    let started_to = ("True".to_owned(), "RestartAllContainersStarted".to_owned());
+    assert_eq!(condition(&ending), Some(started_to));
+    assert_eq!(ending.status.unwrap().phase.as_deref(), Some("Running"));
+    cluster.advance(after(3)).await;
+    let twice = started();
+    assert_eq!(twice.len(), 10, "{twice:?}");
+    assert!(!runtime.calls().iter().any(|call| call.starts_with("exec")));
+    let restarted = pods.get("p").await.unwrap();
+    let status = restarted.status.clone().unwrap();
+    assert_eq!(status.phase.as_deref(), Some("Running"));
+    assert_eq!(status.pod_ip, before.status.unwrap().pod_ip);
+    let lists = [status.container_statuses, status.init_container_statuses];
+    for one in lists.into_iter().flatten().flatten() {
+        assert_eq!(one.restart_count, 1, "{one:?}");
+        let last = one.last_state.unwrap().terminated.unwrap();
+        assert_eq!(last.reason.as_deref(), Some("RestartingAllContainers"));
+        assert_eq!(last.exit_code, 137);
+    }
+    assert_eq!(condition(&restarted), Some(("False".into(), String::new())));
+    // What ends again and again has to wait; what does not is there meanwhile.
+    cluster.advance(after(7)).await;
+    assert_eq!(phase(&pods, "p").await, "Running");
+    let status = pods.get("p").await.unwrap().status.unwrap();
+    for one in status.container_statuses.unwrap() {
+        let state = one.state.unwrap();
+        let waits = state.waiting.and_then(|waiting| waiting.reason);
+        let expected = (one.name == "source").then_some("CrashLoopBackOff");
+        assert_eq!(waits.as_deref(), expected, "{}", one.name);
+        assert_eq!(one.restart_count, 2, "{}", one.name);
+    }
+    cluster.advance(after(8)).await;
+    assert_eq!(started().len(), 15);
+}
+
+#[tokio::test(start_paused = true)]
 async fn others_open_readiness_gates() {
     let (cluster, pods, _) = start().await;
     let mut spec = one(json!({}));

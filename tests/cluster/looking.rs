@@ -218,6 +218,16 @@ async fn nodes_are_looked_into_through_their_proxy() {
         node["usage"],
         serde_json::json!({"cpu": "250000000n", "memory": "65536Ki"})
     );
+    // A runtime that does not know pods as a whole is asked for their containers.
+    let summary_path = "/api/v1/nodes/node-1/proxy/stats/summary";
+    let whole: serde_json::Value = client.request(get(summary_path)).await.unwrap();
+    cluster.node("node-1").runtime().without_sandbox_stats();
+    let summed: serde_json::Value = client.request(get(summary_path)).await.unwrap();
+    for field in ["podRef", "containers", "cpu", "memory"] {
+        let (whole, summed) = (&whole["pods"][0][field], &summed["pods"][0][field]);
+        assert_eq!(summed, whole, "{field}");
+    }
+    assert_eq!(whole["node"], summed["node"]);
     let path = "/apis/metrics.k8s.io/v1beta1/namespaces/default/pods";
     let pods: serde_json::Value = client.request(get(path)).await.unwrap();
     assert_eq!(

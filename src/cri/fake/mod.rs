@@ -60,6 +60,8 @@ struct State {
     addresses: BTreeSet<u8>,
     conditions: BTreeMap<String, RuntimeCondition>,
     image_fs: Option<ImageFsInfo>,
+    /// Whether it does not know what sandboxes use as a whole.
+    no_sandbox_stats: bool,
     /// Why no call is answered.
     down: Option<String>,
     log: Log,
@@ -245,6 +247,11 @@ impl FakeRuntime {
     /// What the file systems hold. Default = one that holds the images.
     pub fn image_fs(&self, info: ImageFsInfo) {
         self.inner.state.lock().image_fs = Some(info);
+    }
+
+    /// It does not tell what sandboxes use as a whole ([`Error::Unimplemented`]), as older runtimes. Default = it does.
+    pub fn without_sandbox_stats(&self) {
+        self.inner.state.lock().no_sandbox_stats = true;
     }
 
     /// What a container was last started with.

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use super::{FakeContainer, FakeRuntime, FakeSandbox, Inner, State};
 use crate::cri::{
-    ContainerStats, CpuUsage, FilesystemUsage, MemoryUsage, Result, SandboxFilter, SandboxStats,
-    StatsService, bare_id,
+    ContainerStats, CpuUsage, Error, FilesystemUsage, MemoryUsage, Result, SandboxFilter,
+    SandboxStats, StatsService, bare_id,
 };
 
 impl Inner {
@@ -104,11 +104,17 @@ impl StatsService for FakeRuntime {
 
     async fn sandbox_stats(&self, id: &str) -> Result<SandboxStats> {
         let state = self.inner.up()?;
+        if state.no_sandbox_stats {
+            return Err(Error::Unimplemented("PodSandboxStats"));
+        }
         Ok(self.inner.sandbox_stats(&state, id, state.sandbox(id)?))
     }
 
     async fn list_sandbox_stats(&self, filter: &SandboxFilter) -> Result<Vec<SandboxStats>> {
         let state = self.inner.up()?;
+        if state.no_sandbox_stats {
+            return Err(Error::Unimplemented("ListPodSandboxStats"));
+        }
         let sandboxes = state
             .sandboxes
             .iter()

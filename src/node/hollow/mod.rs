@@ -2,6 +2,7 @@
 //!
 //! A pod costs one status write when it comes and one deletion when it goes; leases are renewed in a steady trickle.
 
+mod addresses;
 mod pods;
 mod staged;
 
@@ -14,6 +15,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
+use self::addresses::Addresses;
 use self::pods::{Pods, needs_work};
 use self::staged::Staged;
 use super::NodeAgent;
@@ -44,6 +46,7 @@ struct Inner {
     specs: Vec<NodeSpec>,
     stages: Vec<Stage>,
     nodes: Mutex<BTreeMap<String, HollowNode>>,
+    addresses: Mutex<Addresses>,
 }
 
 /// A node that is pretended.
@@ -51,8 +54,6 @@ struct HollowNode {
     node: Arc<Node>,
     /// Which of all it is.
     index: usize,
-    /// How many addresses it has given out.
-    given: u32,
 }
 
 impl std::fmt::Debug for Hollow {
@@ -84,6 +85,7 @@ impl Hollow {
             pods: manager.cache::<Pod>(),
             specs,
             nodes: Mutex::default(),
+            addresses: Mutex::default(),
         };
         let activity = manager.activity().clone();
         Self {
@@ -121,7 +123,6 @@ impl NodeAgent for Hollow {
             let node = HollowNode {
                 node: Arc::new(node),
                 index,
-                given: 0,
             };
             inner.nodes.lock().insert(name, node);
         }
@@ -155,7 +156,8 @@ fn pod_controller(inner: &Arc<Inner>) -> Controller {
     let own = inner.clone();
     let staged = inner.stages_of(Kind::Pod);
     if staged.is_empty() {
-        let source = move |_: Option<&Arc<Pod>>, new: Option<&Arc<Pod>>| {
+        let source = move |old: Option<&Arc<Pod>>, new: Option<&Arc<Pod>>| {
+            own.follow_address(old, new);
             new.filter(|pod| own.has(pod) && needs_work(pod))
                 .map(|pod| Key::of(&**pod))
                 .into_iter()
@@ -166,6 +168,7 @@ fn pod_controller(inner: &Arc<Inner>) -> Controller {
             .workers(AT_ONCE);
     }
     let source = move |old: Option<&Arc<Pod>>, new: Option<&Arc<Pod>>| {
+        own.follow_address(old, new);
         let pod = new.or(old).filter(|pod| own.has(pod));
         pod.map(|pod| Key::of(&**pod)).into_iter().collect()
     };
@@ -230,14 +233,30 @@ impl Inner {
         }
     }
 
-    /// An address for a pod of a node.
-    fn address(&self, node: &str) -> String {
-        let mut nodes = self.nodes.lock();
-        let Some(own) = nodes.get_mut(node) else {
-            return String::new();
-        };
-        own.given = own.given % 250 + 1;
-        let (index, given) = (own.index, own.given);
-        format!("10.{}.{}.{given}", 64 + index / 256, index % 256)
+    /// Knows which addresses pods have when they are seen first, and lets go of those of pods that are gone.
+    fn follow_address(&self, old: Option<&Arc<Pod>>, new: Option<&Arc<Pod>>) {
+        match (old, new) {
+            (None, Some(pod)) => {
+                let status = pod.status.as_ref();
+                if let Some(known) = status.and_then(|status| status.pod_ip.as_deref()) {
+                    self.addresses.lock().note(Key::of(&**pod), known);
+                }
+            }
+            (Some(pod), None) => self.addresses.lock().release(&Key::of(&**pod)),
+            _ => {}
+        }
+    }
+
+    /// Something of the node of this name.
+    fn spec<T: Default>(&self, name: &str, of: impl Fn(&NodeSpec) -> T) -> T {
+        let index = self.nodes.lock().get(name).map(|node| node.index);
+        let spec = index.and_then(|index| self.specs.get(index));
+        spec.map(of).unwrap_or_default()
+    }
+
+    /// The address of a pod.
+    fn address(&self, pod: &Key) -> String {
+        let address = self.addresses.lock().of(pod);
+        address.map_or_else(String::new, |address| address.to_string())
     }
 }

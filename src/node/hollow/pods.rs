@@ -54,7 +54,8 @@ impl Reconciler for Pods {
 impl Pods {
     async fn begin(&self, pod: &Pod) -> Result<(), kube::Error> {
         let now = rfc3339(self.0.clock.now());
-        let address = self.0.address(node_name(pod));
+        let address = self.0.address(&Key::of(pod));
+        let host = self.0.spec(node_name(pod), |spec| spec.address.clone());
         let spec = pod.spec.clone().unwrap_or_default();
         let condition = |type_: &str| json!({"type": type_, "status": "True", "lastProbeTime": null, "lastTransitionTime": now, "observedGeneration": pod.metadata.generation});
         let containers: Vec<_> = (spec.containers.iter())
@@ -74,7 +75,7 @@ impl Pods {
         let patch = json!({
             "metadata": {"uid": pod.metadata.uid},
             "status": {
-                "phase": "Running", "startTime": now, "hostIP": "192.168.0.1", "hostIPs": [{"ip": "192.168.0.1"}],
+                "phase": "Running", "startTime": now, "hostIP": host, "hostIPs": [{"ip": host}],
                 "podIP": address, "podIPs": [{"ip": address}], "containerStatuses": containers,
                 "conditions": types.map(condition), "observedGeneration": pod.metadata.generation,
             },

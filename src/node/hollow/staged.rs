@@ -12,7 +12,6 @@ use tokio::time::Instant;
 
 use super::Inner;
 use crate::client;
-use crate::node::driver::NodeSpec;
 use crate::node::stage::{self, Kind, Outcome, Place, Stage};
 use crate::object::Document as _;
 use crate::reconcile::events::{EventType, reference};
@@ -142,20 +141,13 @@ impl Inner {
             node_ip: &|name| self.spec(name, |spec| spec.address.clone()),
             pod_ip: &|| {
                 if known.is_empty() {
-                    self.address(node)
+                    self.address(key)
                 } else {
                     known.to_owned()
                 }
             },
         };
         Ok(stage.play(object, &place)?)
-    }
-
-    /// Something of the node of this name.
-    fn spec<T: Default>(&self, name: &str, of: impl Fn(&NodeSpec) -> T) -> T {
-        let index = self.nodes.lock().get(name).map(|node| node.index);
-        let spec = index.and_then(|index| self.specs.get(index));
-        spec.map(of).unwrap_or_default()
     }
 
     async fn carry_out(

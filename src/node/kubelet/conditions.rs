@@ -4,6 +4,8 @@ use k8s_openapi::api::core::v1::{PodCondition, PodSpec};
 use serde_json::{Value, json};
 
 use super::containers::{Role, Shown};
+use super::reset;
+use super::restart::may_restart_all;
 use super::status::Observed;
 use crate::node::driver::rfc3339;
 
@@ -52,7 +54,9 @@ pub(super) fn all(
         ("ContainersReady", containers),
         ("PodScheduled", Verdict::holds("")),
     ];
+    let restarting = may_restart_all(spec).then(|| (reset::CONDITION, restarting(observed, phase)));
     rows.into_iter()
+        .chain(restarting)
         .map(|(type_, verdict)| condition(observed, type_, &verdict))
         .collect()
 }
@@ -110,6 +114,18 @@ fn initialized(shown: &[Shown<'_>], phase: &str) -> Verdict {
             format!("containers with incomplete status: {names}"),
         )
     })
+}
+
+fn restarting(observed: &Observed<'_>, phase: &str) -> Verdict {
+    match phase {
+        "Succeeded" => Verdict::fails("PodCompleted", String::new()),
+        "Failed" => Verdict::fails("PodFailed", String::new()),
+        _ if observed.restarting => Verdict {
+            message: "container exited with restart policy rule".to_owned(),
+            ..Verdict::holds("RestartAllContainersStarted")
+        },
+        _ => Verdict::fails("", String::new()),
+    }
 }
 
 fn containers_ready(shown: &[Shown<'_>], phase: &str) -> Verdict {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::eviction::threshold::Eviction;
 use super::garbage::ImageCollection;
@@ -24,11 +25,16 @@ pub struct KubeletConfig {
     /// A directory of manifests, or one manifest: pods that the node runs by itself, before and without an API server, where
     /// mirrors show them. Default = none.
     pub static_pods: Option<PathBuf>,
+    /// How often that is looked at: a change counts after so long. Default = 1 s.
+    pub static_pods_period: Duration,
     /// The control group that pods' own are made in; empty: the topmost. Default = the runtime chooses.
     pub cgroup_root: Option<String>,
     /// What measures the machine: without, the node has what its [`NodeSpec`](crate::node::NodeSpec) says, nothing is ever
     /// scarce, and no image is removed. Default = none.
     pub monitor: Option<Arc<dyn Monitor>>,
+    /// Kernel parameters that pods may set besides those that are known to harm nobody else: names, or what they begin with
+    /// before a `*` (`kernel.msg*`). Default = none.
+    pub allowed_unsafe_sysctls: Vec<String>,
     /// When pods are ended because something is scarce. Default = [`Eviction::default`].
     pub eviction: Eviction,
     /// When images are removed. Default = [`ImageCollection::default`].
@@ -50,8 +56,10 @@ impl Default for KubeletConfig {
             logs: None,
             root: "/var/lib/kubelet".to_owned(),
             static_pods: None,
+            static_pods_period: Duration::from_secs(1),
             cgroup_root: None,
             monitor: None,
+            allowed_unsafe_sysctls: Vec::new(),
             eviction: Eviction::default(),
             images: ImageCollection::default(),
             shutdown: Shutdown::default(),

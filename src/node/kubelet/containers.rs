@@ -27,8 +27,15 @@ pub(super) enum Role {
 #[derive(Clone, Debug)]
 pub(super) struct End {
     code: i32,
+    /// It was ended to be restarted with all others, whatever the policies say.
+    reset: bool,
     value: Value,
 }
+
+/// Why a container was ended that was restarted with all others.
+const RESET: &str = "RestartingAllContainers";
+/// The same, in a sentence.
+const RESET_MESSAGE: &str = "The container is removed because RestartAllContainers in place";
 
 /// What a container does, as the API shows it.
 #[derive(Clone, Debug)]
@@ -56,9 +63,18 @@ pub(super) struct Shown<'a> {
 impl Shown<'_> {
     /// The code it ended with, also when it waits to be started again.
     pub(super) fn ended(&self) -> Option<i32> {
+        self.end().map(|end| end.code)
+    }
+
+    /// Whether it was ended to be restarted with all others of its pod.
+    pub(super) fn is_reset(&self) -> bool {
+        self.end().is_some_and(|end| end.reset)
+    }
+
+    fn end(&self) -> Option<&End> {
         match &self.state {
-            State::Ended(end) => Some(end.code),
-            State::Waiting(..) => self.last.as_ref().map(|end| end.code),
+            State::Ended(end) => Some(end),
+            State::Waiting(..) => self.last.as_ref(),
             State::Running(_) => None,
         }
     }
@@ -157,22 +173,43 @@ impl End {
         if !message.is_empty() {
             value["message"] = message.as_str().into();
         }
-        Some(Self { code: *code, value })
+        Some(Self {
+            code: *code,
+            reset: false,
+            value,
+        })
     }
 
     fn reported(terminated: &ContainerStateTerminated) -> Self {
         Self {
             code: terminated.exit_code,
+            reset: terminated.reason.as_deref() == Some(RESET),
             value: json!(terminated),
         }
     }
 
     /// Of a container that is gone without a trace.
     fn unknown(message: &str) -> Self {
+        Self::untraced("ContainerStatusUnknown", message)
+    }
+
+    /// Of a container that was removed because all were to be restarted.
+    fn reset() -> Self {
+        Self {
+            reset: true,
+            ..Self::untraced(RESET, RESET_MESSAGE)
+        }
+    }
+
+    fn untraced(reason: &str, message: &str) -> Self {
         let value = json!({
-            "exitCode": 137, "reason": "ContainerStatusUnknown", "message": message, "startedAt": null, "finishedAt": null,
+            "exitCode": 137, "reason": reason, "message": message, "startedAt": null, "finishedAt": null,
         });
-        Self { code: 137, value }
+        Self {
+            code: 137,
+            reset: false,
+            value,
+        }
     }
 }
 
@@ -192,18 +229,34 @@ impl<'a> Observed<'a> {
             .find(|status| status.name == name)
     }
 
+    /// The end before the attempt `attempt`, as it was reported with that.
+    fn last_reported(&self, name: &str, attempt: u32) -> Option<End> {
+        let reported = self.reported(name)?;
+        let same = i64::from(reported.restart_count) == i64::from(attempt);
+        let last = reported.last_state.as_ref().filter(|_| same)?;
+        last.terminated.as_ref().map(End::reported)
+    }
+
     fn shown(&self, pod: &PodSpec, spec: &'a Spec, role: Role) -> Shown<'a> {
         let sandboxes = self.sandbox.iter();
+        let memory = self.memory.get(&spec.name);
+        let reset = memory.and_then(|memory| memory.reset);
+        // A look at the runtime may be older than the removal of what it saw.
+        let counts = |container: &&Container| reset.is_none_or(|from| container.attempt >= from);
         let all: Vec<&Container> = sandboxes
             .flat_map(|sandbox| &sandbox.containers)
             .filter(|container| container.name == spec.name)
+            .filter(counts)
             .collect();
-        let memory = self.memory.get(&spec.name);
         let Some(latest) = all.last() else {
             return self.absent(spec, role, memory);
         };
         let previous = all.len().checked_sub(2).and_then(|index| all.get(index));
-        let mut last = previous.and_then(|previous| End::of(previous));
+        let mut last = match previous {
+            Some(previous) => End::of(previous),
+            None if reset == Some(latest.attempt) => Some(End::reset()),
+            None => self.last_reported(&spec.name, latest.attempt),
+        };
         let state = match (&latest.state, End::of(latest)) {
             (ContainerState::Running { started }, _) => State::Running(*started),
             (_, Some(end)) => match self.waits(pod, spec, role, memory, end.code) {
@@ -245,9 +298,18 @@ impl<'a> Observed<'a> {
             .map(End::reported);
         let mut restarts = reported.map_or(0, |status| i64::from(status.restart_count));
         let failure = memory.and_then(|memory| memory.failure.as_ref());
+        let reset = memory.and_then(|memory| memory.reset);
+        if let Some(attempt) = reset {
+            (last, restarts) = (Some(End::reset()), i64::from(attempt));
+        }
         let state = match (failure, ended) {
             (Some(failure), _) => {
                 State::Waiting(failure.reason.to_owned(), failure.message.clone())
+            }
+            (None, _) if reset.is_some() && self.over => State::Ended(End::reset()),
+            (None, _) if reset.is_some() => {
+                let backs_off = memory.and_then(|memory| self.backs_off(spec, memory));
+                backs_off.unwrap_or_else(|| State::Waiting(RESET.into(), RESET_MESSAGE.into()))
             }
             (None, Some(ended)) => State::Ended(End::reported(ended)),
             (None, None) if was_running && self.over => State::Ended(End::unknown(
@@ -255,7 +317,7 @@ impl<'a> Observed<'a> {
             )),
             (None, None) => self.default_state(),
         };
-        if was_running && !self.over {
+        if was_running && !self.over && reset.is_none() {
             last = Some(End::unknown(
                 "The container could not be located when the pod was deleted.  The container used to be Running",
             ));
@@ -273,7 +335,7 @@ impl<'a> Observed<'a> {
             restarts,
             // One that is to be started again has none until then.
             id: reported
-                .filter(|_| self.over || !was_running)
+                .filter(|_| reset.is_none() && (self.over || !was_running))
                 .and_then(|status| status.container_id.clone())
                 .unwrap_or_default(),
             image_id: reported.map_or_else(String::new, |status| status.image_id.clone()),
@@ -321,10 +383,13 @@ impl<'a> Observed<'a> {
                 failure.message.clone(),
             ));
         }
-        if !backs_off {
-            return None;
-        }
-        let pause = restart::pause(memory.map_or(0, |memory| memory.crashes)).unwrap_or_default();
+        self.backs_off(spec, memory?)
+    }
+
+    /// The wait of a container that ended too often.
+    fn backs_off(&self, spec: &Spec, memory: &Memory) -> Option<State> {
+        plan::backoff(Some(memory), Instant::now())?;
+        let pause = restart::pause(memory.crashes).unwrap_or_default();
         let message = format!(
             "back-off {} restarting failed container={} pod={}",
             go_duration(pause.as_secs()),

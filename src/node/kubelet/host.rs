@@ -35,6 +35,19 @@ pub(super) enum Kind {
     BlockDevice,
 }
 
+/// The memory that holds files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "containerd"),
+    allow(dead_code, reason = "only a real machine has memory")
+)]
+pub(super) enum Memory {
+    /// So many bytes at most; `None`: what there is.
+    Plain(Option<u64>),
+    /// Pages of so many bytes.
+    HugePages(u64),
+}
+
 /// What came of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(
@@ -86,8 +99,8 @@ pub(super) trait Host: Debug + Send + Sync + 'static {
     /// When the part is not in the volume, whatever links say.
     async fn part(&self, volume: &Path, below: &Path, shown: &Path) -> io::Result<()>;
 
-    /// Makes a directory hold its files in memory, so many bytes at most; whether it did not before.
-    async fn memory(&self, place: &Path, bytes: Option<u64>) -> io::Result<bool>;
+    /// Makes a directory hold its files in memory; whether it did not before.
+    async fn memory(&self, place: &Path, memory: Memory) -> io::Result<bool>;
 
     /// The names in a directory; none where there is none.
     async fn entries(&self, directory: &Path) -> io::Result<Vec<String>>;
@@ -100,6 +113,10 @@ pub(super) trait Host: Debug + Send + Sync + 'static {
 
     /// Gives a directory to a group, which may write to it.
     async fn give(&self, directory: &Path, group: u32) -> io::Result<()>;
+
+    /// Gives a directory and all that is in it to a group, which may write to it; with `unless_given` not if the directory
+    /// itself is the group's already.
+    async fn give_all(&self, directory: &Path, group: u32, unless_given: bool) -> io::Result<()>;
 
     /// The last bytes of a file; `None`: there is no such file.
     async fn tail(&self, path: &Path, bytes: u64) -> io::Result<Option<Vec<u8>>>;
@@ -154,7 +171,7 @@ impl Host for Nowhere {
         Ok(())
     }
 
-    async fn memory(&self, _: &Path, _: Option<u64>) -> io::Result<bool> {
+    async fn memory(&self, _: &Path, _: Memory) -> io::Result<bool> {
         Ok(true)
     }
 
@@ -171,6 +188,10 @@ impl Host for Nowhere {
     }
 
     async fn give(&self, _: &Path, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn give_all(&self, _: &Path, _: u32, _: bool) -> io::Result<()> {
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::Inner;
 use crate::cri::SandboxFilter;
+use crate::node::log_directory;
 use crate::reconcile::Error;
 
 /// How often is looked.
@@ -69,10 +70,8 @@ impl Inner {
             host.remove(&pods.join(uid)).await?;
         }
         for name in &logged {
-            // Namespace, name and uid: none of them has the separator in it.
-            let mut parts = name.split('_');
-            let uid = parts.nth(2).filter(|uid| gone(uid));
-            if let (Some(_), None, Some(logs)) = (uid, parts.next(), logs) {
+            let uid = log_directory::uid(name).filter(|uid| gone(uid));
+            if let Some((_, logs)) = uid.zip(logs) {
                 host.remove(&logs.join(name)).await?;
             }
         }

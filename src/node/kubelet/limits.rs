@@ -1,10 +1,12 @@
 //! What containers may use: requests and limits as the kernel's control groups take them. Pure.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodSpec, ResourceRequirements};
 
 use super::plan;
 use crate::cri::LinuxResources;
-use crate::object::Resources;
+use crate::object::{Quantity, Resources};
 
 /// The period of CPU quotas, in microseconds.
 const PERIOD: i64 = 100_000;
@@ -17,8 +19,11 @@ const SAFE: i64 = -997;
 /// The priority from which pods are critical.
 pub(super) const CRITICAL: i32 = 2_000_000_000;
 
-/// What a container may use, on a node with that much memory.
-pub(super) fn of(pod: &Pod, container: &Spec, memory_capacity: i64) -> LinuxResources {
+/// What huge pages are called as a resource, before their size.
+pub(super) const HUGE_PAGES: &str = "hugepages-";
+
+/// What a container may use, on a node that has that much.
+pub(super) fn of(pod: &Pod, container: &Spec, capacity: &Resources) -> LinuxResources {
     let resources = container.resources.as_ref();
     let limits = Resources::of(resources.and_then(|resources| resources.limits.as_ref()));
     let requests = Resources::of(resources.and_then(|resources| resources.requests.as_ref()));
@@ -32,9 +37,38 @@ pub(super) fn of(pod: &Pod, container: &Spec, memory_capacity: i64) -> LinuxReso
         cpu_quota: quota(limits.milli_cpu),
         cpu_shares: shares(requested),
         memory_limit: limits.memory,
-        oom_score_adj: danger(pod, requests.memory, memory_capacity),
+        oom_score_adj: danger(pod, requests.memory, capacity.memory),
+        hugepage_limits: huge_pages(&limits, capacity),
         ..LinuxResources::default()
     }
+}
+
+/// Of each size of pages that the node has, so many bytes: who asks for none gets none.
+fn huge_pages(limits: &Resources, capacity: &Resources) -> BTreeMap<String, u64> {
+    let names = capacity.scalars.keys().chain(limits.scalars.keys());
+    let sizes = names.filter_map(|name| Some((name, page_size(name.strip_prefix(HUGE_PAGES)?)?)));
+    let limit = |name: &String| limits.scalars.get(name).copied().unwrap_or(0);
+    sizes
+        .map(|(name, bytes)| (kernel_size(bytes), u64::try_from(limit(name)).unwrap_or(0)))
+        .collect()
+}
+
+/// A size of pages, in bytes: `2Mi`.
+pub(super) fn page_size(text: &str) -> Option<u64> {
+    let size = Quantity::parse(text).ok()?.value();
+    u64::try_from(size).ok().filter(|size| *size > 0)
+}
+
+/// The same as control groups name it: `2MB`.
+fn kernel_size(bytes: u64) -> String {
+    let units = [(30, "GB"), (20, "MB"), (10, "KB")];
+    let unit = units
+        .iter()
+        .find(|(shift, _)| bytes.trailing_zeros() >= *shift);
+    unit.map_or_else(
+        || format!("{bytes}B"),
+        |(shift, unit)| format!("{}{unit}", bytes >> shift),
+    )
 }
 
 /// What running a pod costs besides its containers.
@@ -139,7 +173,41 @@ mod tests {
             "spec": {"containers": [{"name": "c", "resources": resources}]},
         }))
         .unwrap();
-        of(&pod, &pod.spec.as_ref().unwrap().containers[0], 1 << 30)
+        let pages = ["hugepages-2Mi", "hugepages-1Gi"].map(|name| (name.to_owned(), 4 << 30));
+        let capacity = Resources {
+            memory: 1 << 30,
+            scalars: pages.into(),
+            ..Resources::default()
+        };
+        of(&pod, &pod.spec.as_ref().unwrap().containers[0], &capacity)
+    }
+
+    #[test]
+    fn huge_pages_are_for_those_who_ask() {
+        for (limits, small, large) in [
+            (json!({}), 0, 0),
+            (json!({"cpu": "1", "hugepages-2Mi": "8Mi"}), 8 << 20, 0),
+            (
+                json!({"hugepages-1Gi": "1Gi", "hugepages-2Mi": "2Mi"}),
+                2 << 20,
+                1 << 30,
+            ),
+        ] {
+            let made = made("Burstable", &json!({"limits": limits}));
+            let expected =
+                [("1GB", large), ("2MB", small)].map(|(size, limit)| (size.to_owned(), limit));
+            assert_eq!(made.hugepage_limits, BTreeMap::from(expected), "{limits}");
+        }
+        let sizes = [
+            ("64Ki", "64KB"),
+            ("2Mi", "2MB"),
+            ("1Gi", "1GB"),
+            ("512Mi", "512MB"),
+        ];
+        for (text, expected) in sizes {
+            assert_eq!(page_size(text).map(kernel_size).as_deref(), Some(expected));
+        }
+        assert_eq!(page_size("many"), None);
     }
 
     #[test]

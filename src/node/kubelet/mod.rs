@@ -19,12 +19,14 @@ mod limits;
 #[cfg(feature = "containerd")]
 mod machine;
 mod message;
+mod mounts;
 mod node;
 mod plan;
 mod preempt;
 mod probe;
 mod pull;
 mod report;
+mod reset;
 mod resize;
 mod restart;
 mod rights;
@@ -35,6 +37,7 @@ mod statics;
 mod status;
 mod stop;
 mod sync;
+mod sysctls;
 #[cfg(test)]
 #[cfg(feature = "containerd")]
 mod tests;
@@ -125,6 +128,8 @@ struct PodState {
     finished: bool,
     /// What its containers were given.
     resize: resize::Resize,
+    /// Whether all its containers are being restarted.
+    restarting: bool,
     /// Why the node itself ends it.
     ousting: Option<Ousting>,
     /// Told when the pod is to end, or to end sooner.
@@ -232,8 +237,8 @@ impl NodeAgent for Kubelet {
         }
         if let Some(path) = &inner.config.static_pods {
             // Before anything else: what is named there must not be taken for a leftover.
-            let mut manifests = statics::Manifests::new(path, &inner.spec.name);
-            inner.take_manifests(&mut manifests);
+            let manifests = statics::Manifests::new(path, &inner.spec.name);
+            inner.take_manifests(manifests).await?;
             let (own, path) = (inner.clone(), path.clone());
             manager.add_task("manifests", move || {
                 statics::follow(own.clone(), path.clone())

@@ -31,6 +31,9 @@ const MOST_IMAGES: usize = 50;
 /// … by so many names each.
 const MOST_NAMES: usize = 5;
 
+/// What of newer kubelets this one can do; schedulers place pods that need it only where it is declared.
+const DECLARED: [&str; 1] = ["RestartAllContainersOnContainerExits"];
+
 /// What was told last, and when.
 #[derive(Debug, Default)]
 pub(super) struct Told {
@@ -198,6 +201,7 @@ impl Inner {
     /// The node's whole status, as at the start of the agent.
     pub(super) async fn first_status(&self) -> Value {
         let mut status = self.spec.status(self.clock.now());
+        status["declaredFeatures"] = json!(DECLARED);
         if let Some(monitor) = &self.config.monitor {
             let facts = monitor.facts(Path::new(&self.config.root)).await;
             let mut capacity = self.spec.capacity.clone();

@@ -14,6 +14,8 @@ use crate::cri::{Container, ContainerState, Sandbox};
 pub(super) struct Memory {
     /// How often in a row it ended soon.
     pub crashes: u32,
+    /// The attempt with which it began anew, or is to, since all containers of its pod were restarted: what was before is gone.
+    pub reset: Option<u32>,
     /// The end that was accounted for last, by container id.
     pub ended: Option<String>,
     /// When it may be started again.
@@ -32,6 +34,8 @@ pub(super) struct Failure {
     /// `ErrImagePull`, `ImagePullBackOff`, `CreateContainerConfigError`, `RunContainerError`, `PostStartHookError`.
     pub reason: &'static str,
     pub message: String,
+    /// The image that it is about, if any.
+    pub image: String,
     /// How often in a row.
     pub times: u32,
 }
@@ -110,15 +114,6 @@ pub(super) fn all(spec: &PodSpec) -> impl Iterator<Item = &Spec> {
         .iter()
         .flatten()
         .chain(&spec.containers)
-}
-
-/// The image of the container of this name.
-pub(super) fn image<'a>(pod: &'a Pod, name: &str) -> &'a str {
-    let mut containers = pod.spec.iter().flat_map(all);
-    containers
-        .find(|container| container.name == name)
-        .and_then(|container| container.image.as_deref())
-        .unwrap_or_default()
 }
 
 /// Whether the spec asks for another image than the one the container was made from.

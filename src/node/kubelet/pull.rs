@@ -8,6 +8,7 @@ use super::Inner;
 use super::keyring::Keyring;
 use super::plan::Failure;
 use super::start::{failure, go_duration};
+use super::volumes::Images;
 use crate::cri::{Image, ImageSpec, SandboxConfig};
 use crate::reconcile::events::EventType;
 
@@ -15,30 +16,51 @@ use crate::reconcile::events::EventType;
 const LONGEST_NAME: usize = 255;
 
 impl Inner {
-    /// Makes sure that the image is present; gives its name and what is known of it.
-    pub(super) async fn image(
+    /// Makes sure that the volumes of a container that are images are present.
+    pub(super) async fn image_volumes(
         &self,
         pod: &Pod,
         container: &Spec,
         sandbox: &SandboxConfig,
-    ) -> Result<(String, Option<Image>), Failure> {
-        let image = container.image.clone().unwrap_or_default();
-        let policy = container
-            .image_pull_policy
-            .as_deref()
-            .unwrap_or("IfNotPresent");
+    ) -> Result<Images, Failure> {
+        let mut found = Images::new();
+        let volumes = pod
+            .spec
+            .iter()
+            .flat_map(|spec| spec.volumes.iter().flatten());
+        for volume in volumes {
+            let Some(source) = &volume.image else {
+                continue;
+            };
+            let mut mounts = container.volume_mounts.iter().flatten();
+            if !mounts.any(|mount| mount.name == volume.name) {
+                continue;
+            }
+            let image = source.reference.clone().unwrap_or_default();
+            let policy = source.pull_policy.as_deref();
+            self.image(pod, &image, policy, sandbox).await?;
+            found.insert(volume.name.clone(), of_handler(&image, sandbox));
+        }
+        Ok(found)
+    }
+
+    /// Makes sure that an image is present; gives what is known of it.
+    pub(super) async fn image(
+        &self,
+        pod: &Pod,
+        image: &str,
+        policy: Option<&str>,
+        sandbox: &SandboxConfig,
+    ) -> Result<Option<Image>, Failure> {
         let tell = |type_, reason, message| self.event(pod, type_, reason, message);
-        if let Err(why) = check_name(&image) {
+        if let Err(why) = check_name(image) {
             let message = format!(
                 "Failed to apply default image tag {image:?}: couldn't parse image name {image:?}: {why}"
             );
             tell(EventType::Warning, "InspectFailed", message.clone());
             return Err(failure("InvalidImageName", message));
         }
-        let spec = ImageSpec {
-            runtime_handler: sandbox.runtime_handler.clone(),
-            ..image.as_str().into()
-        };
+        let spec = of_handler(image, sandbox);
         let look = async || {
             let found = self.runtime.image_status(&spec).await;
             found.map_err(|error| {
@@ -48,7 +70,7 @@ impl Inner {
             })
         };
         let present = look().await?;
-        match (policy, &present) {
+        match (policy.unwrap_or("IfNotPresent"), &present) {
             ("Never", None) => {
                 let message =
                     format!("Container image {image:?} is not present with pull policy of Never");
@@ -66,7 +88,10 @@ impl Inner {
                 if let Err(why) = self.pull(&spec, &keyring, sandbox).await {
                     let message = format!("Failed to pull image {image:?}: {why}");
                     tell(EventType::Warning, "Failed", message);
-                    return Err(failure("ErrImagePull", why));
+                    return Err(Failure {
+                        image: image.to_owned(),
+                        ..failure("ErrImagePull", why)
+                    });
                 }
                 let took = go_duration(begun.elapsed());
                 let pulled = look().await?;
@@ -75,14 +100,14 @@ impl Inner {
                     "Successfully pulled image {image:?} in {took} ({took} including waiting). Image size: {size} bytes."
                 );
                 tell(EventType::Normal, "Pulled", message);
-                Ok((image, pulled))
+                Ok(pulled)
             }
             _ => {
                 let message = format!(
                     "Container image {image:?} already present on machine and can be accessed by the pod"
                 );
                 tell(EventType::Normal, "Pulled", message);
-                Ok((image, present))
+                Ok(present)
             }
         }
     }
@@ -150,6 +175,14 @@ impl Inner {
             );
         }
         Keyring::of(&found)
+    }
+}
+
+/// An image, for the runtime handler of a pod.
+fn of_handler(image: &str, sandbox: &SandboxConfig) -> ImageSpec {
+    ImageSpec {
+        runtime_handler: sandbox.runtime_handler.clone(),
+        ..image.into()
     }
 }
 

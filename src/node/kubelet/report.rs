@@ -45,6 +45,11 @@ impl Inner {
         let known = self.known(key, pod);
         let memory = self.memory(key);
         let debuggers = debuggers(pod);
+        let restarting = self
+            .state
+            .lock()
+            .get(key)
+            .is_some_and(|state| state.restarting);
         status(&Observed {
             pod,
             known: known.as_deref().unwrap_or(pod).status.as_ref(),
@@ -53,6 +58,7 @@ impl Inner {
             host: &self.spec.address,
             now: self.clock.now(),
             debuggers: &debuggers,
+            restarting,
             over,
             failure,
         })

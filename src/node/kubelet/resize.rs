@@ -257,7 +257,7 @@ impl Inner {
             let Some(latest) = latest.filter(|latest| plan::is_running(latest)) else {
                 continue;
             };
-            let wanted = limits::of(pod, container, self.memory_capacity());
+            let wanted = limits::of(pod, container, &self.capacity());
             let have = latest.resources.as_ref().map(amounts);
             let have = have.or_else(|| resize.applied.get(&latest.id).copied());
             if have == Some(amounts(&wanted)) {

@@ -12,6 +12,9 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 /// … and anew from the first when it ran for this long.
 const GOOD_RUN: Duration = Duration::from_secs(600);
 
+/// The action of a rule that restarts all containers of the pod.
+const RESTART_ALL: &str = "RestartAllContainers";
+
 /// Whether an init container stays beside the main ones.
 pub(super) fn is_sidecar(container: &Spec) -> bool {
     container.restart_policy.as_deref() == Some("Always")
@@ -20,9 +23,8 @@ pub(super) fn is_sidecar(container: &Spec) -> bool {
 /// Whether a container that ended with `code` is started again: its own rules come first, then its own policy, then the
 /// pod's.
 pub(super) fn restarts(pod: &PodSpec, container: &Spec, code: i32) -> bool {
-    let mut rules = container.restart_policy_rules.iter().flatten();
-    if let Some(rule) = rules.find(|rule| applies(rule, code)) {
-        return rule.action == "Restart";
+    if matches!(action(container, code), Some("Restart" | RESTART_ALL)) {
+        return true;
     }
     let policy = container
         .restart_policy
@@ -33,6 +35,24 @@ pub(super) fn restarts(pod: &PodSpec, container: &Spec, code: i32) -> bool {
         Some("OnFailure") => code != 0,
         _ => true,
     }
+}
+
+/// What a container's own rules say of an end with `code`: the first that applies counts.
+fn action(container: &Spec, code: i32) -> Option<&str> {
+    let mut rules = container.restart_policy_rules.iter().flatten();
+    let rule = rules.find(|rule| applies(rule, code))?;
+    Some(&rule.action)
+}
+
+/// Whether a container that ended with `code` takes all others with it.
+pub(super) fn restarts_all(container: &Spec, code: i32) -> bool {
+    action(container, code) == Some(RESTART_ALL)
+}
+
+/// Whether some container of the pod may take all others with it.
+pub(super) fn may_restart_all(pod: &PodSpec) -> bool {
+    let mut rules = super::plan::all(pod).flat_map(|of| of.restart_policy_rules.iter().flatten());
+    rules.any(|rule| rule.action == RESTART_ALL)
 }
 
 fn applies(rule: &ContainerRestartRule, code: i32) -> bool {

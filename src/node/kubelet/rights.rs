@@ -2,7 +2,8 @@
 //! Pure.
 
 use k8s_openapi::api::core::v1::{
-    Container as Spec, Pod, SELinuxOptions, SeccompProfile, SecurityContext,
+    AppArmorProfile, Container as Spec, Pod, PodSecurityContext, SELinuxOptions, SeccompProfile,
+    SecurityContext,
 };
 
 use super::full_name;
@@ -84,7 +85,7 @@ pub(super) fn of_sandbox(pod: &Pod) -> SandboxSecurity {
     }
 }
 
-/// Rights of a container that is made from `image`.
+/// Rights of a container that is made from `image`, on a node whose agent keeps its files below `root`.
 ///
 /// # Errors
 /// When it must not run as root and would, or may: the message of the real kubelet.
@@ -92,6 +93,7 @@ pub(super) fn of_container(
     pod: &Pod,
     container: &Spec,
     image: Option<&Image>,
+    root: &str,
 ) -> Result<ContainerSecurity, String> {
     let of_pod = pod
         .spec
@@ -166,10 +168,38 @@ pub(super) fn of_container(
         seccomp: Some(if privileged {
             SecurityProfile::Unconfined
         } else {
-            seccomp.map_or(SecurityProfile::Unconfined, profile)
+            seccomp.map_or(SecurityProfile::Unconfined, |own| profile(own, root))
         }),
-        apparmor: None,
+        apparmor: apparmor(of_pod, own).map(apparmor_profile),
     })
+}
+
+/// The AppArmor profile of a container, its own or that of its pod.
+fn apparmor<'a>(
+    of_pod: Option<&'a PodSecurityContext>,
+    own: Option<&'a SecurityContext>,
+) -> Option<&'a AppArmorProfile> {
+    own.and_then(|own| own.app_armor_profile.as_ref())
+        .or_else(|| of_pod?.app_armor_profile.as_ref())
+}
+
+/// Whether a container of the pod is to be confined by AppArmor.
+pub(super) fn needs_apparmor(pod: &Pod) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let of_pod = spec.security_context.as_ref();
+    let mut profiles = super::plan::all(spec)
+        .filter_map(|container| apparmor(of_pod, container.security_context.as_ref()));
+    profiles.any(|profile| profile.type_ != "Unconfined")
+}
+
+fn apparmor_profile(profile: &AppArmorProfile) -> SecurityProfile {
+    match profile.type_.as_str() {
+        "RuntimeDefault" => SecurityProfile::RuntimeDefault,
+        "Localhost" => {
+            SecurityProfile::Localhost(profile.localhost_profile.clone().unwrap_or_default())
+        }
+        _ => SecurityProfile::Unconfined,
+    }
 }
 
 fn no_new_privileges(own: Option<&SecurityContext>) -> bool {
@@ -199,13 +229,13 @@ fn selinux(options: &SELinuxOptions) -> SelinuxOptions {
     }
 }
 
-/// A seccomp profile; those of the machine are below the kubelet's own directory.
-fn profile(profile: &SeccompProfile) -> SecurityProfile {
+/// A seccomp profile; those of the machine are below the kubelet's own directory, `root`.
+fn profile(profile: &SeccompProfile, root: &str) -> SecurityProfile {
     match profile.type_.as_str() {
         "RuntimeDefault" => SecurityProfile::RuntimeDefault,
         "Localhost" => {
             let name = profile.localhost_profile.as_deref().unwrap_or_default();
-            SecurityProfile::Localhost(format!("/var/lib/kubelet/seccomp/{name}"))
+            SecurityProfile::Localhost(format!("{root}/seccomp/{name}"))
         }
         _ => SecurityProfile::Unconfined,
     }
@@ -247,7 +277,48 @@ mod tests {
     }
 
     fn of(pod: &Pod, image: &Image) -> Result<ContainerSecurity, String> {
-        of_container(pod, &pod.spec.as_ref().unwrap().containers[0], Some(image))
+        let container = &pod.spec.as_ref().unwrap().containers[0];
+        of_container(pod, container, Some(image), "/root")
+    }
+
+    #[test]
+    fn profiles_confine() {
+        let localhost = |name: &str| json!({"type": "Localhost", "localhostProfile": name});
+        let default = json!({"type": "RuntimeDefault"});
+        let at = |path: &str| Some(SecurityProfile::Localhost(path.to_owned()));
+        let (open, own) = (
+            Some(SecurityProfile::Unconfined),
+            Some(SecurityProfile::RuntimeDefault),
+        );
+        for (of_pod, container, seccomp, apparmor, needs) in [
+            (json!({}), json!({}), &open, &None, false),
+            (
+                json!({"seccompProfile": default, "appArmorProfile": default}),
+                json!({}),
+                &own,
+                &own,
+                true,
+            ),
+            (
+                json!({"seccompProfile": default, "appArmorProfile": default}),
+                json!({"seccompProfile": localhost("p/a.json"), "appArmorProfile": {"type": "Unconfined"}}),
+                &at("/root/seccomp/p/a.json"),
+                &open,
+                false,
+            ),
+            (
+                json!({}),
+                json!({"privileged": true, "seccompProfile": default, "appArmorProfile": localhost("a")}),
+                &open,
+                &at("a"),
+                true,
+            ),
+        ] {
+            let pod = pod(of_pod, container);
+            let security = of(&pod, &Image::default()).unwrap();
+            assert_eq!((&security.seccomp, &security.apparmor), (seccomp, apparmor));
+            assert_eq!(needs_apparmor(&pod), needs);
+        }
     }
 
     #[test]

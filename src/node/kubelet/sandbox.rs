@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 use super::config::KubeletConfig;
-use super::{full_name, limits, plan, rights};
+use super::{full_name, limits, plan, rights, sysctls};
 use crate::cri::{DnsConfig, PortMapping, Protocol, SandboxConfig, SandboxMetadata};
+use crate::node::log_directory;
 
 /// The kernel's longest host name.
 const LONGEST_NAME: usize = 63;
@@ -27,11 +28,9 @@ pub(super) struct Made {
 
 /// Where the logs of a pod are written; empty: nowhere.
 pub(super) fn log_directory(pod: &Pod, config: &KubeletConfig) -> String {
-    let meta = &pod.metadata;
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    config.logs.as_ref().map_or_else(String::new, |logs| {
-        let (namespace, name, uid) = (text(&meta.namespace), text(&meta.name), text(&meta.uid));
-        format!("{logs}/{namespace}_{name}_{uid}")
+    let logs = config.logs.as_ref();
+    logs.map_or_else(String::new, |logs| {
+        format!("{logs}/{}", log_directory::of(pod))
     })
 }
 
@@ -54,6 +53,10 @@ pub(super) fn of(
     };
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
+    if spec.host_users == Some(false) {
+        // To run it with the node's would be less than it asks for.
+        return Err("can't set spec.hostUsers: false, this node has no user namespaces".to_owned());
+    }
     let sysctls = spec
         .security_context
         .iter()
@@ -71,7 +74,7 @@ pub(super) fn of(
             .as_ref()
             .map_or_else(String::new, |root| limits::cgroup(root, pod)),
         sysctls: sysctls
-            .map(|sysctl| (sysctl.name.clone(), sysctl.value.clone()))
+            .map(|sysctl| (sysctls::dotted(&sysctl.name), sysctl.value.clone()))
             .collect::<BTreeMap<_, _>>(),
         security: rights::of_sandbox(pod),
         overhead: limits::overhead(spec),

@@ -12,8 +12,8 @@ use super::environment::{self, Origin};
 use super::plan::{self, Failure};
 use super::sandbox::Made;
 use super::stop::grace;
-use super::{Inner, full_name, hook, hosts, limits, rights, volumes};
-use crate::cri::{ContainerConfig, Mount, Sandbox};
+use super::{Inner, full_name, hook, hosts, limits, mounts, rights, volumes};
+use crate::cri::{ContainerConfig, Device, Mount, Sandbox};
 use crate::object::Resources;
 use crate::reconcile::events::EventType;
 use crate::reconcile::{Error, Key};
@@ -33,6 +33,7 @@ pub(super) fn failure(reason: &'static str, message: impl Into<String>) -> Failu
     Failure {
         reason,
         message: message.into(),
+        image: String::new(),
         times: 0,
     }
 }
@@ -68,6 +69,10 @@ impl Inner {
     fn attempt(&self, key: &Key, sandbox: &Sandbox, container: &Spec) -> u32 {
         if let Some(latest) = plan::newest(Some(sandbox), &container.name) {
             return latest.attempt + 1;
+        }
+        let memory = self.memory(key).remove(&container.name);
+        if let Some(attempt) = memory.and_then(|memory| memory.reset) {
+            return attempt;
         }
         let known = self.pods.get(key);
         let status = known.as_ref().and_then(|pod| pod.status.as_ref());
@@ -142,7 +147,7 @@ impl Inner {
             memory.told = memory.not_before;
             match &mut memory.failure {
                 Some(failure) if failure.reason == "ErrImagePull" => {
-                    let message = format!("Back-off pulling image {:?}", plan::image(pod, name));
+                    let message = format!("Back-off pulling image {:?}", failure.image);
                     failure.message = format!("{message}: ErrImagePull: {}", failure.message);
                     failure.reason = "ImagePullBackOff";
                     self.event(pod, EventType::Normal, "BackOff", message);
@@ -171,7 +176,10 @@ impl Inner {
         let of = of
             .map_err(|why| failure("CreateContainerConfigError", why))?
             .config;
-        let (image, present) = Box::pin(self.image(pod, container, &of)).await?;
+        let image = container.image.clone().unwrap_or_default();
+        let policy = container.image_pull_policy.as_deref();
+        let present = Box::pin(self.image(pod, &image, policy, &of)).await?;
+        let images = Box::pin(self.image_volumes(pod, container, &of)).await?;
         let origin = self.origin(pod, &sandbox.ip);
         let env = environment::of(&origin, container)
             .await
@@ -180,20 +188,17 @@ impl Inner {
             let words = words.iter().flatten();
             words.map(|word| environment::expand(word, &env)).collect()
         };
-        let mut mounts = Vec::new();
+        let (mut mounts, mut devices) = (Vec::new(), Vec::new());
         if self.config.host.keeps_files() {
-            let places = Box::pin(self.volumes(&origin)).await;
-            let places = places.map_err(|why| failure("CreateContainerConfigError", why))?;
-            let seen = volumes::mounts(pod, container, &places, &env)
-                .map_err(|why| failure("CreateContainerConfigError", why))?;
-            let shown = Box::pin(self.shown(pod, container, seen)).await;
-            mounts = shown.map_err(|why| failure("CreateContainerConfigError", why))?;
+            let seen = Box::pin(self.seen(&origin, container, &images, &env)).await;
+            (mounts, devices) = seen.map_err(|why| failure("CreateContainerConfigError", why))?;
             mounts.extend(self.hosts(pod, sandbox, container).await?);
             mounts.push(self.last_words(pod, container, attempt).await?);
         }
         // Images that are pretended have no user of their own.
         let present = present.filter(|_| self.config.host.keeps_files());
-        let security = rights::of_container(pod, container, present.as_ref())
+        let root = &self.config.root;
+        let security = rights::of_container(pod, container, present.as_ref(), root)
             .map_err(|why| failure("CreateContainerConfigError", why))?;
         let log_path = self.log_path(pod, container, attempt).await?;
         let config = ContainerConfig {
@@ -205,11 +210,12 @@ impl Inner {
             working_dir: container.working_dir.clone().unwrap_or_default(),
             env,
             mounts,
+            devices,
             log_path,
             stdin: container.stdin == Some(true),
             stdin_once: container.stdin_once == Some(true),
             tty: container.tty == Some(true),
-            resources: limits::of(pod, container, self.memory_capacity()),
+            resources: limits::of(pod, container, &self.capacity()),
             security,
             ..ContainerConfig::default()
         };
@@ -225,6 +231,21 @@ impl Inner {
         started.map_err(|error| failure("RunContainerError", error.to_string()))?;
         tell("Started", "Container started");
         Ok(id)
+    }
+
+    /// What a container sees of its pod's volumes.
+    async fn seen(
+        &self,
+        origin: &Origin<'_>,
+        container: &Spec,
+        images: &volumes::Images,
+        env: &[(String, String)],
+    ) -> Result<(Vec<Mount>, Vec<Device>), String> {
+        let places = Box::pin(self.volumes(origin)).await?;
+        let seen = mounts::of(origin.pod, container, (&places, images), env)?;
+        let devices = mounts::devices(origin.pod, container, &places)?;
+        let shown = self.shown(origin.pod, container, seen).await?;
+        Ok((shown, devices))
     }
 
     /// Where values of a pod's environment and volumes come from.
@@ -394,13 +415,13 @@ impl Inner {
         Ok(format!("{}/{attempt}.log", container.name))
     }
 
-    /// The node's memory, in bytes.
-    pub(super) fn memory_capacity(&self) -> i64 {
+    /// What the node has.
+    pub(super) fn capacity(&self) -> Resources {
         let known = self.node();
         let capacity = known
             .as_deref()
             .and_then(|node| node.status.as_ref()?.capacity.as_ref());
-        Resources::of(capacity).memory
+        Resources::of(capacity)
     }
 
     /// Runs the hook of a container that has just started. A container whose hook fails is ended.

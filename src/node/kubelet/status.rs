@@ -24,6 +24,8 @@ pub(super) struct Observed<'a> {
     pub now: Timestamp,
     /// Its ephemeral containers.
     pub debuggers: &'a [Spec],
+    /// All its containers are being restarted.
+    pub restarting: bool,
     /// Nothing of the pod runs any more, and nothing will.
     pub over: bool,
     /// Why it failed, when that does not follow from its containers.
@@ -125,7 +127,8 @@ fn phase(spec: &PodSpec, shown: &[Shown<'_>], over: bool) -> &'static str {
         match container.role {
             Role::Init => match ended {
                 Some(code) => {
-                    failed_init |= code != 0 && !init_restarts(spec, container.spec, code);
+                    let again = container.is_reset() || init_restarts(spec, container.spec, code);
+                    failed_init |= code != 0 && !again;
                     // Started anew after a failure, it still counts as failed, not as pending, while it waits.
                 }
                 None => pending_init = true,
@@ -142,7 +145,8 @@ fn phase(spec: &PodSpec, shown: &[Shown<'_>], over: bool) -> &'static str {
                 (State::Running(_), _) => (running, initialized) = (true, true),
                 (_, Some(code)) => {
                     stopped += 1;
-                    for_good += i32::from(!restarts(spec, container.spec, code));
+                    let again = container.is_reset() || restarts(spec, container.spec, code);
+                    for_good += i32::from(!again);
                     succeeded += i32::from(code == 0);
                 }
                 (_, None) => waiting = true,

@@ -1,6 +1,7 @@
 //! One look at a pod: what it has and what it should have, the steps between, and the status.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use super::report::debuggers;
 use super::resize::Resize;
 use super::start::RESYNC;
 use super::stop::{grace, grace_after};
-use super::{Inner, PodState, is_terminal, limits};
+use super::{Inner, PodState, is_terminal, limits, reset, rights, sysctls};
 use crate::cri::{ContainerRuntimeExt, Sandbox, SandboxFilter, labels};
 use crate::reconcile::events::EventType;
 use crate::reconcile::{Action, Error, Key};
@@ -31,6 +32,8 @@ const PROMPT: Duration = Duration::from_millis(200);
 const ORPHAN_GRACE: Duration = Duration::from_secs(30);
 /// How often it is looked whether the pods of the API are known.
 const UNSYNCED: Duration = Duration::from_secs(1);
+/// Whether the kernel has AppArmor: `Y`.
+const APPARMOR: &str = "/sys/module/apparmor/parameters/enabled";
 /// Mounted config is brought up to date this often.
 const CONFIG_RESYNC: Duration = Duration::from_secs(60);
 
@@ -145,19 +148,7 @@ impl Inner {
         let is_static = self.pods.is_static(key);
         let unshown = is_static && self.show_mirror(key, pod).await;
         let before = self.sandbox(pod).await?;
-        let mut next = {
-            let mut steps = pin!(self.steps(key, pod));
-            tokio::select! {
-                biased;
-                next = &mut steps => next?,
-                () = sleep(PROMPT) => {
-                    // A container whose hook still runs does not count as started. Nothing waits for the API server.
-                    let (told, next) = join(self.report(key, pod, before.as_ref()), steps).await;
-                    told?;
-                    next?
-                }
-            }
-        };
+        let mut next = self.step(key, pod, before.as_ref()).await?;
         if self.config.host.keeps_files() && has_config(pod) {
             // What is mounted follows what it shows; what cannot be renewed stays as it is.
             if let Some(sandbox) = &before {
@@ -186,6 +177,30 @@ impl Inner {
             next.later(left);
         }
         Ok(next.action())
+    }
+
+    /// Takes steps, and shows what they wait for when they take long or fail.
+    async fn step(&self, key: &Key, pod: &Pod, before: Option<&Sandbox>) -> Result<Next, Error> {
+        let next = {
+            let mut steps = pin!(self.steps(key, pod));
+            tokio::select! {
+                biased;
+                next = &mut steps => next,
+                () = sleep(PROMPT) => {
+                    // A container whose hook still runs does not count as started. Nothing waits for the API server.
+                    let (told, next) = join(self.report(key, pod, before), steps).await;
+                    told?;
+                    next
+                }
+            }
+        };
+        if next.is_err()
+            && let Ok(now) = self.sandbox(pod).await
+            && let Err(error) = self.report(key, pod, now.as_ref()).await
+        {
+            tracing::debug!(%error, pod = %key, "its status could not be written");
+        }
+        next
     }
 
     /// What is left of the time that a pod may be active, from when this node took it.
@@ -217,6 +232,7 @@ impl Inner {
             admitted: status.is_some_and(|status| status.start_time.is_some()),
             finished: false,
             resize: Resize::of(pod),
+            restarting: reset::is_under_way(pod),
             ousting: None,
             ending: Arc::default(),
             containers: BTreeMap::new(),
@@ -241,7 +257,9 @@ impl Inner {
         if self.state.lock().get(key).is_some_and(admitted) {
             return Ok(None);
         }
-        if let Some(rejection) = self.closing().or_else(|| self.pressed(pod)) {
+        let allowed = &self.config.allowed_unsafe_sysctls;
+        let rejection = self.closing().or_else(|| self.pressed(pod));
+        if let Some(rejection) = rejection.or_else(|| sysctls::forbidden(pod, allowed)) {
             return Ok(Some(rejection));
         }
         let others: Vec<Key> = {
@@ -278,6 +296,10 @@ impl Inner {
             Some(verdict) if is_critical(pod) => self.make_room(key, pod, verdict, &others).await,
             Some(verdict) => verdict.first(),
         };
+        let rejection = match rejection {
+            None => self.unconfined(pod).await?,
+            rejection => rejection,
+        };
         if rejection.is_none()
             && let Some(state) = self.state.lock().get_mut(key)
         {
@@ -286,13 +308,28 @@ impl Inner {
         Ok(rejection)
     }
 
+    /// Why a pod may not run here that is to be confined by AppArmor.
+    async fn unconfined(&self, pod: &Pod) -> Result<Option<Rejection>, Error> {
+        let host = &self.config.host;
+        if !rights::needs_apparmor(pod) || !host.keeps_files() {
+            return Ok(None);
+        }
+        let enabled = host.tail(Path::new(APPARMOR), 4096).await?;
+        let is_enabled = enabled.is_some_and(|enabled| enabled.starts_with(b"Y"));
+        Ok((!is_enabled).then(|| Rejection {
+            reason: "AppArmor".to_owned(),
+            message: "Cannot enforce AppArmor: AppArmor is not enabled on the host".to_owned(),
+        }))
+    }
+
     /// Takes steps for as long as there are some.
     async fn steps(&self, key: &Key, pod: &Pod) -> Result<Next, Error> {
         let Some(spec) = &pod.spec else {
             return Ok(Next::default());
         };
-        // Each round may make the next one possible: a sandbox its containers, an init container the next.
-        let rounds = 2 * plan::all(spec).count() + 2;
+        // Each round may make the next one possible: a sandbox its containers, an init container the next, the end of all
+        // containers their beginning.
+        let rounds = 2 * plan::all(spec).count() + 3;
         let mut next = Next::default();
         for _ in 0..rounds {
             let sandbox = self.sandbox(pod).await?;
@@ -304,6 +341,9 @@ impl Inner {
                 && plan::outcome(spec, sandbox.as_ref()).is_none()
             {
                 self.give_up(key, pod, lost).await?;
+                continue;
+            }
+            if self.restart_all(key, pod, sandbox.as_ref()).await? {
                 continue;
             }
             next = Next::default();
@@ -344,6 +384,10 @@ impl Inner {
     /// first, for nobody knows it afterwards.
     async fn give_up(&self, key: &Key, pod: &Pod, lost: &Sandbox) -> Result<(), Error> {
         self.report(key, pod, Some(lost)).await?;
+        if let Some(state) = self.state.lock().get_mut(key) {
+            let memories = state.containers.values_mut();
+            memories.for_each(|memory| memory.reset = None);
+        }
         let message = "Pod sandbox changed, it will be killed and re-created.".to_owned();
         self.event(pod, EventType::Normal, "SandboxChanged", message);
         self.runtime.stop_sandbox(&lost.id).await?;

@@ -1,6 +1,6 @@
-//! The volumes of a pod: what they hold, where they are kept, and how its containers see them.
+//! The volumes of a pod: what they hold, and where they are kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{
@@ -9,16 +9,19 @@ use k8s_openapi::api::core::v1::{
 };
 use kube::Api;
 
-use super::Inner;
 use super::environment::{self, Origin};
-use super::host::{File, Kind};
-use crate::cri::{Mount, Propagation};
+use super::host::{File, Kind, Memory};
+use super::{Inner, limits, plan};
+use crate::cri::ImageSpec;
 use crate::object::Quantity;
 
 type Files = BTreeMap<String, File>;
 
-/// Where the volumes of a pod are, by name.
+/// Where the volumes of a pod are, by name; those that are images are nowhere.
 pub(super) type Places = BTreeMap<String, PathBuf>;
+
+/// The volumes that are images, by name.
+pub(super) type Images = BTreeMap<String, ImageSpec>;
 
 impl Inner {
     /// The directory of all that is kept for a pod.
@@ -34,10 +37,10 @@ impl Inner {
     pub(super) async fn volumes(&self, origin: &Origin<'_>) -> Result<Places, String> {
         let spec = origin.pod.spec.as_ref();
         let mut places = Places::new();
-        for volume in spec
+        let volumes = spec
             .into_iter()
-            .flat_map(|spec| spec.volumes.iter().flatten())
-        {
+            .flat_map(|spec| spec.volumes.iter().flatten());
+        for volume in volumes.filter(|volume| volume.image.is_none()) {
             let place = self.volume(origin, volume).await;
             let place = place.map_err(|why| {
                 format!(
@@ -70,8 +73,12 @@ impl Inner {
                 "" => {}
                 // Also where the directory is there: a machine that was started anew has lost what was in memory.
                 "Memory" => {
-                    let size = memory_size(origin, source);
-                    is_fresh = host.memory(&place, size).await.map_err(text)?;
+                    let memory = Memory::Plain(memory_size(origin, source));
+                    is_fresh = host.memory(&place, memory).await.map_err(text)?;
+                }
+                medium if medium.starts_with("HugePages") => {
+                    let memory = Memory::HugePages(page_size(origin.pod, medium)?);
+                    is_fresh = host.memory(&place, memory).await.map_err(text)?;
                 }
                 other => return Err(format!("unknown storage medium {other:?}")),
             }
@@ -228,10 +235,36 @@ impl Inner {
         if let Some(source) = &spec.host_path {
             return self.host_path(source).await;
         }
-        match spec.local {
-            Some(local) => Ok(PathBuf::from(local.path)),
-            None => Err("no volume plugin matched".to_owned()),
+        let local = spec.local.ok_or("no volume plugin matched")?;
+        let place = PathBuf::from(local.path);
+        if spec.volume_mode.as_deref() != Some("Block") {
+            self.own_local(origin.pod, volume, &place).await?;
         }
+        Ok(place)
+    }
+
+    /// Gives a local volume to the pod's group, once for each pod.
+    async fn own_local(&self, pod: &Pod, volume: &str, place: &Path) -> Result<(), String> {
+        let Some(group) = fs_group(pod) else {
+            return Ok(());
+        };
+        let host = &self.config.host;
+        let text = |error: std::io::Error| error.to_string();
+        let noted = self
+            .pod_directory(pod)
+            .join("volumes/kubernetes.io~local-volume");
+        let noted = noted.join(volume);
+        if host.kind(&noted).await.map_err(text)?.is_some() {
+            return Ok(());
+        }
+        let context = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.security_context.as_ref());
+        let policy = context.and_then(|context| context.fs_group_change_policy.as_deref());
+        let given = host.give_all(place, group, policy == Some("OnRootMismatch"));
+        given.await.map_err(text)?;
+        host.make_dir(&noted, 0o750).await.map_err(text)
     }
 }
 
@@ -265,6 +298,37 @@ fn memory_size(origin: &Origin<'_>, source: &EmptyDirVolumeSource) -> Option<u64
     least.min().and_then(|bytes| u64::try_from(bytes).ok())
 }
 
+/// The size of the pages of a volume: that of its medium (`HugePages-2Mi`), or the only one that the pod asks for.
+///
+/// # Errors
+/// When the pod asks for no such pages, or for several.
+fn page_size(pod: &Pod, medium: &str) -> Result<u64, String> {
+    let requests = pod.spec.iter().flat_map(plan::all).filter_map(|container| {
+        let resources = container.resources.as_ref()?;
+        resources.requests.as_ref()
+    });
+    let asked: BTreeSet<u64> = requests
+        .flat_map(BTreeMap::keys)
+        .filter_map(|name| limits::page_size(name.strip_prefix(limits::HUGE_PAGES)?))
+        .collect();
+    let own = medium.strip_prefix("HugePages-").map(limits::page_size);
+    let mut fitting = asked
+        .iter()
+        .filter(|size| own.is_none_or(|own| own == Some(**size)));
+    let none = || {
+        format!(
+            "medium {medium}: hugePages requested, but there is no resource request for huge pages"
+        )
+    };
+    let size = fitting.next().ok_or_else(none)?;
+    match fitting.next() {
+        None => Ok(*size),
+        Some(_) => Err(format!(
+            "medium: {medium} can't be used if container requests multiple huge page sizes"
+        )),
+    }
+}
+
 fn bits(mode: Option<i32>) -> u32 {
     mode.and_then(|mode| u32::try_from(mode).ok())
         .unwrap_or(0o644)
@@ -279,7 +343,7 @@ pub(super) fn said(error: &kube::Error) -> String {
 }
 
 /// Whether a path leads to something below where it begins.
-fn stays_inside(path: &str) -> bool {
+pub(super) fn stays_inside(path: &str) -> bool {
     !path.is_empty()
         && Path::new(path)
             .components()
@@ -417,126 +481,6 @@ fn lines(map: Option<&BTreeMap<String, String>>) -> String {
     lines.join("\n")
 }
 
-/// What a container sees of a volume.
-#[derive(Debug)]
-pub(super) struct Seen {
-    /// The mount, of the whole volume.
-    pub mount: Mount,
-    /// The part of it that is seen; `None`: all.
-    pub below: Option<String>,
-    volume: String,
-}
-
-/// What a container sees of its pod's volumes.
-///
-/// # Errors
-/// A mount of a volume that there is not, or of what is not below it.
-pub(super) fn mounts(
-    pod: &Pod,
-    container: &Spec,
-    places: &Places,
-    env: &[(String, String)],
-) -> Result<Vec<Seen>, String> {
-    let fixed = fixed(pod);
-    let mounts = container.volume_mounts.iter().flatten().map(|mount| {
-        let place = places.get(&mount.name).ok_or_else(|| {
-            let (name, of) = (&container.name, &mount.name);
-            format!("cannot find volume {of:?} to mount into container {name:?}")
-        })?;
-        let expanded = mount
-            .sub_path_expr
-            .as_deref()
-            .filter(|text| !text.is_empty());
-        let below = expanded.map(|text| environment::expand(text, env));
-        let below = below
-            .or_else(|| mount.sub_path.clone())
-            .filter(|below| !below.is_empty());
-        if let Some(below) = &below {
-            if below.starts_with('/') {
-                return Err(format!(
-                    "error SubPath `{below}` must not be an absolute path"
-                ));
-            }
-            if !stays_inside(below) {
-                return Err(format!(
-                    "unable to provision SubPath `{below}`: must not contain '..'"
-                ));
-            }
-        }
-        let readonly = mount.read_only == Some(true) || fixed.contains(&mount.name.as_str());
-        let deep = mount.recursive_read_only.as_deref() == Some("Enabled");
-        Ok(Seen {
-            mount: Mount {
-                container_path: mount.mount_path.clone(),
-                host_path: place.to_string_lossy().into_owned(),
-                readonly,
-                recursive_readonly: readonly && deep,
-                propagation: match mount.mount_propagation.as_deref() {
-                    Some("HostToContainer") => Propagation::HostToContainer,
-                    Some("Bidirectional") => Propagation::Bidirectional,
-                    _ => Propagation::Private,
-                },
-                ..Mount::default()
-            },
-            below,
-            volume: mount.name.clone(),
-        })
-    });
-    mounts.collect()
-}
-
-/// The volumes of a pod that nobody in it may write to: what they show is not the pod's.
-fn fixed(pod: &Pod) -> Vec<&str> {
-    let volumes = pod
-        .spec
-        .iter()
-        .flat_map(|spec| spec.volumes.iter().flatten());
-    let fixed = volumes.filter(|volume| {
-        let claim = volume.persistent_volume_claim.as_ref();
-        volume.config_map.is_some()
-            || volume.secret.is_some()
-            || volume.projected.is_some()
-            || volume.downward_api.is_some()
-            || claim.is_some_and(|claim| claim.read_only == Some(true))
-    });
-    fixed.map(|volume| volume.name.as_str()).collect()
-}
-
-impl Inner {
-    /// The mounts of a container, those of parts of volumes among them.
-    ///
-    /// # Errors
-    /// When a part cannot be shown; why is told to the node alone, whose files it is about.
-    pub(super) async fn shown(
-        &self,
-        pod: &Pod,
-        container: &Spec,
-        seen: Vec<Seen>,
-    ) -> Result<Vec<Mount>, String> {
-        let mut mounts = Vec::with_capacity(seen.len());
-        for (index, seen) in seen.into_iter().enumerate() {
-            let mut mount = seen.mount;
-            if let Some(below) = seen.below {
-                let place = self.pod_directory(pod).join("volume-subpaths");
-                let place = place.join(&seen.volume).join(&container.name);
-                let place = place.join(index.to_string());
-                let volume = Path::new(&mount.host_path);
-                let shown = self.config.host.part(volume, Path::new(&below), &place);
-                if let Err(error) = shown.await {
-                    tracing::warn!(%error, pod = %super::full_name(pod), volume = %seen.volume, "a part of a volume cannot be shown");
-                    return Err(format!(
-                        "failed to prepare subPath for volumeMount {:?} of container {:?}",
-                        seen.volume, container.name
-                    ));
-                }
-                mount.host_path = place.to_string_lossy().into_owned();
-            }
-            mounts.push(mount);
-        }
-        Ok(mounts)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -568,54 +512,45 @@ mod tests {
     }
 
     #[test]
-    fn mounts_of_a_container() {
-        let place = |name: &str| (name.to_owned(), PathBuf::from(format!("/p/{name}")));
-        let places = Places::from([place("v"), place("config"), place("claim")]);
-        let env = [("N".to_owned(), "x".to_owned())];
-        let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [], "volumes": [
-            {"name": "v", "emptyDir": {}}, {"name": "config", "configMap": {"name": "c"}},
-            {"name": "claim", "persistentVolumeClaim": {"claimName": "c", "readOnly": true}},
-        ]}}))
-        .unwrap();
-        for (mount, expected) in [
+    fn sizes_of_huge_pages() {
+        let missing = |medium: &str| {
+            Err(format!(
+                "medium {medium}: hugePages requested, but there is no resource request for huge pages"
+            ))
+        };
+        let several =
+            "medium: HugePages can't be used if container requests multiple huge page sizes";
+        for (asked, medium, expected) in [
+            (vec![], "HugePages", missing("HugePages")),
+            (vec!["hugepages-2Mi"], "HugePages", Ok(2 << 20)),
+            (vec!["cpu", "hugepages-2Mi"], "HugePages-2Mi", Ok(2 << 20)),
             (
-                json!({"name": "v", "readOnly": true}),
-                Ok(("/p/v", true, None)),
-            ),
-            (json!({"name": "v"}), Ok(("/p/v", false, None))),
-            (json!({"name": "config"}), Ok(("/p/config", true, None))),
-            (json!({"name": "claim"}), Ok(("/p/claim", true, None))),
-            (
-                json!({"name": "v", "subPathExpr": "d/$(N)"}),
-                Ok(("/p/v", false, Some("d/x"))),
+                vec!["hugepages-2Mi"],
+                "HugePages-1Gi",
+                missing("HugePages-1Gi"),
             ),
             (
-                json!({"name": "w"}),
-                Err("cannot find volume \"w\" to mount into container \"c\""),
+                vec!["hugepages-2Mi", "hugepages-1Gi"],
+                "HugePages",
+                Err(several.to_owned()),
             ),
             (
-                json!({"name": "v", "subPath": "../x"}),
-                Err("unable to provision SubPath `../x`: must not contain '..'"),
+                vec!["hugepages-2Mi", "hugepages-1Gi"],
+                "HugePages-1Gi",
+                Ok(1 << 30),
             ),
             (
-                json!({"name": "v", "subPathExpr": "/$(N)"}),
-                Err("error SubPath `/x` must not be an absolute path"),
+                vec!["hugepages-2Mi"],
+                "HugePages-odd",
+                missing("HugePages-odd"),
             ),
         ] {
-            let mut given = mount.clone();
-            given["mountPath"] = "/m".into();
-            let container: Spec =
-                serde_json::from_value(json!({"name": "c", "volumeMounts": [given]})).unwrap();
-            let seen = mounts(&pod, &container, &places, &env).map(|mut seen| seen.remove(0));
-            let seen = seen.as_ref().map_err(String::as_str).map(|seen| {
-                let mount = &seen.mount;
-                (
-                    mount.host_path.as_str(),
-                    mount.readonly,
-                    seen.below.as_deref(),
-                )
-            });
-            assert_eq!(seen, expected, "{mount}");
+            let requests: BTreeMap<_, _> = asked.iter().map(|name| (*name, "1Gi")).collect();
+            let containers =
+                json!([{"name": "a"}, {"name": "b", "resources": {"requests": requests}}]);
+            let pod: Pod =
+                serde_json::from_value(json!({"spec": {"containers": containers}})).unwrap();
+            assert_eq!(page_size(&pod, medium), expected, "{asked:?} {medium}");
         }
     }
 }

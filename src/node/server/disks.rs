@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::Disks;
 use crate::cri::ContainerStats;
 use crate::node::kubelet::{DiskUse, Room, Vitals};
+use crate::node::log_directory;
 use crate::node::mirror::runtime_uid;
 
 /// What is used of a file system of which so much is free.
@@ -74,15 +75,8 @@ impl Disks {
             shown["rootfs"] = of_use(layer.at, vitals.image_fs, vitals.image_inodes, used);
         }
         let Some(logs) = &self.logs else { return };
-        let meta = &pod.metadata;
-        let text = |field: &Option<String>| field.clone().unwrap_or_default();
-        let (namespace, name) = (text(&meta.namespace), text(&meta.name));
-        let uid = runtime_uid(pod).unwrap_or_default();
-        let directory = logs.join(format!("{namespace}_{name}_{uid}"));
-        let used = self
-            .monitor
-            .disk_use(&directory.join(&container.name))
-            .await;
+        let directory = logs.join(log_directory::of(pod)).join(&container.name);
+        let used = self.monitor.disk_use(&directory).await;
         let used = used.unwrap_or_default();
         shown["logs"] = of_use(at, vitals.node_fs, vitals.node_inodes, used);
     }

@@ -109,6 +109,22 @@ fn volumes(guest: &Guest) {
     for (name, source, _) in &rows {
         guest.pod(name, with_volume(source.clone()));
     }
+    // It is on its node before the claim is there.
+    let node = guest.ok("kubectl get node -o jsonpath={.items[0].metadata.name}");
+    let mut claimed = with_volume(json!({"persistentVolumeClaim": {"claimName": "claim"}}));
+    claimed["nodeName"] = json!(node.trim());
+    guest.pod("claimed", claimed);
+    guest.told("claimed", "FailedMount: MountVolume.SetUp failed for volume \"v\" : error processing PVC bad-volume/claim: failed to fetch PVC from API server: persistentvolumeclaims \"claim\" not found");
+    let place = guest.dir().join("claimed");
+    std::fs::create_dir_all(&place).unwrap();
+    let volume = json!({
+        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "of-bad-volume"},
+        "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "late",
+            "hostPath": {"path": place},
+        },
+    });
+    guest.file("pv.json", &volume.to_string());
     for (name, _, told) in &rows {
         guest.told(name, told);
         waiting(guest, name, "ContainerCreating", "");
@@ -117,6 +133,19 @@ fn volumes(guest: &Guest) {
     guest.ok("kubectl create secret generic se --from-literal=a=one");
     guest.ok("kubectl patch configmap kube-root-ca.crt -p '{\"data\":{\"no\":\"yes\"}}'");
     guest.ok("rm f && mkdir f && touch absent");
+    guest.create(
+        "persistentvolumeclaims",
+        &json!({"metadata": {"name": "claim"}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "late",
+            "resources": {"requests": {"storage": "1Gi"}},
+        }}),
+    );
+    guest.told(
+        "claimed",
+        "error processing PVC bad-volume/claim: PVC is not bound",
+    );
+    guest.ok("kubectl apply -f pv.json");
+    guest.ready("claimed");
     for (name, ..) in rows {
         // The authority's config map is brought back to what it was; so is its pod.
         if name != "item" {
@@ -145,6 +174,11 @@ fn users(guest: &Guest) {
         "number",
         json!({"containers": [c("number", json!({"runAsNonRoot": true}))]}),
     );
+    // The image's user is in no list of users of the image.
+    guest.pod("unknown", json!({"containers": [c("unknown", json!({}))]}));
+    waiting(guest, "unknown", "CreateContainerError", "no users found");
+    guest.ok("kubectl set image pod/unknown c=homeostat.local/name:1");
+    guest.ready("unknown");
     waiting(
         guest,
         "root",

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Guest, STAYS, cases, shell, with};
 
@@ -13,6 +13,7 @@ fn containers_start_and_end() {
     cases(&[
         ("init-order", init_order),
         ("crash-loop", crash_loop),
+        ("restart-all", restart_all),
         ("memory", memory),
         ("codes", codes),
         ("messages", messages),
@@ -98,6 +99,60 @@ fn crash_loop(guest: &Guest) {
         json!({"restartPolicy": "OnFailure", "containers": [shell("c", "exit 0")]}),
     );
     guest.becomes("q", &[("/phase", json!("Succeeded"))]);
+}
+
+/// One container ends so that all begin anew, in the same sandbox, without farewell.
+fn restart_all(guest: &Guest) {
+    let with_log = |container: Value| {
+        let log = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]});
+        with(container, log)
+    };
+    let stays = |name: &str| {
+        let script = format!("echo {name} >> /v/log; {STAYS}");
+        with_log(shell(name, &script))
+    };
+    let source = with(
+        with_log(shell(
+            "source",
+            &format!(
+                "echo source >> /v/log; [ -e /v/again ] || {{ sleep 2; touch /v/again; exit 42; }}; {STAYS}"
+            ),
+        )),
+        json!({
+            "restartPolicy": "Never",
+            "restartPolicyRules": [
+                {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}},
+            ],
+        }),
+    );
+    let hook = json!({"preStop": {"exec": {"command": ["touch", "/v/hooked"]}}});
+    guest.pod(
+        "p",
+        json!({
+            "restartPolicy": "Never",
+            "volumes": [{"name": "v", "hostPath": {"path": guest.dir(), "type": "Directory"}}],
+            "initContainers": [
+                with_log(shell("init", "echo init >> /v/log")), with(stays("side"), json!({"restartPolicy": "Always"})),
+            ],
+            "containers": [source, with(stays("main"), json!({"lifecycle": hook}))],
+        }),
+    );
+    let before = guest.ready("p");
+    guest.becomes("p", &[("/containerStatuses/0/restartCount", json!(1))]);
+    let after = guest.ready("p");
+    assert_eq!(before["podIP"], after["podIP"]);
+    for list in ["containerStatuses", "initContainerStatuses"] {
+        for container in after[list].as_array().unwrap() {
+            assert_eq!(container["restartCount"], 1, "{container}");
+            let last = &container["lastState"]["terminated"];
+            assert_eq!(last["reason"], "RestartingAllContainers", "{container}");
+        }
+    }
+    guest.prints(
+        "sort log | uniq -c",
+        &["2 init", "2 main", "2 side", "2 source"],
+    );
+    assert!(!guest.dir().join("hooked").exists());
 }
 
 fn memory(guest: &Guest) {

@@ -3,10 +3,15 @@
 use serde_json::{Value, json};
 
 use super::{Guest, STAYS, cases, shell, with};
+use crate::machine::BUSYBOX;
 
 #[test]
 fn images_are_pulled() {
-    cases(&[("pulls", pulls), ("absent-image", absent)]);
+    cases(&[
+        ("pulls", pulls),
+        ("absent-image", absent),
+        ("image-volumes", volumes),
+    ]);
 }
 
 fn of(image: &str, more: Value) -> Value {
@@ -75,4 +80,48 @@ fn absent(guest: &Guest) {
         status["containerStatuses"][0]["state"]["waiting"]["message"],
         "Container image \"homeostat.local/none:1\" is not present with pull policy of Never"
     );
+}
+
+/// An image as a volume: it is pulled as others are, and shown where the runtime can do that.
+fn volumes(guest: &Guest) {
+    let of = |image: &str| {
+        let c = with(
+            shell("c", STAYS),
+            json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]}),
+        );
+        json!({"volumes": [{"name": "v", "image": {"reference": image}}], "containers": [c]})
+    };
+    let none = "127.0.0.1:1/none:1";
+    guest.pod("absent", of(none));
+    guest.told(
+        "absent",
+        &format!("Failed: Failed to pull image \"{none}\": "),
+    );
+    guest.told(
+        "absent",
+        &format!("BackOff: Back-off pulling image \"{none}\""),
+    );
+    guest.becomes(
+        "absent",
+        &[(
+            "/containerStatuses/0/state/waiting/reason",
+            json!("ImagePullBackOff"),
+        )],
+    );
+    guest.pod("there", of(BUSYBOX));
+    let reason = guest.until("it is shown, or the runtime says why not", || {
+        let status = guest.find("pods/there")?["status"].clone();
+        let state = status.pointer("/containerStatuses/0/state")?;
+        match state["waiting"]["reason"].as_str() {
+            None | Some("ContainerCreating") => state.get("running").map(|_| String::new()),
+            Some(reason) => Some(reason.to_owned()),
+        }
+    });
+    if reason.is_empty() {
+        guest.inside("there", "test -x /v/bin/busybox");
+        guest.fails("kubectl exec there -- touch /v/new");
+    } else {
+        // containerd before 2.1.
+        assert_eq!(reason, "CreateContainerError");
+    }
 }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Guest, STAYS, cases, shell, with};
 
 #[test]
 fn limits_reach_the_control_groups() {
-    cases(&[("limits", limits)]);
+    cases(&[("limits", limits), ("resized", resized)]);
 }
 
 /// The control group of a process, in a hierarchy of the first version.
@@ -90,4 +90,50 @@ fn limits(guest: &Guest) {
         let class = status["qosClass"].as_str().unwrap().to_ascii_lowercase();
         assert!(class == above || class == "guaranteed", "{status}");
     }
+}
+
+/// What a running container may use is changed in place; what it may not keep through that is started again.
+fn resized(guest: &Guest) {
+    let policy = json!([
+        {"resourceName": "cpu", "restartPolicy": "NotRequired"},
+        {"resourceName": "memory", "restartPolicy": "RestartContainer"},
+    ]);
+    let resources = json!({"requests": {"cpu": "100m", "memory": "32Mi"}, "limits": {"cpu": "200m", "memory": "32Mi"}});
+    let c = with(
+        shell("c", STAYS),
+        json!({"resources": resources, "resizePolicy": policy}),
+    );
+    guest.pod("p", json!({"containers": [c]}));
+    guest.ready("p");
+    let cpu = group(guest, "p", "cpu");
+    let change = |resources: Value| {
+        let spec = json!({"containers": [{"name": "c", "resources": resources}]});
+        let merge = json!({"spec": spec});
+        guest.patch("pods/p/resize", &merge);
+    };
+    change(json!({"requests": {"cpu": "300m"}, "limits": {"cpu": "400m"}}));
+    guest.within(30, "another quota", || {
+        let quota = read(&cpu.join("cpu.cfs_quota_us"));
+        (quota == "40000" && read(&cpu.join("cpu.shares")) == "307").then_some(())
+    });
+    let at = "/containerStatuses/0";
+    let status = guest.becomes(
+        "p",
+        &[(&format!("{at}/resources/limits/cpu"), json!("400m"))],
+    );
+    assert_eq!(
+        status["containerStatuses"][0]["restartCount"], 0,
+        "{status}"
+    );
+    change(json!({"requests": {"memory": "48Mi"}, "limits": {"memory": "48Mi"}}));
+    guest.becomes(
+        "p",
+        &[
+            (&format!("{at}/restartCount"), json!(1)),
+            (&format!("{at}/resources/limits/memory"), json!("48Mi")),
+        ],
+    );
+    guest.ready("p");
+    let limit = read(&group(guest, "p", "memory").join("memory.limit_in_bytes"));
+    assert_eq!(limit, (48_u64 << 20).to_string());
 }

@@ -6,7 +6,11 @@ use super::{Guest, STAYS, cases, shell};
 
 #[test]
 fn logs_in_every_mode() {
-    cases(&[("logs", modes), ("logs-follow", follow)]);
+    cases(&[
+        ("logs", modes),
+        ("logs-follow", follow),
+        ("logs-rotated", rotated),
+    ]);
 }
 
 fn modes(guest: &Guest) {
@@ -97,4 +101,33 @@ fn follow(guest: &Guest) {
     });
     // Until the container ends.
     guest.prints("kubectl logs -f p", &["1", "2", "3", "4"]);
+}
+
+/// A log that has grown is moved away; who follows it misses nothing.
+fn rotated(guest: &Guest) {
+    let script = "line=$(printf %01000d 0); for i in $(seq 1 11000); do echo $line; done; i=0; \
+         trap \"exit 0\" TERM; while :; do i=$((i+1)); echo tick $i; sleep 0.2; done";
+    guest.pod("p", json!({"containers": [shell("c", script)]}));
+    guest.ready("p");
+    guest.until("the last of much", || {
+        let said = guest.ok("kubectl logs p --tail=1");
+        said.starts_with("tick").then_some(())
+    });
+    let mut followed = guest.start("kubectl logs -f p --tail=1");
+    let tick = |line: &str| {
+        line.strip_prefix("tick ")
+            .and_then(|tick| tick.parse::<u32>().ok())
+    };
+    let first = tick(&followed.line()).unwrap();
+    let uid = guest.find("pods/p").unwrap()["metadata"]["uid"].clone();
+    let of_pod = format!("logs-rotated_p_{}", uid.as_str().unwrap());
+    let directory = guest.place.machine.scratch("pods").join(of_pod).join("c");
+    let files = || std::fs::read_dir(&directory).unwrap().count();
+    guest.until("it is moved away", || (files() == 2).then_some(()));
+    let at = tick(guest.ok("kubectl logs p --tail=1").trim()).unwrap();
+    for expected in first + 1..at + 10 {
+        assert_eq!(tick(&followed.line()), Some(expected));
+    }
+    let new = std::fs::metadata(directory.join("0.log")).unwrap();
+    assert!(new.len() < 1 << 20, "{new:?}");
 }

@@ -12,6 +12,7 @@ mod logs;
 mod looking;
 mod pressure;
 mod probes;
+mod surroundings;
 mod token;
 mod volumes;
 
@@ -213,7 +214,11 @@ impl Guest {
         };
         let uri = format!("/api/v1/namespaces/{}/{path}", self.namespace);
         let request = http::Request::builder().method(method).uri(uri);
-        let request = request.header("content-type", "application/json");
+        let type_ = match method {
+            "PATCH" => "application/strategic-merge-patch+json",
+            _ => "application/json",
+        };
+        let request = request.header("content-type", type_);
         request.body(body).unwrap()
     }
 
@@ -227,6 +232,14 @@ impl Guest {
     fn create(&self, resource: &str, object: &Value) {
         if let Err(error) = self.send("POST", resource, object) {
             panic!("{error}: {object}");
+        }
+    }
+
+    /// Changes an object: `pods/a/resize`.
+    #[track_caller]
+    fn patch(&self, path: &str, patch: &Value) {
+        if let Err(error) = self.send("PATCH", path, patch) {
+            panic!("{error}: {patch}");
         }
     }
 

@@ -11,6 +11,7 @@ fn volumes_of_pods() {
         ("config", config),
         ("owned", owned),
         ("paths", paths),
+        ("local", local),
         ("environment", environment),
     ]);
 }
@@ -218,6 +219,48 @@ fn paths(guest: &Guest) {
         guest.inside("p", "cat /v/below/it/x /v/of-p/y /claim/f"),
         "x\ny\nhere"
     );
+}
+
+/// A volume of this machine belongs to the group of the pod's volumes.
+fn local(guest: &Guest) {
+    let place = guest.dir().join("volume");
+    std::fs::create_dir_all(place.join("d")).unwrap();
+    guest.ok("echo here > volume/d/f && chmod 600 volume/d/f && ln -s /etc/passwd volume/link");
+    let node = guest.ok("kubectl get node -o jsonpath={.items[0].metadata.name}");
+    let on_node =
+        json!({"key": "kubernetes.io/hostname", "operator": "In", "values": [node.trim()]});
+    let object = json!({
+        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "of-local"},
+        "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "of-local",
+            "local": {"path": place},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [on_node]}]}},
+        },
+    });
+    guest.file("pv.json", &object.to_string());
+    guest.ok("kubectl apply -f pv.json");
+    guest.create(
+        "persistentvolumeclaims",
+        &json!({"metadata": {"name": "claim"}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "of-local",
+            "resources": {"requests": {"storage": "1Gi"}},
+        }}),
+    );
+    guest.pod(
+        "p",
+        json!({
+            "securityContext": {"fsGroup": 4000, "runAsUser": 1000, "runAsGroup": 3000},
+            "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "claim"}}],
+            "containers": [mounted(shell("c", STAYS), &["v"])],
+        }),
+    );
+    guest.ready("p");
+    assert_eq!(
+        guest.inside("p", "cat /v/d/f; echo more >> /v/d/f; touch /v/d/g; stat -c %g:%a /v /v/d/f; stat -c %g /v/d/g"),
+        "here\n4000:2775\n4000:660\n4000"
+    );
+    let group = guest.ok("stat -Lc %g volume/link");
+    assert_eq!(group.trim(), "0", "what a link leads to is given away");
 }
 
 fn environment(guest: &Guest) {

@@ -4,9 +4,9 @@ use crate::object::Document;
 use crate::object::field::{Errors, Path};
 use serde_json::Value;
 
-/// The rules of a schema.
+/// The rules of a schema: there are none.
 #[derive(Debug)]
-pub(crate) struct Rules;
+pub(crate) enum Rules {}
 
 impl Rules {
     pub(crate) fn compile(_: &Props) -> Option<Self> {
@@ -19,7 +19,7 @@ impl Rules {
         _: Option<&Value>,
         _: &mut Errors,
     ) -> Vec<String> {
-        Vec::new()
+        match *self {}
     }
 }
 

@@ -218,13 +218,13 @@ pub(super) fn validate_selectors(selectors: &[Value], path: &Path, errors: &mut 
         let (source, at) = (cel.str_at(&["expression"]), path.child("expression"));
         if source.len() > LONGEST_EXPRESSION {
             errors.too_long(at, LONGEST_EXPRESSION);
-            continue;
-        }
-        #[cfg(feature = "cel")]
-        match problem(source) {
-            None => {}
-            Some(Problem::Invalid(why)) => errors.invalid(at, source, &why),
-            Some(Problem::TooCostly) => errors.forbidden(at, "too complex, exceeds cost limit"),
+        } else {
+            #[cfg(feature = "cel")]
+            match problem(source) {
+                None => {}
+                Some(Problem::Invalid(why)) => errors.invalid(at, source, &why),
+                Some(Problem::TooCostly) => errors.forbidden(at, "too complex, exceeds cost limit"),
+            }
         }
     }
 }

@@ -3,6 +3,11 @@
 //!
 //! One connection carries the streams of one session; a task of its own moves their bytes until the session is over or
 //! dropped.
+//!
+//! The other side of the protocol, for kubectl, is in `node/server/spdy`. All that they have in common is the eight bytes before
+//! each frame: this side opens streams whose number it knows, stores its few headers unsqueezed, skips those of answers, and
+//! gives out pipes; that one accepts streams, must read squeezed headers, and gives out channels like those of its WebSockets.
+//! A third module for the eight bytes, below both, would save less than it costs.
 
 mod frame;
 #[cfg(test)]

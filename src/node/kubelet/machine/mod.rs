@@ -2,6 +2,7 @@
 
 mod ask;
 mod mounts;
+mod own;
 
 use std::collections::BTreeMap;
 use std::io::{self, SeekFrom};
@@ -12,8 +13,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::fs;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::task::spawn_blocking;
 
-use super::host::{Answer, File, Host, Kind};
+use super::host::{Answer, File, Host, Kind, Memory};
 use crate::cri::Check;
 
 /// The link by which all files of a volume change at once.
@@ -116,8 +118,8 @@ impl Host for Machine {
         mounts::part(volume, below, shown)
     }
 
-    async fn memory(&self, place: &Path, bytes: Option<u64>) -> io::Result<bool> {
-        mounts::memory(place, bytes)
+    async fn memory(&self, place: &Path, memory: Memory) -> io::Result<bool> {
+        mounts::memory(place, memory)
     }
 
     async fn entries(&self, directory: &Path) -> io::Result<Vec<String>> {
@@ -158,6 +160,12 @@ impl Host for Machine {
         let mode = fs::metadata(directory).await?.mode();
         chown(directory, None, Some(group))?;
         fs::set_permissions(directory, PermissionsExt::from_mode(mode | 0o2770)).await
+    }
+
+    async fn give_all(&self, directory: &Path, group: u32, unless_given: bool) -> io::Result<()> {
+        let directory = directory.to_owned();
+        // It may hold much.
+        spawn_blocking(move || own::give_all(&directory, group, unless_given)).await?
     }
 
     async fn tail(&self, path: &Path, bytes: u64) -> io::Result<Option<Vec<u8>>> {

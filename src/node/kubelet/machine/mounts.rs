@@ -9,6 +9,8 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 
+use crate::node::kubelet::host::Memory;
+
 /// Mount points at `path` and below it, the one that was mounted last first.
 pub(super) fn below(path: &Path) -> io::Result<Vec<PathBuf>> {
     let table = std::fs::read("/proc/self/mountinfo")?;
@@ -58,16 +60,18 @@ pub(super) fn release(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Mounts memory, of so many bytes at most, unless that is there; whether it was not.
-pub(super) fn memory(place: &Path, bytes: Option<u64>) -> io::Result<bool> {
+/// Mounts memory, unless that is there; whether it was not.
+pub(super) fn memory(place: &Path, memory: Memory) -> io::Result<bool> {
     if below(place)?.iter().any(|point| point == place) {
         return Ok(false);
     }
-    let size = bytes
-        .map(|bytes| format!("size={bytes}"))
-        .unwrap_or_default();
-    let options = std::ffi::CString::new(size)?;
-    mount("tmpfs", place, "tmpfs", MountFlags::empty(), &*options)?;
+    let (type_, options) = match memory {
+        Memory::Plain(None) => ("tmpfs", String::new()),
+        Memory::Plain(Some(bytes)) => ("tmpfs", format!("size={bytes}")),
+        Memory::HugePages(bytes) => ("hugetlbfs", format!("pagesize={bytes}")),
+    };
+    let options = std::ffi::CString::new(options)?;
+    mount(type_, place, type_, MountFlags::empty(), &*options)?;
     Ok(true)
 }
 
@@ -248,12 +252,18 @@ mod tests {
         part(&volume, Path::new("d/file"), &pod.join("parts/0")).unwrap();
         assert_eq!(std::fs::read(pod.join("parts/0")).unwrap(), b"f");
         assert_eq!(std::fs::read(pod.join("parts/1")).unwrap(), b"f");
-        assert!(memory(&pod.join("memory"), Some(8192)).unwrap());
-        assert!(!memory(&pod.join("memory"), Some(8192)).unwrap());
+        assert!(memory(&pod.join("memory"), Memory::Plain(Some(8192))).unwrap());
+        assert!(!memory(&pod.join("memory"), Memory::Plain(Some(8192))).unwrap());
         std::fs::write(pod.join("memory/a"), [0; 4096]).unwrap();
         let full = std::fs::write(pod.join("memory/b"), [0; 8192]);
         assert_eq!(full.unwrap_err().kind(), io::ErrorKind::StorageFull);
-        assert_eq!(below(&pod).unwrap().len(), 3);
+        std::fs::create_dir_all(pod.join("pages")).unwrap();
+        assert!(memory(&pod.join("pages"), Memory::HugePages(2 << 20)).unwrap());
+        // Files of huge pages are mapped, not written.
+        assert!(std::fs::write(pod.join("pages/a"), "x").is_err());
+        let odd = memory(&pod.join("parts"), Memory::HugePages(3 << 20));
+        assert!(odd.is_err(), "{odd:?}");
+        assert_eq!(below(&pod).unwrap().len(), 4);
         release(&pod).unwrap();
         assert_eq!(below(&pod).unwrap().len(), 0);
         std::fs::remove_dir_all(&pod).unwrap();

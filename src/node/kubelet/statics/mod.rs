@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 pub(super) use self::own::OwnPods;
@@ -22,8 +23,6 @@ use crate::client;
 use crate::node::mirror::{HASH, MIRROR, SEEN, SOURCE, is_mirror, mirror_of};
 use crate::reconcile::{Error, Key};
 
-/// How often manifests are looked at.
-const LOOK: Duration = Duration::from_secs(1);
 /// A manifest that cannot be read any more counts for this long: somebody may be writing it.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Longer manifests are not read, in bytes.
@@ -137,8 +136,8 @@ fn text(path: &Path) -> io::Result<Vec<u8>> {
 pub(super) async fn follow(inner: Arc<Inner>, path: PathBuf) -> Result<(), Error> {
     let mut manifests = Manifests::new(&path, &inner.spec.name);
     loop {
-        inner.take_manifests(&mut manifests);
-        sleep(LOOK).await;
+        manifests = inner.take_manifests(manifests).await?;
+        sleep(inner.config.static_pods_period).await;
     }
 }
 
@@ -152,9 +151,17 @@ pub(super) async fn show(inner: Arc<Inner>) -> Result<(), Error> {
 }
 
 impl Inner {
-    pub(super) fn take_manifests(&self, manifests: &mut Manifests) {
+    /// Takes what manifests say now.
+    pub(super) async fn take_manifests(&self, manifests: Manifests) -> Result<Manifests, Error> {
         let now = self.clock.now();
-        match manifests.read(&now.to_string()) {
+        let mut manifests = manifests;
+        // The disk may be slow; nothing else is to wait for it.
+        let (manifests, wanted) = spawn_blocking(move || {
+            let wanted = manifests.read(&now.to_string());
+            (manifests, wanted)
+        })
+        .await?;
+        match wanted {
             Ok(wanted) => {
                 for key in self.pods.set(&wanted, now) {
                     if let Some(state) = self.state.lock().get(&key) {
@@ -167,6 +174,7 @@ impl Inner {
                 tracing::error!(path = %manifests.path.display(), %error, "Unable to read config path");
             }
         }
+        Ok(manifests)
     }
 
     /// Shows a static pod in the API, where it is not shown rightly; whether that has to be tried again.

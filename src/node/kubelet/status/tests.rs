@@ -104,6 +104,7 @@ impl Case {
             host: "192.168.0.1",
             now: "2026-01-01T00:01:00Z".parse().unwrap(),
             debuggers: &[],
+            restarting: false,
             over: self.over,
             failure: None,
         })
@@ -259,6 +260,7 @@ async fn containers_wait_for_reasons() {
         Some(Failure {
             reason,
             message: "why".into(),
+            image: String::new(),
             times: 1,
         })
     };

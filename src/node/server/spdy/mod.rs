@@ -1,6 +1,7 @@
 //! SPDY/3.1 as far as Kubernetes uses it: a server's side of one connection, on which the client opens streams.
 //!
 //! There is no flow control, as clients' library (spdystream) has none: a stream that nobody reads holds up the connection.
+//! The client of a runtime's server is in `cri/containerd/spdy`, which also says why it shares nothing with this.
 mod headers;
 
 use std::collections::BTreeMap;

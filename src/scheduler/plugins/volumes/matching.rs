@@ -329,7 +329,8 @@ impl Candidate {
 impl Wanted {
     fn new(claim: &Arc<PersistentVolumeClaim>) -> Self {
         let selector = claim.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-        let selector = selector.map_or(Ok(LabelSelector::default()), LabelSelector::from_typed);
+        let selector =
+            selector.map_or_else(|| Ok(LabelSelector::default()), LabelSelector::from_typed);
         Self {
             claim: claim.clone(),
             class: class_of_claim(claim).to_owned(),
