@@ -1,4 +1,5 @@
 //! Continue tokens: where a list goes on, and as of which revision. Opaque to clients.
+use crate::apiserver::schema::scan;
 use crate::store::Revision;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -55,11 +56,12 @@ impl ContinueToken {
             };
             format!("{generic}: illegal base64 data at input byte {at}")
         })?;
-        let encoded: Encoded =
-            serde_json::from_slice(&bytes).map_err(|error| format!("{generic}: {error}"))?;
+        let value = scan::parse(&bytes).map_err(|error| format!("{generic}: {error}"))?;
+        let encoded: Encoded = serde_json::from_value(value.into_value())
+            .map_err(|error| format!("{generic}: {error}"))?;
         if encoded.v != VERSION {
             return Err(format!(
-                "server does not recognize this encoded version {:?}",
+                "{generic}: server does not recognize this encoded version {}",
                 encoded.v
             ));
         }
@@ -102,7 +104,15 @@ mod tests {
             ),
             (
                 encode(r#"{"v":"v2","rv":1,"start":"a"}"#),
-                "server does not recognize this encoded version \"v2\"",
+                "continue key is not valid: server does not recognize this encoded version v2",
+            ),
+            (
+                "abc".to_owned(),
+                "continue key is not valid: invalid character 'i' looking for beginning of value",
+            ),
+            (
+                encode(r#"{"v":"#),
+                "continue key is not valid: unexpected end of JSON input",
             ),
             (
                 encode(r#"{"v":"meta.k8s.io/v1","rv":0,"start":"a"}"#),

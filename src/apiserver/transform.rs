@@ -34,7 +34,12 @@ impl Form {
     ///
     /// # Errors
     /// 406 when nothing it names can be given; 400 for an unknown `includeObject`.
-    pub(crate) fn negotiate(accept: &str, query: &Query, shape: Shape) -> Result<Self, Status> {
+    pub(crate) fn negotiate(
+        accept: &str,
+        query: &Query,
+        shape: Shape,
+        resource: &Resource,
+    ) -> Result<Self, Status> {
         let output = negotiate::output(accept, shape != Shape::Object)?;
         if shape == Shape::Watch && output.format == Format::Yaml {
             return Err(refused(
@@ -45,12 +50,14 @@ impl Form {
         match (output.as_, shape) {
             (As::Itself, _) => Ok(Self::Object),
             (As::Table, _) => Ok(Self::Table(include(query)?)),
-            (As::Metadata, Shape::List) => Err(refused(
-                "you requested PartialObjectMetadata, but the requested object is a list",
-            )),
-            (As::MetadataList, Shape::Object | Shape::Watch) => Err(refused(
-                "you requested PartialObjectMetadataList, but the requested object is not a list",
-            )),
+            (As::Metadata, Shape::List) => Err(refused(&format!(
+                "you requested PartialObjectMetadata, but the requested object is a list ({}List)",
+                go_type(resource)
+            ))),
+            (As::MetadataList, Shape::Object | Shape::Watch) => Err(refused(&format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
+                go_type(resource)
+            ))),
             (As::Metadata | As::MetadataList, _) => Ok(Self::Partial),
         }
     }
@@ -67,6 +74,19 @@ impl Form {
     }
 }
 
+/// The type of the objects within the real server.
+fn go_type(resource: &Resource) -> String {
+    if resource.custom.is_some() {
+        return "*unstructured.Unstructured".to_owned();
+    }
+    let group = resource.storage_group.split('.').next();
+    let package = match group.unwrap_or_default() {
+        "" | "events" => "core",
+        group => group,
+    };
+    format!("*{package}.{}", resource.gvk.kind)
+}
+
 fn refused(why: &str) -> Status {
     Status::new(406, Reason::NotAcceptable, why)
 }
@@ -77,7 +97,7 @@ fn include(query: &Query) -> Result<Include, Status> {
         "None" => Ok(Include::None),
         "Object" => Ok(Include::Object),
         other => Err(Status::bad_request(format!(
-            "unrecognized includeObject value: {other:?}"
+            "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
         ))),
     }
 }
@@ -224,6 +244,7 @@ fn cut(answer: &[u8]) -> Result<Bytes, serde_json::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apiserver::registry::cacher::fake::pods;
 
     #[test]
     fn negotiates() {
@@ -253,15 +274,41 @@ mod tests {
                 Some(Form::Object),
             ),
         ] {
-            assert_eq!(Form::negotiate(accept, &none, shape).ok(), form, "{accept}");
+            let found = Form::negotiate(accept, &none, shape, &pods());
+            assert_eq!(found.ok(), form, "{accept}");
         }
-        let query = Query(vec![("includeObject".into(), "All".into())]);
-        assert_eq!(
-            Form::negotiate(table, &query, Shape::List)
-                .unwrap_err()
-                .code,
-            400
-        );
+    }
+
+    #[test]
+    fn refusals() {
+        let partial = "application/json;v=v1;g=meta.k8s.io;as=PartialObjectMetadata";
+        let list = format!("{partial}List");
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        let all = Query(vec![("includeObject".into(), "All".into())]);
+        let none = Query::default();
+        for (accept, query, shape, expected) in [
+            (
+                partial,
+                &none,
+                Shape::List,
+                "you requested PartialObjectMetadata, but the requested object is a list (*core.PodList)",
+            ),
+            (
+                &list,
+                &none,
+                Shape::Object,
+                "you requested PartialObjectMetadataList, but the requested object is not a list (*core.Pod)",
+            ),
+            (
+                table,
+                &all,
+                Shape::List,
+                "Unable to convert to Table as requested: includeObject: Invalid value: \"All\": must be 'Metadata', 'Object', 'None', or empty",
+            ),
+        ] {
+            let refusal = Form::negotiate(accept, query, shape, &pods()).unwrap_err();
+            assert_eq!(refusal.message, expected);
+        }
     }
 
     #[test]

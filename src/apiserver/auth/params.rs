@@ -124,9 +124,9 @@ fn question(call: &Call<'_>, kind: &Value) -> (Attributes, Option<String>) {
     let resource = View::of(call.shared).resource_of(&version, kind.kind());
     let unresolved = resource.is_none().then(|| format!("resolve {shown}"));
     let asked = Attributes {
-        group: version.group.to_string(),
-        version: version.version.to_string(),
-        resource: resource.map_or_else(|| "*".to_owned(), |it| it.plural.to_string()),
+        group: version.group,
+        version: version.version,
+        resource: resource.map_or_else(|| "*".to_owned(), |it| it.plural.clone()),
         ..anything()
     };
     (asked, unresolved)

@@ -45,7 +45,12 @@ pub(crate) async fn handle(
 ) -> Result<Response, Status> {
     let now = shared.clock.now();
     if request.verb == Verb::Get {
-        let form = Form::negotiate(&request.accept, &request.query, Shape::Object)?;
+        let form = Form::negotiate(
+            &request.accept,
+            &request.query,
+            Shape::Object,
+            &request.resource,
+        )?;
         let found = COMPONENTS.iter().find(|(name, _)| *name == request.name);
         let (name, port) = found.ok_or_else(|| {
             let why = format!("Component not found: {}", request.name);
@@ -55,7 +60,12 @@ pub(crate) async fn handle(
         let body = transform::object(form, &request.resource, &status, now)?;
         return Ok(response::json(StatusCode::OK, body));
     }
-    let form = Form::negotiate(&request.accept, &request.query, Shape::List)?;
+    let form = Form::negotiate(
+        &request.accept,
+        &request.query,
+        Shape::List,
+        &request.resource,
+    )?;
     let options = ListOptions::parse(request)?;
     let selected = COMPONENTS.iter().filter(|(name, _)| {
         let field = |field: &str| (field == "metadata.name").then_some(*name);

@@ -15,7 +15,12 @@ use serde_json::{Value, json};
 /// # Errors
 /// 406.
 pub(crate) fn negotiate(request: &ResourceRequest) -> Result<Form, Status> {
-    Form::negotiate(&request.accept, &request.query, Shape::Object)
+    Form::negotiate(
+        &request.accept,
+        &request.query,
+        Shape::Object,
+        &request.resource,
+    )
 }
 
 /// The object that was written.

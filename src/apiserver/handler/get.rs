@@ -14,7 +14,12 @@ use std::sync::Arc;
 /// # Errors
 /// 404 when it does not exist, and what [`Cacher::get`](crate::apiserver::registry::cacher::Cacher::get) says.
 pub(crate) async fn handle(shared: &Shared, request: &ResourceRequest) -> Result<Response, Status> {
-    let form = Form::negotiate(&request.accept, &request.query, Shape::Object)?;
+    let form = Form::negotiate(
+        &request.accept,
+        &request.query,
+        Shape::Object,
+        &request.resource,
+    )?;
     let object = read(shared, request).await?;
     let body = transform::object(form, &request.resource, &object.bytes, shared.clock.now())?;
     Ok(response::json(StatusCode::OK, body))

@@ -28,7 +28,12 @@ const END: &[u8] = b"]}\n";
 /// 400 for a field that the kind cannot be selected by, and what
 /// [`Cacher::list`](crate::apiserver::registry::cacher::Cacher::list) says.
 pub(crate) async fn handle(shared: &Shared, request: &ResourceRequest) -> Result<Response, Status> {
-    let form = Form::negotiate(&request.accept, &request.query, Shape::List)?;
+    let form = Form::negotiate(
+        &request.accept,
+        &request.query,
+        Shape::List,
+        &request.resource,
+    )?;
     let resource = &request.resource;
     let options = ListOptions::parse(request)?;
     let mut listing = match shared

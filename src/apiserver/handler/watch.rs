@@ -40,7 +40,12 @@ const BATCH: usize = 128;
 /// What can be said before the stream begins: 400 and 500 for what cannot be read, failing stores. A revision that is too old
 /// or still to come is told in the stream, as the real server does.
 pub(crate) async fn handle(shared: &Shared, request: &ResourceRequest) -> Result<Response, Status> {
-    let form = Form::negotiate(&request.accept, &request.query, Shape::Watch)?;
+    let form = Form::negotiate(
+        &request.accept,
+        &request.query,
+        Shape::Watch,
+        &request.resource,
+    )?;
     let options = &ListOptions::parse(request)?;
     let asked = options.resource_version.as_deref().unwrap_or_default();
     let revision = parse_revision(asked).map_err(unparsable_revision)?;
