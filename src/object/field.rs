@@ -154,7 +154,7 @@ impl Errors {
     pub fn not_supported(&mut self, path: Path, value: impl Into<Value>, supported: &[&str]) {
         let mut message = format!("Unsupported value: {}", show(&value.into()));
         if !supported.is_empty() {
-            let quoted: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();
+            let quoted: Vec<String> = supported.iter().map(|value| quoted(value)).collect();
             message.push_str(": supported values: ");
             message.push_str(&quoted.join(", "));
         }
@@ -214,7 +214,66 @@ fn with_detail(start: &str, detail: &str) -> String {
 
 fn show(value: &Value) -> String {
     match value {
-        Value::String(text) => format!("{text:?}"),
+        Value::String(text) => quoted(text),
         other => other.to_string(),
+    }
+}
+
+/// A text in quotes, as Go shows it: what is not printable as a number.
+pub(super) fn quoted(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        let code = u32::from(character);
+        // Writing to a string does not fail.
+        let _ = match character {
+            '"' | '\\' => write!(quoted, "\\{character}"),
+            ' '..='~' => quoted.write_char(character),
+            '\x07' => quoted.write_str("\\a"),
+            '\x08' => quoted.write_str("\\b"),
+            '\t' => quoted.write_str("\\t"),
+            '\n' => quoted.write_str("\\n"),
+            '\x0b' => quoted.write_str("\\v"),
+            '\x0c' => quoted.write_str("\\f"),
+            '\r' => quoted.write_str("\\r"),
+            '\0'..='\x7f' => write!(quoted, "\\x{code:02x}"),
+            _ if is_printable(character) => quoted.write_char(character),
+            '\u{80}'..='\u{ffff}' => write!(quoted, "\\u{code:04x}"),
+            _ => write!(quoted, "\\U{code:08x}"),
+        };
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Rust escapes the same characters as Go, after another one also those that join it.
+fn is_printable(character: char) -> bool {
+    ['a', character]
+        .iter()
+        .collect::<String>()
+        .escape_debug()
+        .count()
+        == 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn texts_are_quoted_as_go_quotes_them() {
+        for (text, expected) in [
+            ("a b", "\"a b\""),
+            ("a\"\\'", "\"a\\\"\\\\'\""),
+            (
+                "\x01\x07\x08\t\n\x0b\x0c\r\0\x7f",
+                "\"\\x01\\a\\b\\t\\n\\v\\f\\r\\x00\\x7f\"",
+            ),
+            ("é世😀e\u{301}", "\"é世😀e\u{301}\""),
+            ("\u{a0}\u{200b}\u{e0001}", "\"\\u00a0\\u200b\\U000e0001\""),
+        ] {
+            assert_eq!(quoted(text), expected);
+        }
     }
 }

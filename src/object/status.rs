@@ -122,7 +122,7 @@ impl Status {
         Self::new(
             404,
             Reason::NotFound,
-            format!("{resource} {name:?} not found"),
+            format!("{resource} {} not found", field::quoted(name)),
         )
         .with_details(Self::about(resource, name))
     }
@@ -142,7 +142,7 @@ impl Status {
         Self::new(
             409,
             Reason::AlreadyExists,
-            format!("{resource} {name:?} already exists"),
+            format!("{resource} {} already exists", field::quoted(name)),
         )
         .with_details(Self::about(resource, name))
     }
@@ -152,7 +152,10 @@ impl Status {
         Self::new(
             409,
             Reason::Conflict,
-            format!("Operation cannot be fulfilled on {resource} {name:?}: {why}"),
+            format!(
+                "Operation cannot be fulfilled on {resource} {}: {why}",
+                field::quoted(name)
+            ),
         )
         .with_details(Self::about(resource, name))
     }
@@ -184,7 +187,7 @@ impl Status {
         Self::new(
             422,
             Reason::Invalid,
-            format!("{kind} {name:?} is invalid: {text}"),
+            format!("{kind} {} is invalid: {text}", field::quoted(name)),
         )
         .with_details(Details {
             name: name.into(),
@@ -204,7 +207,7 @@ impl Status {
         let subject = if name.is_empty() {
             resource.to_string()
         } else {
-            format!("{resource} {name:?}")
+            format!("{resource} {}", field::quoted(name))
         };
         Self::new(
             403,

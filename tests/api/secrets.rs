@@ -14,8 +14,8 @@ const HIDDEN: [&str; 2] = ["hidden-from-all", "aGlkZGVuLWZyb20tYWxs"];
 struct Text(Arc<Mutex<Vec<u8>>>);
 
 impl Text {
-    fn add(&self, text: &str) {
-        self.0.lock().unwrap().extend(text.as_bytes());
+    fn add(&self, text: impl AsRef<[u8]>) {
+        self.0.lock().unwrap().extend(text.as_ref());
     }
     #[track_caller]
     fn hides(&self, what: &str) {
@@ -32,7 +32,7 @@ impl Text {
 
 impl io::Write for Text {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
+        self.add(bytes);
         Ok(bytes.len())
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -42,7 +42,7 @@ impl io::Write for Text {
 
 impl WriteObserver for Text {
     fn wrote(&self, write: &Write<'_>) {
-        self.add(&format!("{write:?}\n"));
+        self.add(format!("{write:?}\n"));
     }
 }
 
@@ -113,7 +113,7 @@ async fn secrets_are_in_no_log_and_no_error() {
         (remote(&api, HIDDEN[0], "GET /api", &Value::Null).await, 401),
     ] {
         assert_eq!(answer.code, code, "{}", answer.text);
-        errors.add(&format!("{}\n", answer.text));
+        errors.add(format!("{}\n", answer.text));
         for warning in answer.warnings() {
             errors.add(warning);
         }
@@ -121,6 +121,6 @@ async fn secrets_are_in_no_log_and_no_error() {
     api.delete(&plain_path).await.expect(200);
     errors.hides("the errors");
     writes.hides("the writes");
-    logs.add(&format!("{:?}", api.server));
+    logs.add(format!("{:?}", api.server));
     logs.hides("the logs");
 }

@@ -3,9 +3,10 @@
 use super::negotiate::{self, Format};
 use super::{Query, ResourceRequest};
 use crate::apiserver::patch::managed::manager_of_user_agent;
+use crate::apiserver::schema::decode::{self, ContentType};
 use crate::apiserver::{DeleteOptions, Propagation};
 use crate::object::field::{Errors, Path};
-use crate::object::{GroupKind, Status};
+use crate::object::{GroupKind, GroupVersionKind, Status};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -141,7 +142,6 @@ pub(crate) fn integer(text: &str) -> Result<i64, Status> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct DeleteBody {
-    kind: Option<String>,
     grace_period_seconds: Option<i64>,
     preconditions: Option<Preconditions>,
     orphan_dependents: Option<bool>,
@@ -238,43 +238,13 @@ fn from_query(query: &Query) -> Result<DeleteBody, Status> {
 }
 
 fn from_body(request: &ResourceRequest) -> Result<DeleteBody, Status> {
-    let text = String::from_utf8_lossy(&request.body);
-    let shown = || text.chars().take(64).collect::<String>();
-    let unrecognized = |why: String| {
-        let message = format!(
-            "the object provided is unrecognized (must be of type DeleteOptions): {why} ({})",
-            shown()
-        );
-        Status::bad_request(message)
+    let content_type = match negotiate::input(&request.content_type)? {
+        Format::Json | Format::Protobuf => ContentType::Json,
+        Format::Yaml => ContentType::Yaml,
     };
-    let value: Value = match negotiate::input(&request.content_type)? {
-        Format::Json | Format::Protobuf => {
-            serde_json::from_slice(&request.body).map_err(|error| {
-                unrecognized(format!(
-                    "couldn't get version/kind; json parse error: {error}"
-                ))
-            })?
-        }
-        Format::Yaml => serde_saphyr::from_str(&text).map_err(|error| {
-            unrecognized(format!(
-                "couldn't get version/kind; yaml parse error: {error}"
-            ))
-        })?,
-    };
-    if value.is_null() {
-        return Ok(DeleteBody::default());
-    }
-    let body = DeleteBody::deserialize(value).map_err(|error| {
-        Status::bad_request(format!(
-            "DeleteOptions in version \"v1\" cannot be handled as a DeleteOptions: {error}"
-        ))
-    })?;
-    match body.kind.as_deref() {
-        None | Some("" | "DeleteOptions") => Ok(body),
-        Some(_) => Err(Status::bad_request(
-            "decoded object cannot be converted to DeleteOptions",
-        )),
-    }
+    let kind = GroupVersionKind::new("", "v1", "DeleteOptions");
+    let options = decode::options(&request.body, content_type, &kind)?;
+    DeleteBody::from_value(&options)
 }
 
 impl DeleteBody {

@@ -77,6 +77,39 @@ pub(crate) fn decode(
         })
 }
 
+/// Decodes the options in a body, which may say that they are of any version; fields that they do not have are dropped.
+///
+/// # Errors
+/// 400 with the decoder's message.
+pub(crate) fn options(
+    bytes: &[u8],
+    content_type: ContentType,
+    expected: &GroupVersionKind,
+) -> Result<Value, Status> {
+    let body = match content_type {
+        ContentType::Json => Body::json(bytes),
+        ContentType::Yaml => Body::yaml(bytes),
+    };
+    let decoded = body.and_then(|mut body| {
+        let actual = type_meta(&body.value, expected)?;
+        if actual.kind != expected.kind {
+            let why = format!(
+                "converting ({}.{}) to ({}.{}): unknown conversion",
+                actual.version, actual.kind, expected.version, expected.kind
+            );
+            return Err(Failure::Undecodable(actual, why));
+        }
+        if let Value::Object(map) = &mut body.value {
+            map.remove("apiVersion");
+        }
+        finish(body, builtin(expected).as_deref(), expected)
+    });
+    match decoded {
+        Ok(decoded) => Ok(decoded.object),
+        Err(failure) => Err(Status::bad_request(failure.text())),
+    }
+}
+
 /// 400 for a body that is not even a document.
 pub(crate) fn unrecognized(kind: &str, why: &str, body: &[u8]) -> Status {
     Status::bad_request(format!(
@@ -132,11 +165,7 @@ pub(crate) fn check_text(
     schema: Option<&Schema>,
     expected: &GroupVersionKind,
 ) -> Result<Decoded, String> {
-    finish(Body::of(object), schema, expected).map_err(|failure| match failure {
-        Failure::Unrecognized(why) | Failure::Undecodable(_, why) | Failure::OtherVersion(why) => {
-            why
-        }
-    })
+    finish(Body::of(object), schema, expected).map_err(Failure::text)
 }
 
 /// Why a document is no object of the expected kind.
@@ -147,6 +176,14 @@ enum Failure {
     Undecodable(GroupVersionKind, String),
     /// It is the expected kind in another version.
     OtherVersion(String),
+}
+
+impl Failure {
+    fn text(self) -> String {
+        match self {
+            Self::Unrecognized(why) | Self::Undecodable(_, why) | Self::OtherVersion(why) => why,
+        }
+    }
 }
 
 /// A parsed document, and where to read it again in the order it was written.
