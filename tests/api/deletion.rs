@@ -127,20 +127,20 @@ async fn options_are_checked() {
         ),
         (
             json!({"kind": "Pod", "apiVersion": "v1"}),
-            500,
-            "",
+            400,
+            "BadRequest",
             "no kind \"Pod\" is registered for version \"v1\" in scheme",
         ),
         (
             json!({"gracePeriodSeconds": "x"}),
-            500,
-            "",
+            400,
+            "BadRequest",
             "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64",
         ),
         (
             json!([1]),
-            500,
-            "",
+            400,
+            "BadRequest",
             "couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct",
         ),
         (

@@ -8,7 +8,7 @@ use crate::apiserver::schema::decode::{self, ContentType};
 use crate::apiserver::{DeleteOptions, Propagation};
 use crate::object::field::{Errors, Path};
 use crate::object::quote::is_print;
-use crate::object::{Document as _, GroupKind, GroupVersion, GroupVersionKind, Reason, Status};
+use crate::object::{Document as _, GroupKind, GroupVersion, GroupVersionKind, Status};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -242,8 +242,6 @@ fn from_query(query: &Query) -> Result<DeleteBody, Status> {
 }
 
 fn from_body(request: &ResourceRequest) -> Result<DeleteBody, Status> {
-    // The real server has no status of its own for what is wrong here.
-    let fault = |why: String| Status::new(500, Reason::Unknown, why);
     let content_type = match negotiate::input(&request.content_type)? {
         Format::Json | Format::Protobuf => ContentType::Json,
         Format::Yaml => ContentType::Yaml,
@@ -256,7 +254,7 @@ fn from_body(request: &ResourceRequest) -> Result<DeleteBody, Status> {
     };
     if kind != OPTIONS {
         let version = own.api_version();
-        return Err(fault(format!(
+        return Err(Status::bad_request(format!(
             "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:110\""
         )));
     }
@@ -264,8 +262,8 @@ fn from_body(request: &ResourceRequest) -> Result<DeleteBody, Status> {
     let expected = GroupVersionKind::new(version.group, version.version, OPTIONS);
     let schema = schema::builtin(&GroupVersionKind::new("", "v1", OPTIONS));
     let decoded = decode::decode_text(&request.body, content_type, schema.as_deref(), &expected);
-    let options = decoded.map_err(fault)?.object;
-    DeleteBody::deserialize(options).map_err(|error| fault(error.to_string()))
+    let options = decoded.map_err(Status::bad_request)?.object;
+    DeleteBody::deserialize(options).map_err(|error| Status::bad_request(error.to_string()))
 }
 
 impl DeleteBody {

@@ -4,7 +4,6 @@
 #![expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
-    clippy::unwrap_in_result,
     reason = "test code, written as the rules are"
 )]
 
