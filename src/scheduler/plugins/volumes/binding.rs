@@ -240,6 +240,11 @@ impl Filter for VolumeBinding {
     fn filter(&self, state: &CycleState, _pod: &PodInfo, node: &NodeInfo) -> Status {
         filter(state, node)
     }
+
+    fn fits(&self, state: &CycleState, _pod: &PodInfo, node: &NodeInfo) -> Option<bool> {
+        let claims = state.read::<Arc<PodClaims>>()?;
+        Some(claims.plan(&node.name, node.labels()).is_ok())
+    }
 }
 
 impl Reserve for VolumeBinding {

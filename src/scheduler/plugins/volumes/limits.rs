@@ -285,6 +285,11 @@ impl Filter for NodeVolumeLimits {
             Err(unknown) => unknown.into(),
         }
     }
+
+    fn fits(&self, state: &CycleState, _pod: &PodInfo, node: &NodeInfo) -> Option<bool> {
+        let prepared = state.read::<Arc<Prepared>>()?;
+        self.judge(prepared.as_ref().as_ref().ok()?, node).ok()
+    }
 }
 
 impl From<Unknown> for Status {

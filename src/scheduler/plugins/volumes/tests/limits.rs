@@ -36,7 +36,11 @@ fn judge(objects: &[Value], pod: &PodInfo, there: &[PodInfo]) -> String {
     if words(&status) != "ok" {
         return words(&status);
     }
-    words(&plugin.filter(&state, pod, &snapshot.nodes()[0]))
+    let node = &snapshot.nodes()[0];
+    let status = plugin.filter(&state, pod, node);
+    let fits = plugin.fits(&state, pod, node);
+    assert!(fits.is_none_or(|fits| fits == status.is_success()));
+    words(&status)
 }
 
 fn uses(name: &str, claim: &str) -> PodInfo {
