@@ -861,7 +861,7 @@ async fn parameters_of_policies_are_for_those_who_may_read_them() {
             binding["spec"]["paramRef"]["parameterNotFoundAction"] = json!("Deny");
             remote(&api, "low", &create, &binding).await
         };
-        let one = json!({"name": "m", "namespace": "default"});
+        let one = json!({"name": policies, "namespace": "default"});
         let all_of = "permission for all groups, versions and resources";
         for (policy, reference, expected) in [
             (
@@ -900,13 +900,13 @@ async fn parameters_of_policies_are_for_those_who_may_read_them() {
         grant(
             &api,
             policies,
-            json!([{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["m"], "verbs": ["get"]}]),
+            json!([{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [policies], "verbs": ["get"]}]),
         )
         .await;
         bind("one", "p", one).await.expect(201);
-        let elsewhere = json!({"name": "m", "namespace": "kube-system"});
+        let elsewhere = json!({"name": policies, "namespace": "kube-system"});
         bind("b", "p", elsewhere).await.fails(422, "Invalid");
-        bind("b", "p", json!({"name": "m"}))
+        bind("b", "p", json!({"name": policies}))
             .await
             .fails(422, "Invalid");
     }

@@ -131,7 +131,7 @@ async fn objects_are_converted_over_https() {
                 assert_eq!(foo.data["spec"]["seen"], "by the webhook");
             }
             Err(error) => {
-                let failed = format!("conversion webhook for {group}/v1, Kind=Foo failed: ");
+                let failed = format!("conversion webhook for {group}/v1, Kind=Foo ");
                 let error = error.to_string();
                 assert!(path != "/convert", "{error}");
                 assert!(

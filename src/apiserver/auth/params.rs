@@ -124,8 +124,8 @@ fn question(call: &Call<'_>, kind: &Value) -> (Attributes, Option<String>) {
     let resource = View::of(call.shared).resource_of(&version, kind.kind());
     let unresolved = resource.is_none().then(|| format!("resolve {shown}"));
     let asked = Attributes {
-        group: version.group.clone(),
-        version: version.version.clone(),
+        group: version.group,
+        version: version.version,
         resource: resource.map_or_else(|| "*".to_owned(), |it| it.plural.clone()),
         ..anything()
     };
