@@ -118,14 +118,18 @@ async fn signed(client: &kube::Client, name: &str) -> Result<String, BootstrapEr
 
 /// Follows a request until it is answered; `None`: the watch is over before.
 async fn follow(mut watch: Watch) -> Option<Result<String, BootstrapError>> {
-    while let Ok(Some(frame)) = watch.next::<CertificateSigningRequest>().await {
-        if let Frame::Applied(request) = frame
-            && let Some(answer) = answer(request)
-        {
-            return Some(answer);
+    loop {
+        match watch.next::<CertificateSigningRequest>().await {
+            Ok(Some(Frame::Applied(request))) => {
+                if let Some(answer) = answer(request) {
+                    return Some(answer);
+                }
+            }
+            Ok(Some(Frame::Bookmark(_))) => {}
+            // Whoever asks for it next learns that it is gone.
+            Ok(Some(Frame::Deleted(_)) | None) | Err(_) => return None,
         }
     }
-    None
 }
 
 /// What became of a request; `None`: nothing yet.

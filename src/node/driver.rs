@@ -177,6 +177,9 @@ impl NodeSpec {
     }
 }
 
+/// What of newer kubelets ours can do; schedulers place pods that need it only where it is declared.
+pub(super) const DECLARED: [&str; 1] = ["RestartAllContainersOnContainerExits"];
+
 /// The conditions of a healthy node: type, status, reason and message.
 pub(super) const HEALTHY: [(&str, &str, &str, &str); 4] = [
     (

@@ -44,6 +44,11 @@ pub(super) fn of_node(old: Option<&Node>, new: Option<&Node>) -> Actions {
     if old.metadata.annotations != new.metadata.annotations {
         actions = actions | Actions::UPDATE_NODE_ANNOTATION;
     }
+    if was.and_then(|status| status.declared_features.as_ref())
+        != is.and_then(|status| status.declared_features.as_ref())
+    {
+        actions = actions | Actions::UPDATE_NODE_DECLARED_FEATURE;
+    }
     actions
 }
 
@@ -107,6 +112,10 @@ mod tests {
             (
                 json!({"metadata": {"labels": {"a": "b"}}, "status": {"conditions": [{"type": "Ready", "status": "False"}]}}),
                 Actions::UPDATE_NODE_LABEL | Actions::UPDATE_NODE_CONDITION,
+            ),
+            (
+                json!({"status": {"conditions": plain["status"]["conditions"], "declaredFeatures": ["F"]}}),
+                Actions::UPDATE_NODE_DECLARED_FEATURE,
             ),
             (
                 json!({"spec": {"unschedulable": true}, "status": plain["status"]}),

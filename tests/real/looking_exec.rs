@@ -50,9 +50,9 @@ fn commands_run() {
             &["there"],
         );
     }
-    // A terminal.
+    // A terminal, at which nobody types.
     world.prints(
-        "script -qec 'kubectl exec -it web -- hello' /dev/null",
+        "mkfifo keys && script -qec 'kubectl exec -it web -- hello' /dev/null <> keys",
         &["hello"],
     );
     world.refuses(

@@ -123,7 +123,9 @@ impl<'a> Assembler<'a> {
                 let make = || {
                     let document = object.document().unwrap_or_default();
                     let table = Table::of(self.resource);
-                    table.row(&document, self.now).into()
+                    // The same for everyone in one second, also in length: that is told before the rows are put together.
+                    let now = Timestamp::from_second(self.second()).unwrap_or(self.now);
+                    table.row(&document, now).into()
                 };
                 put(b"{");
                 put(&object.parts.get(Part::Row, self.second(), make));

@@ -13,13 +13,14 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use parking_lot::Mutex;
+use serde_json::json;
 use tokio::time::sleep;
 
 use self::addresses::Addresses;
 use self::pods::{Pods, needs_work};
 use self::staged::Staged;
 use super::NodeAgent;
-use super::driver::{self, NodeSpec, RENEW};
+use super::driver::{self, DECLARED, NodeSpec, RENEW};
 use super::stage::{Kind, Stage};
 use crate::clock::Clock;
 use crate::reconcile::{Activity, Cache, Controller, Error, Key, Manager, Recorder, Source};
@@ -108,6 +109,7 @@ impl NodeAgent for Hollow {
             let inner = inner.clone();
             async move {
                 let mut status = spec.status(inner.clock.now());
+                status["declaredFeatures"] = json!(DECLARED);
                 if inner.node_cache.is_some()
                     && let Some(fields) = status.as_object_mut()
                 {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Resource as _};
 use serde_json::json;
 
 use super::{Inner, node_name};
@@ -80,21 +81,13 @@ impl Pods {
                 "conditions": types.map(condition), "observedGeneration": pod.metadata.generation,
             },
         });
-        let path = format!(
-            "/api/v1/namespaces/{}/pods/{}/status",
-            pod.metadata.namespace.as_deref().unwrap_or_default(),
-            pod.metadata.name.as_deref().unwrap_or_default()
-        );
-        let body = serde_json::to_vec(&patch).map_err(kube::Error::SerdeError)?;
-        let request = http::Request::patch(path)
-            .header(
-                http::header::CONTENT_TYPE,
-                "application/strategic-merge-patch+json",
-            )
-            .body(body)
-            .map_err(kube::Error::HttpError)?;
+        let pods = Pod::url_path(&(), pod.metadata.namespace.as_deref());
+        let pods = kube::core::Request::new(pods);
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let patch = Patch::Strategic(patch);
+        let told = pods.patch_subresource("status", name, &PatchParams::default(), &patch);
         // The answer is not needed: the watch brings it.
-        self.0.client.request_text(request).await.map(drop)
+        client::send(&self.0.client, told).await
     }
 
     async fn end(&self, pod: &Pod) -> Result<(), kube::Error> {

@@ -34,7 +34,9 @@ pub(super) struct End {
 
 /// Why a container was ended that was restarted with all others.
 const RESET: &str = "RestartingAllContainers";
-/// The same, in a sentence.
+/// Why a container is told to have ended of which there is no trace.
+const LOST: &str = "The container could not be located when the pod was terminated";
+/// Why a container was ended that was restarted with all others, in a sentence.
 const RESET_MESSAGE: &str = "The container is removed because RestartAllContainers in place";
 
 /// What a container does, as the API shows it.
@@ -131,6 +133,7 @@ pub(super) fn plain(container: &EphemeralContainer) -> Spec {
 
 /// All containers of a pod, in the order of the spec.
 pub(super) fn shown<'a>(observed: &Observed<'a>, spec: &'a PodSpec) -> Vec<Shown<'a>> {
+    let show = |(container, role)| observed.shown(spec, container, role);
     let init = spec.init_containers.iter().flatten().map(|container| {
         let role = if is_sidecar(container) {
             Role::Sidecar
@@ -139,19 +142,30 @@ pub(super) fn shown<'a>(observed: &Observed<'a>, spec: &'a PodSpec) -> Vec<Shown
         };
         (container, role)
     });
-    let main = spec
-        .containers
-        .iter()
-        .map(|container| (container, Role::Main));
-    init.chain(main)
-        .chain(
-            observed
-                .debuggers
-                .iter()
-                .map(|container| (container, Role::Ephemeral)),
-        )
-        .map(|(container, role)| observed.shown(spec, container, role))
-        .collect()
+    let main = spec.containers.iter();
+    let main = main.map(|container| (container, Role::Main));
+    let mut init: Vec<_> = init.map(show).collect();
+    let mut main: Vec<_> = main.map(show).collect();
+    if observed.over {
+        end_all(&mut init, &mut main);
+    }
+    let debuggers = observed.debuggers.iter();
+    let debuggers = debuggers.map(|container| show((container, Role::Ephemeral)));
+    init.into_iter().chain(main).chain(debuggers).collect()
+}
+
+/// Nothing waits in a pod that is over: what was due counts as lost. Containers are due once the pod is initialized, init
+/// containers up to the last that was tried, and the first in any case (as upstream's status manager has it).
+fn end_all<'a>(init: &mut [Shown<'a>], main: &mut [Shown<'a>]) {
+    let initialized = init.last().is_none_or(|last| last.ended() == Some(0))
+        || main.iter().any(|container| container.ran);
+    let tried = init.iter().rposition(|container| container.ran);
+    let due = init.iter_mut().take(tried.unwrap_or(0) + 1);
+    for container in due.chain(main.iter_mut().filter(|_| initialized)) {
+        if let State::Waiting(..) = container.state {
+            container.state = State::Ended(End::unknown(LOST));
+        }
+    }
 }
 
 impl End {
@@ -312,9 +326,6 @@ impl<'a> Observed<'a> {
                 backs_off.unwrap_or_else(|| State::Waiting(RESET.into(), RESET_MESSAGE.into()))
             }
             (None, Some(ended)) => State::Ended(End::reported(ended)),
-            (None, None) if was_running && self.over => State::Ended(End::unknown(
-                "The container could not be located when the pod was terminated",
-            )),
             (None, None) => self.default_state(),
         };
         if was_running && !self.over && reset.is_none() {

@@ -76,10 +76,12 @@ impl Actions {
     pub const UPDATE_POD_RESOURCE_CLAIM: Self = Self(1 << 11);
     /// An object changed in a way that has no name of its own here.
     pub const UPDATE_OTHER: Self = Self(1 << 12);
+    /// What a node declares to be able to do changed.
+    pub const UPDATE_NODE_DECLARED_FEATURE: Self = Self(1 << 13);
     /// Any change of an object that stays.
-    pub const UPDATE: Self = Self(0x1ffc);
+    pub const UPDATE: Self = Self(0x3ffc);
     /// Anything.
-    pub const ALL: Self = Self(0x1fff);
+    pub const ALL: Self = Self(0x3fff);
 
     /// Whether the two have something in common.
     #[must_use]
@@ -104,7 +106,7 @@ impl BitOr for Actions {
 
 impl fmt::Display for Actions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NAMES: [(Actions, &str); 13] = [
+        const NAMES: [(Actions, &str); 14] = [
             (Actions::ADD, "Add"),
             (Actions::DELETE, "Delete"),
             (Actions::UPDATE_NODE_ALLOCATABLE, "UpdateNodeAllocatable"),
@@ -124,6 +126,10 @@ impl fmt::Display for Actions {
                 "UpdatePodGeneratedResourceClaim",
             ),
             (Actions::UPDATE_OTHER, "Update"),
+            (
+                Actions::UPDATE_NODE_DECLARED_FEATURE,
+                "UpdateNodeDeclaredFeature",
+            ),
         ];
         if *self == Self::ALL {
             return f.write_str("All");

@@ -1,8 +1,12 @@
 //! DefaultBinder: binds through the API.
 
 use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Resource as _;
+use kube::api::PostParams;
 use serde_json::json;
 
+use crate::client;
 use crate::reconcile::Error;
 use crate::scheduler::framework::{Bind, Plugin, PodInfo};
 
@@ -25,12 +29,10 @@ impl Bind for DefaultBinder {
             "metadata": {"name": name, "namespace": namespace, "uid": pod.pod.metadata.uid},
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         });
-        let request = http::Request::post(format!(
-            "/api/v1/namespaces/{namespace}/pods/{name}/binding"
-        ))
-        .header(http::header::CONTENT_TYPE, "application/json")
-        .body(serde_json::to_vec(&binding)?)?;
-        client.request_text(request).await?;
+        let pods = kube::core::Request::new(Pod::url_path(&(), Some(namespace)));
+        let body = serde_json::to_vec(&binding)?;
+        let bound = pods.create_subresource("binding", name, &PostParams::default(), body);
+        client::send(client, bound).await?;
         Ok(true)
     }
 }

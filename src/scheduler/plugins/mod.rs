@@ -4,6 +4,7 @@ mod args;
 mod balanced;
 mod basic;
 mod binder;
+mod declared_features;
 mod fit;
 mod gang;
 mod image_locality;
@@ -25,6 +26,7 @@ use serde_json::Value;
 pub use self::balanced::BalancedAllocation;
 pub use self::basic::{NodeName, NodeUnschedulable, PrioritySort, SchedulingGates};
 pub use self::binder::DefaultBinder;
+pub use self::declared_features::NodeDeclaredFeatures;
 pub use self::fit::Fit;
 pub use self::gang::GangScheduling;
 pub use self::image_locality::ImageLocality;
@@ -57,6 +59,7 @@ pub const DEFAULT: &[(&str, i64)] = &[
     ("NodeResourcesBalancedAllocation", 1),
     ("ImageLocality", 1),
     ("DefaultBinder", 0),
+    ("NodeDeclaredFeatures", 0),
 ];
 
 /// How each is made from its arguments.
@@ -100,6 +103,11 @@ pub(super) fn registry() -> Registry {
         })
         .with("DefaultBinder", |args, _| {
             plain(args, DefaultBinder, Hooks::bind)
+        })
+        .with("NodeDeclaredFeatures", |args, _| {
+            plain(args, NodeDeclaredFeatures, |hooks, plugin| {
+                hooks.pre_filter(plugin).filter(plugin)
+            })
         })
 }
 

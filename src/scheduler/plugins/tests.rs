@@ -13,11 +13,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
-    BalancedAllocation, Fit, NodeAffinity, NodeName, NodePorts, NodeUnschedulable, SchedulingGates,
-    TaintToleration,
+    BalancedAllocation, Fit, NodeAffinity, NodeDeclaredFeatures, NodeName, NodePorts,
+    NodeUnschedulable, SchedulingGates, TaintToleration,
 };
 use crate::scheduler::framework::{
-    CycleState, Filter, NodeInfo, PodInfo, PreEnqueue, PreFilter, PreScore, Score, Snapshot,
+    Code, CycleState, Filter, NodeInfo, PodInfo, PreEnqueue, PreFilter, PreScore, Score, Snapshot,
 };
 
 fn pod(spec: Value) -> PodInfo {
@@ -251,6 +251,50 @@ fn host_ports() {
             fits,
             "{a} {b}"
         );
+    }
+}
+
+#[test]
+fn declared_features() {
+    let rules =
+        json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [1]}}]);
+    let ruled = json!({"name": "c", "restartPolicyRules": rules});
+    let other = json!({"name": "c", "restartPolicyRules": [{"action": "Restart"}]});
+    let restarts = "RestartAllContainersOnContainerExits";
+    let users = "UserNamespacesHostNetworkSupport";
+    let shared = |containers: Value| json!({"containers": [containers], "hostNetwork": true, "hostUsers": false});
+    let refusal = "node(s) didn't match Pod's required features";
+    for (spec, needed) in [
+        (json!({"containers": [{"name": "c"}]}), vec![]),
+        (json!({"containers": [other]}), vec![]),
+        (json!({"containers": [ruled]}), vec![restarts]),
+        (
+            json!({"initContainers": [ruled], "containers": []}),
+            vec![restarts],
+        ),
+        (json!({"containers": [], "hostUsers": false}), vec![]),
+        (json!({"containers": [], "hostNetwork": true}), vec![]),
+        (shared(json!({"name": "c"})), vec![users]),
+        (shared(ruled.clone()), vec![restarts, users]),
+    ] {
+        let pod = pod(spec.clone());
+        for declares in [
+            vec![],
+            vec![restarts],
+            vec![users],
+            vec!["F", users, restarts],
+        ] {
+            let mut node = plain();
+            node["status"]["declaredFeatures"] = json!(declares);
+            let snapshot = snapshot(&node, &[]);
+            let mut state = CycleState::default();
+            let found = NodeDeclaredFeatures.pre_filter(&mut state, &pod, &snapshot);
+            assert_eq!(found.status.code == Code::Skip, needed.is_empty(), "{spec}");
+            let status = NodeDeclaredFeatures.filter(&state, &pod, snapshot.get("n").unwrap());
+            let fits = needed.iter().all(|name| declares.contains(name));
+            assert_eq!(status.is_success(), fits, "{spec} {declares:?}");
+            assert!(fits || status.reasons == [refusal], "{status:?}");
+        }
     }
 }
 

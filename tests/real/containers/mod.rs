@@ -3,6 +3,7 @@
 //! The tests of a run share one cluster while there is one; each case has a namespace of its own. The program is built with the
 //! tests: `cargo build --all-features --examples`, as `scripts/test` does.
 
+mod answers;
 mod bad_input;
 mod endings;
 mod full;

@@ -1,7 +1,10 @@
 //! Every kind of probe, failing and recovering.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
+use super::answers::Answers;
 use super::{Guest, cases, shell, with};
 
 #[test]
@@ -23,43 +26,100 @@ fn probe(kind: &str, action: Value) -> Value {
     probe
 }
 
-fn kinds() -> [(&'static str, Value, &'static str); 3] {
-    [
-        (
-            "exec",
-            probe("exec", json!({"command": ["cat", "/w/f"]})),
-            "cat: can't open '/w/f': No such file or directory",
-        ),
-        (
-            "http",
-            probe("httpGet", json!({"path": "/f", "port": 80})),
-            "HTTP probe failed with statuscode: 404",
-        ),
-        ("tcp", probe("tcpSocket", json!({"port": 81})), "dial tcp "),
-    ]
+/// Does nothing: the tests answer for it.
+const STANDS: &str = "mkdir -p /w; trap \"exit 0\" TERM; while :; do sleep 0.1; done";
+
+/// A kind of probe: its name, what is asked, and what is told when it fails.
+type Kind = (&'static str, Value, &'static str);
+
+/// Pods with every kind of probe.
+struct Kinds {
+    kinds: [Kind; 5],
+    /// The volumes of those for which the tests answer.
+    directory: std::path::PathBuf,
+    _answers: [Answers; 2],
+}
+
+impl Kinds {
+    fn new(guest: &Guest) -> Self {
+        let directory = guest.dir().join("health");
+        let answers = ["https", "grpc"].map(|name| {
+            let directory = directory.join(name);
+            std::fs::create_dir_all(&directory).unwrap();
+            Answers::new(directory.join("f"))
+        });
+        let [https, grpc] = [answers[0].https, answers[1].grpc];
+        let https = json!({"path": "/", "port": https, "scheme": "HTTPS"});
+        let not_found = "HTTP probe failed with statuscode: 404";
+        let kinds = [
+            (
+                "exec",
+                probe("exec", json!({"command": ["cat", "/w/f"]})),
+                "cat: can't open '/w/f': No such file or directory",
+            ),
+            (
+                "http",
+                probe("httpGet", json!({"path": "/f", "port": 80})),
+                not_found,
+            ),
+            ("https", probe("httpGet", https), not_found),
+            ("tcp", probe("tcpSocket", json!({"port": 81})), "dial tcp "),
+            (
+                "grpc",
+                probe("grpc", json!({"port": grpc})),
+                "service unhealthy (responded with \"NOT_SERVING\")",
+            ),
+        ];
+        Self {
+            kinds,
+            directory,
+            _answers: answers,
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.kinds.iter().map(|(name, ..)| *name)
+    }
+
+    /// Makes a pod of each kind: its container runs `before` first and has more fields, which are made of the probe.
+    fn pods(&self, guest: &Guest, before: &str, more: impl Fn(Value) -> Value) {
+        for (kind, probe, _) in &self.kinds {
+            let directory: &Path = &self.directory.join(kind);
+            let stands = directory.exists();
+            let script = if stands { STANDS } else { SERVES };
+            let mut c = shell("c", &format!("{before}{script}"));
+            if stands {
+                c["volumeMounts"] = json!([{"name": "w", "mountPath": "/w"}]);
+            }
+            let mut spec = json!({"containers": [with(c, more(probe.clone()))]});
+            if stands {
+                spec["hostNetwork"] = true.into();
+                spec["volumes"] = json!([{"name": "w", "hostPath": {"path": directory}}]);
+            }
+            guest.pod(kind, spec);
+        }
+    }
 }
 
 /// A pod is ready as long as its probe says so, and no container is started again for it.
 fn readiness(guest: &Guest) {
-    for (kind, probe, _) in kinds() {
-        let c = with(shell("c", SERVES), json!({"readinessProbe": probe}));
-        guest.pod(kind, json!({"containers": [c]}));
-    }
-    for (kind, _, why) in kinds() {
+    let kinds = Kinds::new(guest);
+    kinds.pods(guest, "", |probe| json!({"readinessProbe": probe}));
+    for (kind, _, why) in &kinds.kinds {
         guest.told(kind, "Unhealthy: Readiness probe failed: ");
         guest.told(kind, why);
         guest.becomes(kind, &[("/containerStatuses/0/ready", json!(false))]);
         guest.inside(kind, "echo 1 > /w/f; echo 1 > /w/t");
     }
-    for (kind, ..) in kinds() {
+    for kind in kinds.names() {
         guest.ready(kind);
         guest.inside(kind, "rm /w/f /w/t");
     }
-    for (kind, ..) in kinds() {
+    for kind in kinds.names() {
         guest.becomes(kind, &[("/containerStatuses/0/ready", json!(false))]);
         guest.inside(kind, "echo 1 > /w/f; echo 1 > /w/t");
     }
-    for (kind, ..) in kinds() {
+    for kind in kinds.names() {
         let status = guest.ready(kind);
         assert_eq!(status["containerStatuses"][0]["restartCount"], 0, "{kind}");
     }
@@ -67,22 +127,22 @@ fn readiness(guest: &Guest) {
 
 /// A container whose probe fails is started again.
 fn liveness(guest: &Guest) {
-    for (kind, mut probe, _) in kinds() {
+    let kinds = Kinds::new(guest);
+    let well = "mkdir -p /w; echo 1 > /w/f; echo 1 > /w/t; ";
+    kinds.pods(guest, well, |mut probe| {
         probe["initialDelaySeconds"] = json!(1);
-        let script = format!("mkdir -p /w; echo 1 > /w/f; echo 1 > /w/t; {SERVES}");
-        let c = with(shell("c", &script), json!({"livenessProbe": probe}));
-        guest.pod(kind, json!({"containers": [c]}));
-    }
-    for (kind, ..) in kinds() {
+        json!({"livenessProbe": probe})
+    });
+    for kind in kinds.names() {
         guest.ready(kind);
     }
     std::thread::sleep(std::time::Duration::from_secs(4));
-    for (kind, ..) in kinds() {
+    for kind in kinds.names() {
         let status = guest.ready(kind);
         assert_eq!(status["containerStatuses"][0]["restartCount"], 0, "{kind}");
         guest.inside(kind, "rm /w/f /w/t");
     }
-    for (kind, _, why) in kinds() {
+    for (kind, _, why) in &kinds.kinds {
         guest.told(kind, why);
         guest.told(
             kind,
@@ -90,33 +150,30 @@ fn liveness(guest: &Guest) {
         );
         guest.becomes(kind, &[("/containerStatuses/0/restartCount", json!(1))]);
     }
-    for (kind, ..) in kinds() {
+    for kind in kinds.names() {
         guest.ready(kind);
     }
 }
 
 /// Until a startup probe succeeds the others are not asked; when it fails too often the container is started again.
 fn startup(guest: &Guest) {
-    for (kind, mut startup, _) in kinds() {
+    let kinds = Kinds::new(guest);
+    kinds.pods(guest, "", |mut startup| {
         startup["failureThreshold"] = json!(30);
         let liveness = probe("exec", json!({"command": ["cat", "/w/f"]}));
-        let c = with(
-            shell("c", SERVES),
-            json!({"startupProbe": startup, "livenessProbe": liveness}),
-        );
-        guest.pod(kind, json!({"containers": [c]}));
-    }
+        json!({"startupProbe": startup, "livenessProbe": liveness})
+    });
     let failing = probe("exec", json!({"command": ["false"]}));
     let c = with(shell("c", SERVES), json!({"startupProbe": failing}));
     guest.pod("never", json!({"containers": [c]}));
-    for (kind, _, why) in kinds() {
+    for (kind, _, why) in &kinds.kinds {
         guest.told(kind, "Unhealthy: Startup probe failed: ");
         guest.told(kind, why);
         let status = guest.becomes(kind, &[("/containerStatuses/0/started", json!(false))]);
         assert_eq!(status["containerStatuses"][0]["restartCount"], 0, "{kind}");
         guest.inside(kind, "echo 1 > /w/f; echo 1 > /w/t");
     }
-    for (kind, ..) in kinds() {
+    for kind in kinds.names() {
         guest.ready(kind);
     }
     guest.told(

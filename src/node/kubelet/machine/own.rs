@@ -10,6 +10,9 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, chownat, fstat, openat};
 use rustix::io::Errno;
 
+/// How deep directories may be nested: each level takes two open files.
+const DEEPEST: usize = 200;
+
 /// Gives a directory and all that is in it to a group, which may write to it; with `unless_given` not if the directory itself
 /// is the group's already.
 pub(super) fn give_all(directory: &Path, group: u32, unless_given: bool) -> io::Result<()> {
@@ -23,10 +26,14 @@ pub(super) fn give_all(directory: &Path, group: u32, unless_given: bool) -> io::
     if unless_given && own.st_gid == group && own.st_mode & 0o2770 == 0o2770 {
         return Ok(());
     }
-    give(&opened, Gid::from_raw(group))
+    give(&opened, Gid::from_raw(group), 0)
 }
 
-fn give(opened: &OwnedFd, group: Gid) -> io::Result<()> {
+fn give(opened: &OwnedFd, group: Gid, depth: usize) -> io::Result<()> {
+    if depth > DEEPEST {
+        let why = format!("directories are nested deeper than {DEEPEST}");
+        return Err(io::Error::other(why));
+    }
     let mode = fstat(opened)?.st_mode;
     chownat(opened, "", None, Some(group), AtFlags::EMPTY_PATH)?;
     let more = match FileType::from_raw_mode(mode) {
@@ -49,7 +56,7 @@ fn give(opened: &OwnedFd, group: Gid) -> io::Result<()> {
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match openat(opened, name, flags, Mode::empty()) {
-            Ok(below) => give(&below, group)?,
+            Ok(below) => give(&below, group, depth + 1)?,
             // Somebody has removed it.
             Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
@@ -94,6 +101,15 @@ mod tests {
         assert_eq!(of("volume/late").0, outside.gid());
         give_all(&volume, 4321, false).unwrap();
         assert_eq!(of("volume/late").0, 4321);
+        let deep = |levels| volume.join("n/".repeat(levels));
+        std::fs::create_dir_all(deep(DEEPEST)).unwrap();
+        give_all(&volume, 4321, false).unwrap();
+        std::fs::create_dir(deep(DEEPEST + 1)).unwrap();
+        let refused = give_all(&volume, 4321, false).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "directories are nested deeper than 200"
+        );
         std::fs::remove_dir_all(place).unwrap();
     }
 }

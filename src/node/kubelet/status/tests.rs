@@ -295,6 +295,36 @@ async fn containers_wait_for_reasons() {
 }
 
 #[test]
+fn nothing_waits_in_a_pod_that_is_over() {
+    let spec = json!({"initContainers": [{"name": "i"}, {"name": "j"}], "containers": [{"name": "a"}, {"name": "b"}]});
+    let plain = json!({"containers": [{"name": "a"}, {"name": "b"}]});
+    for (spec, containers, lost) in [
+        (&plain, vec![], vec!["a", "b"]),
+        (&plain, vec!["a=0"], vec!["b"]),
+        (&spec, vec![], vec!["i"]),
+        (&spec, vec!["i=1"], vec![]),
+        (&spec, vec!["i=0", "j=1"], vec![]),
+        (&spec, vec!["j=1"], vec!["i"]),
+        (&spec, vec!["i=0", "j=0"], vec!["a", "b"]),
+        (&spec, vec!["i=0", "a=0"], vec!["b"]),
+    ] {
+        let case = Case {
+            over: true,
+            ..Case::new(spec, &containers)
+        };
+        let status = case.status();
+        let lists = ["initContainerStatuses", "containerStatuses"];
+        let statuses = lists.iter().filter_map(|list| status[list].as_array());
+        let unknown = statuses.flatten().filter(|one| {
+            let terminated = &one["state"]["terminated"];
+            terminated["reason"] == "ContainerStatusUnknown" && terminated["exitCode"] == 137
+        });
+        let unknown: Vec<&Value> = unknown.map(|one| &one["name"]).collect();
+        assert_eq!(unknown, lost, "{spec} {containers:?}");
+    }
+}
+
+#[test]
 fn lost_containers_are_counted() {
     let was = |state: Value| json!({"containerStatuses": [{"name": "a", "image": "", "imageID": "", "ready": true, "restartCount": 2, "containerID": "old", "state": state}]});
     let running = was(json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}));

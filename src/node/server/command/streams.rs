@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::Wanted;
@@ -24,6 +24,9 @@ const CLOSE: u8 = 255;
 
 /// How long a client may take to open its streams.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long after its connection a client with a terminal is waited for to say the terminal's size. kubectl complains
+/// when the other side has closed before it could, as a command can that ends at once.
+const SIZED: Duration = Duration::from_secs(1);
 
 /// A client's ends.
 #[derive(Debug)]
@@ -86,10 +89,17 @@ where
     let (reader, writer) = tokio::io::split(io);
     let mut reader = Reader::new(reader);
     let (pongs, due) = mpsc::channel(4);
+    let (sized, size) = oneshot::channel();
+    let sized = wanted.tty.then_some(sized);
     let mut running = pin!(run(streams));
-    let mut writing = pin!(write(writer, outgoing, due));
+    let mut writing = pin!(write(writer, outgoing, due, timeout(SIZED, size)));
     {
-        let mut reading = pin!(read(&mut reader, stdin_to, resize_to, pongs, closes));
+        let to = Channels {
+            stdin: stdin_to,
+            resize: resize_to,
+            sized,
+        };
+        let mut reading = pin!(read(&mut reader, to, pongs, closes));
         let mut running_still = true;
         loop {
             tokio::select! {
@@ -108,10 +118,17 @@ where
     Ok(())
 }
 
+/// Where what a client sends goes.
+struct Channels {
+    stdin: Option<mpsc::Sender<Bytes>>,
+    resize: Option<mpsc::Sender<Bytes>>,
+    /// Told of the first size.
+    sized: Option<oneshot::Sender<()>>,
+}
+
 async fn read<R: AsyncRead + Unpin>(
     reader: &mut Reader<R>,
-    mut stdin: Option<mpsc::Sender<Bytes>>,
-    mut resize: Option<mpsc::Sender<Bytes>>,
+    mut to: Channels,
     pongs: mpsc::Sender<Bytes>,
     closes: bool,
 ) -> io::Result<()> {
@@ -127,11 +144,15 @@ async fn read<R: AsyncRead + Unpin>(
                     channel = Some(bytes.get_u8());
                 }
                 match channel {
-                    Some(STDIN) => pass(&mut stdin, bytes).await,
-                    Some(RESIZE) => pass(&mut resize, bytes).await,
+                    Some(STDIN) => pass(&mut to.stdin, bytes).await,
+                    Some(RESIZE) => {
+                        // Nobody waits any more once all is written.
+                        let _ = to.sized.take().map(|sized| sized.send(()));
+                        pass(&mut to.resize, bytes).await;
+                    }
                     Some(CLOSE) if closes => match bytes.first() {
-                        Some(&STDIN) => stdin = None,
-                        Some(&RESIZE) => resize = None,
+                        Some(&STDIN) => to.stdin = None,
+                        Some(&RESIZE) => to.resize = None,
                         _ => {}
                     },
                     _ => {}
@@ -156,11 +177,12 @@ async fn pass(to: &mut Option<mpsc::Sender<Bytes>>, bytes: Bytes) {
     }
 }
 
-/// Writes until all channels have ended, and then the end of all.
+/// Writes until all channels have ended, and then, once the client is `ready`, the end of all.
 async fn write<W: AsyncWrite + Unpin>(
     mut writer: W,
     mut pieces: mpsc::Receiver<Piece>,
     mut pongs: mpsc::Receiver<Bytes>,
+    ready: impl Future,
 ) -> io::Result<()> {
     loop {
         let frame = tokio::select! {
@@ -179,6 +201,7 @@ async fn write<W: AsyncWrite + Unpin>(
         writer.write_all(&frame).await?;
         writer.flush().await?;
     }
+    ready.await;
     writer.write_all(&ws::close(1000)).await?;
     writer.shutdown().await
 }
@@ -253,4 +276,60 @@ async fn gather(
         error: error?,
         plain,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::server::ws::testing::{next, sent};
+
+    /// What clients read is closed only when one with a terminal has said its size, or took too long.
+    #[tokio::test(start_paused = true)]
+    async fn a_terminal_has_a_size_before_the_end() {
+        for (tty, size, waits) in [
+            (false, None, Duration::ZERO),
+            (true, None, SIZED),
+            (true, Some(SIZED / 2), SIZED / 2),
+            (true, Some(SIZED * 2), SIZED),
+        ] {
+            let wanted = Wanted {
+                container: String::new(),
+                command: None,
+                stdin: true,
+                stdout: true,
+                stderr: false,
+                tty,
+            };
+            let (mut client, server) = tokio::io::duplex(1 << 10);
+            let run = async |streams: Streams| {
+                let _ = streams.error.send(Bytes::from_static(b"over")).await;
+            };
+            let talk = async {
+                let begun = tokio::time::Instant::now();
+                let over = next(&mut client).await.unwrap();
+                assert_eq!((over.0, &over.1[1..]), (2, &b"over"[..]));
+                assert_eq!(begun.elapsed(), Duration::ZERO);
+                let mut closed = pin!(async {
+                    let (mut reader, mut writer) = tokio::io::split(client);
+                    let says = async {
+                        if let Some(after) = size {
+                            tokio::time::sleep(after).await;
+                            let _ = writer.write_all(&sent(b"\x04{}")).await;
+                        }
+                    };
+                    let hears = async { (next(&mut reader).await, begun.elapsed()) };
+                    futures::join!(hears, says).0
+                });
+                let (last, after) = (&mut closed).await;
+                assert_eq!(last.unwrap().0, 8);
+                assert!(
+                    after.abs_diff(waits) < Duration::from_millis(5),
+                    "{after:?}"
+                );
+            };
+            let serves = web_socket(server, "v5.channel.k8s.io", &wanted, run);
+            let (served, ()) = futures::join!(serves, talk);
+            served.unwrap();
+        }
+    }
 }

@@ -10,8 +10,8 @@ use crate::scheduler::framework::{
     Actions, ClusterEvent, Hint, Plugin, PodInfo, Resource, Snapshot,
 };
 use crate::scheduler::plugins::{
-    DefaultBinder, Fit, InterPodAffinity, NodeAffinity, NodeName, NodePorts, NodeUnschedulable,
-    PodTopologySpread, SchedulingGates, TaintToleration,
+    DefaultBinder, Fit, InterPodAffinity, NodeAffinity, NodeDeclaredFeatures, NodeName, NodePorts,
+    NodeUnschedulable, PodTopologySpread, SchedulingGates, TaintToleration,
 };
 
 fn wakes(plugin: &dyn Plugin, event: &ClusterEvent<'_>, pod: &PodInfo) -> bool {
@@ -181,6 +181,21 @@ fn labels_taints_and_ports() {
     assert!(!other(&NodePorts, &port(80), Some(port(81)), None));
     assert!(node(&NodePorts, &port(80), None, Some(bare())));
     assert!(!node(&NodePorts, &port(80), Some(bare()), fast()));
+
+    let declares = |names: &[&str]| {
+        let mut node = bare();
+        node["status"]["declaredFeatures"] = json!(names);
+        Some(node)
+    };
+    let shared = json!({"spec": {"hostNetwork": true, "hostUsers": false}});
+    let plugin = &NodeDeclaredFeatures;
+    assert!(node(plugin, &shared, None, declares(&[])));
+    assert!(node(plugin, &shared, declares(&[]), declares(&["F"])));
+    assert!(!node(plugin, &shared, declares(&["F"]), declares(&["F"])));
+    assert!(!node(plugin, &shared, Some(bare()), fast()));
+    assert!(itself(plugin, shared.clone(), plain.clone()));
+    let named = json!({"spec": {"hostNetwork": true, "hostUsers": false, "hostname": "h"}});
+    assert!(!itself(plugin, shared, named));
 
     let gated = json!({"spec": {"schedulingGates": [{"name": "g"}]}});
     let both = json!({"spec": {"schedulingGates": [{"name": "g"}, {"name": "h"}]}});

@@ -78,19 +78,25 @@ impl Assumed {
 
     /// The volumes of a class that will be meant for this claim, in the order of their names.
     pub(super) fn meant_for(&self, class: &str, claim: &Key) -> Vec<Arc<PersistentVolume>> {
+        let is_ours = |volume: &PersistentVolume| {
+            let ours = owner(volume).is_some_and(|owner| {
+                owner.name.as_deref() == Some(&*claim.name)
+                    && owner.namespace.as_deref() == Some(&*claim.namespace)
+            });
+            ours && class_of_volume(volume) == class
+        };
         let mut known = self.listed.meant_for(class, claim);
-        known.extend(self.decided.lock().volumes.values().cloned());
+        let decided = self.decided.lock();
+        let decided_ours = decided.volumes.values().filter(|volume| is_ours(volume));
+        known.extend(decided_ours.cloned());
+        drop(decided);
         let mut all = BTreeMap::new();
         for volume in known {
             let name = volume.metadata.name.as_deref().unwrap_or_default();
             let Some(current) = self.volume(name) else {
                 continue;
             };
-            let is_ours = owner(&current).is_some_and(|owner| {
-                owner.name.as_deref() == Some(&*claim.name)
-                    && owner.namespace.as_deref() == Some(&*claim.namespace)
-            });
-            if is_ours && class_of_volume(&current) == class {
+            if is_ours(&current) {
                 all.insert(name.to_owned(), current);
             }
         }
