@@ -151,6 +151,14 @@ impl<K: Object> Cache<K> {
         }
     }
 
+    /// One that nothing fills any further, for tests of those who read caches.
+    #[cfg(test)]
+    pub(crate) fn of(objects: Vec<K>) -> Self {
+        let cache = Self::new();
+        cache.replace(objects, "1");
+        cache
+    }
+
     /// The object at `key`.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<Arc<K>> {

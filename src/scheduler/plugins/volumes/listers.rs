@@ -1,6 +1,7 @@
 //! The objects that the plugins about volumes read.
 
-use std::fmt::{Debug, Write};
+use std::collections::HashSet;
+use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
@@ -23,8 +24,8 @@ pub(super) trait Volumes: Debug + Send + Sync + 'static {
     fn volume(&self, name: &str) -> Option<Arc<PersistentVolume>>;
     /// The volumes of a class that are meant for this claim, in the order of their names.
     fn meant_for(&self, class: &str, claim: &Key) -> Vec<Arc<PersistentVolume>>;
-    /// The labels that pin free volumes of a class to nodes.
-    fn pins(&self, class: &str) -> Vec<String>;
+    /// What pins free volumes of a class to nodes; of those with few volumes only where there are some of this size or larger.
+    fn pins(&self, class: &str, size: i64) -> Vec<Pin>;
     /// Visits the volumes of a class that are nobody's, of this size or larger, the smallest first, until `visit` breaks: those
     /// that are pinned to nodes by this label and value, or those that are not.
     fn free(
@@ -50,6 +51,18 @@ pub(super) trait Volumes: Debug + Send + Sync + 'static {
     fn node(&self, name: &str) -> Option<Arc<Node>>;
 }
 
+/// A label that pins free volumes to nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Pin {
+    pub label: String,
+    /// Its values under which there are volumes; `None`: so many that most nodes will have one.
+    pub values: Option<HashSet<Box<str>>>,
+}
+
+/// Values are gathered of at most so many volumes: a decision that finds few free volumes asks nodes without any for the price
+/// of a look into a set, and one that finds many looks at few nodes.
+const FEW: usize = 2_000;
+
 /// From the caches that the scheduler shares with the controllers. Indexes are made when they are first asked for.
 #[derive(Clone, Debug)]
 pub(super) struct CachedVolumes {
@@ -73,13 +86,17 @@ fn free_of(class: &str) -> String {
 }
 
 /// Free volumes of a class that this label pins to nodes with this value, of this size; and how much of it says so before the
-/// size, which is text that sorts as sizes do.
+/// size.
 fn free_at(class: &str, (label, value): (&str, &str), size: i64) -> (String, usize) {
     let mut text = format!("free\0{class}\0{label}\0{value}\0");
     let prefix = text.len();
-    // Writing to a string does not fail.
-    let _ = write!(text, "{:019}", size.max(0));
+    text.push_str(&sortable(size));
     (text, prefix)
+}
+
+/// Text that sorts as sizes do.
+fn sortable(size: i64) -> String {
+    format!("{:019}", size.max(0))
 }
 
 /// Volumes that are meant for a claim.
@@ -131,6 +148,47 @@ fn only_term(volume: &PersistentVolume) -> Option<&NodeSelectorTerm> {
     }
 }
 
+/// As [`Volumes::pins`], from an index by [`use_of`].
+fn pins(by_use: &Index<PersistentVolume>, class: &str, size: i64) -> Vec<Pin> {
+    let prefix = free_of(class);
+    let least = sortable(size);
+    let mut pins = Vec::new();
+    // From one label to the next, past all volumes that have it.
+    let mut from = format!("{prefix}\u{1}");
+    loop {
+        let mut found: Option<Pin> = None;
+        let mut volumes = 0;
+        by_use.visit(&prefix, &from, |place, _| {
+            let mut parts = place.get(prefix.len()..).unwrap_or_default().split('\0');
+            let mut part = || parts.next().unwrap_or_default();
+            let (label, value, size) = (part(), part(), part());
+            let pin = found.get_or_insert_with(|| Pin {
+                label: label.to_owned(),
+                values: Some(HashSet::new()),
+            });
+            volumes += 1;
+            if pin.label != label {
+                return ControlFlow::Break(());
+            }
+            match &mut pin.values {
+                Some(values) if volumes <= FEW => {
+                    if *size >= *least {
+                        values.insert(value.into());
+                    }
+                    ControlFlow::Continue(())
+                }
+                values => {
+                    *values = None;
+                    ControlFlow::Break(())
+                }
+            }
+        });
+        let Some(pin) = found else { return pins };
+        from = format!("{prefix}{}\u{1}", pin.label);
+        pins.push(pin);
+    }
+}
+
 impl CachedVolumes {
     pub(super) fn new(handle: &Handle) -> Self {
         Self {
@@ -169,22 +227,8 @@ impl Volumes for CachedVolumes {
         all
     }
 
-    fn pins(&self, class: &str) -> Vec<String> {
-        let prefix = free_of(class);
-        let mut labels = Vec::new();
-        // From one label to the next, past all volumes that have it.
-        let mut from = format!("{prefix}\u{1}");
-        loop {
-            let mut next = None;
-            self.by_use().visit(&prefix, &from, |value, _| {
-                let rest = value.get(prefix.len()..).unwrap_or_default();
-                next = rest.split('\0').next().map(str::to_owned);
-                ControlFlow::Break(())
-            });
-            let Some(label) = next else { return labels };
-            from = format!("{prefix}{label}\u{1}");
-            labels.push(label);
-        }
+    fn pins(&self, class: &str, size: i64) -> Vec<Pin> {
+        pins(self.by_use(), class, size)
     }
 
     fn free(
@@ -280,5 +324,41 @@ mod tests {
         let (loose, pinned) = (sized(i64::MAX), free_at("c", ("a", ""), 0).0);
         assert!(loose < free_of("c") + "\u{1}" && free_of("c") + "\u{1}" < pinned);
         assert!(!free_of("cc").starts_with(&free_of("c")));
+    }
+
+    #[test]
+    fn few_values_of_pins_are_gathered() {
+        let gathered = |volumes: &[(&str, &str)], size| {
+            let named = volumes.iter().enumerate().map(|(index, (size, at))| {
+                let (label, at) = at.split_once('=').unwrap_or(("zone", at));
+                let at: Vec<&str> = at.split(',').collect();
+                let mut volume = serde_json::to_value(volume("c", size, &at, None)).unwrap();
+                let key = "/spec/nodeAffinity/required/nodeSelectorTerms/0/matchExpressions/0/key";
+                *volume.pointer_mut(key).unwrap() = label.into();
+                volume["metadata"]["name"] = format!("v{index}").into();
+                serde_json::from_value(volume).unwrap()
+            });
+            let index = Cache::of(named.collect()).index(use_of);
+            assert_eq!(pins(&index, "other", 0), []);
+            pins(&index, "c", size)
+        };
+        let pin = |label: &str, values: &[&str]| Pin {
+            label: label.to_owned(),
+            values: Some(values.iter().map(|value| (*value).into()).collect()),
+        };
+        let zones = |values: &[&str]| pin("zone", values);
+        let three = [("5", "a"), ("6", "a,b"), ("7", "c")];
+        assert_eq!(gathered(&[], 0), []);
+        assert_eq!(gathered(&three, 0), [zones(&["a", "b", "c"])]);
+        assert_eq!(gathered(&three, 6), [zones(&["a", "b", "c"])]);
+        assert_eq!(gathered(&three, 7), [zones(&["c"])]);
+        let hosts = [("5", "host=h"), ("6", "a"), ("6", "host=i"), ("5", "zo=a")];
+        let expected = [pin("host", &["i"]), pin("zo", &[]), zones(&["a"])];
+        assert_eq!(gathered(&hosts, 6), expected);
+        // What is too small may be too much all the same.
+        for (count, few) in [(FEW, true), (FEW + 1, false)] {
+            let found = gathered(&vec![("5", "a"); count], 6);
+            assert_eq!(found.first().unwrap().values.is_some(), few);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Which volumes a pod would get on a node: those that its claims have, those that exist and are free, and those that can be
 //! made. The rules of upstream's volume scheduling.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
 use parking_lot::Mutex;
 
 use super::assume::Assumed;
-use super::listers::asks_no_more;
+use super::listers::{Pin, asks_no_more};
 use super::{Labels, places, provisions, reaches};
 use crate::object::volume::{
     NO_PROVISIONER, SELECTED_NODE, WAIT_FOR_CONSUMER, annotation, attributes_differ,
@@ -280,8 +280,8 @@ struct Candidates {
     meant: Option<Candidate>,
     /// Those that are not pinned, the smallest first, as far as they can be needed.
     loose: Vec<Candidate>,
-    /// The labels that pin others.
-    pins: Vec<String>,
+    /// What pins others.
+    pins: Vec<Pin>,
     /// Labels and values under which nothing was found that suits the claim on any node.
     barren: Mutex<BTreeSet<(String, String)>>,
 }
@@ -387,7 +387,7 @@ impl Candidates {
                 }
             });
         }
-        let pins = volumes.listed().pins(&wanted.class);
+        let pins = volumes.listed().pins(&wanted.class, wanted.size);
         Self {
             wanted,
             meant,
@@ -409,8 +409,12 @@ impl Candidates {
         }
         let mut loose = self.loose.iter();
         let loose = loose.find(|candidate| candidate.fits(labels, taken));
-        let pinned = self.pins.iter().filter_map(|label| {
+        let pinned = self.pins.iter().filter_map(|Pin { label, values }| {
             let value = labels?.get(label)?;
+            let some = |values: &HashSet<_>| values.contains(value.as_str());
+            if !values.as_ref().is_none_or(some) {
+                return None;
+            }
             self.pinned(label, value, labels, taken, volumes)
         });
         let pinned = pinned.min_by(|one, other| one.order().cmp(&other.order()));

@@ -6,7 +6,7 @@ mod limits;
 mod others;
 mod property;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::listers::{Volumes, pin};
+use super::listers::{Pin, Volumes, pin};
 use crate::object::volume::{class_of_volume, owner, size};
 use crate::reconcile::{Key, Object};
 use crate::scheduler::framework::{PodInfo, Snapshot, Status};
@@ -85,11 +85,22 @@ impl Volumes for Listed {
         });
         all
     }
-    fn pins(&self, class: &str) -> Vec<String> {
-        let of_class = self.unowned(class);
-        let labels = of_class.iter().filter_map(|volume| pin(volume));
-        let labels: BTreeSet<String> = labels.map(|(pin, _)| pin.key.clone()).collect();
-        labels.into_iter().collect()
+    fn pins(&self, class: &str, least: i64) -> Vec<Pin> {
+        let mut values: BTreeMap<String, HashSet<Box<str>>> = BTreeMap::new();
+        for volume in self.unowned(class) {
+            let Some((pin, own)) = pin(&volume) else {
+                continue;
+            };
+            let values = values.entry(pin.key.clone()).or_default();
+            if size(volume.spec.as_ref().unwrap()) >= least {
+                values.extend(own.iter().map(|value| value.as_str().into()));
+            }
+        }
+        let pin = |(label, values)| Pin {
+            label,
+            values: Some(values),
+        };
+        values.into_iter().map(pin).collect()
     }
     fn free(
         &self,
