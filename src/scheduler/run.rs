@@ -3,6 +3,7 @@
 //! One task owns everything, so a decision sees a state that does not change under it, and no event can be missed while
 //! a pod is being decided about. Bindings run beside it, a bounded number at once.
 
+mod decide;
 mod gang;
 mod steps;
 
@@ -19,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use self::decide::decide;
 use self::steps::Steps;
 use super::bind::{Attempt, Binding, Failure, Limits, bind};
 use super::drain::Drain;
@@ -435,8 +437,7 @@ impl Loop {
             came.insert(info.key.clone());
             return;
         }
-        let deciding = self.scheduler.schedule(&framework, &info, &self.snapshot);
-        let decision = deciding.await;
+        let decision = decide(&mut *self.scheduler, &framework, &info, &self.snapshot).await;
         self.settings.metrics.decided(attempt.began.elapsed());
         match decision {
             Decision::Node(node, state) => self.assume(info, framework, node, state, attempt),

@@ -1,12 +1,15 @@
 //! Users' scheduler plugins.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use homeostat::cri::fake::Script;
 use homeostat::node::NodeSpec;
 use homeostat::scheduler::SchedulerConfig;
 use homeostat::scheduler::framework::{
-    CycleState, Filter, NodeInfo, Plugin, PodInfo, Profile, Status,
+    CycleState, Decision, Filter, Framework, NodeInfo, Plugin, PodInfo, Profile, Scheduler,
+    Snapshot, Status,
 };
 use homeostat::testing::Cluster;
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -79,6 +82,54 @@ async fn a_users_filter_counts_and_its_panic_fails_its_pod_only() {
     // What keeps it busy is named.
     let busy = cluster.settle().await.unwrap_err();
     assert!(busy.to_string().contains("default/cursed"), "{busy}");
+}
+
+/// Takes any node, but gets lost over some pods.
+#[derive(Debug)]
+struct Absent;
+
+#[async_trait]
+impl Scheduler for Absent {
+    async fn schedule(
+        &mut self,
+        _: &Framework,
+        pod: &Arc<PodInfo>,
+        snapshot: &Snapshot,
+    ) -> Decision {
+        match &*pod.key.name {
+            "lost" => std::future::pending().await,
+            "cursed" => panic!("cannot bear it"),
+            _ => Decision::Node(snapshot.nodes()[0].name.clone(), CycleState::default()),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_users_scheduler_that_waits_or_panics_fails_its_pod_only() {
+    let config = SchedulerConfig::default().scheduler(|_| Absent);
+    let cluster = Cluster::builder()
+        .nodes(1)
+        .with(|cluster| cluster.scheduler(config))
+        .start()
+        .await
+        .unwrap();
+    for name in ["lost", "cursed", "a"] {
+        let pod = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec: {{containers: [{{name: c, image: 'registry.example/c:v1'}}]}}\n"
+        );
+        cluster.apply(&pod).await.unwrap();
+    }
+    cluster.advance(Duration::from_secs(200)).await;
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+    assert_eq!(node_of(&pods.get("a").await.unwrap()), "node-1");
+    for (name, why) in [
+        ("lost", "not decided after 60s"),
+        ("cursed", "the scheduler panicked: cannot bear it"),
+    ] {
+        let pod = pods.get(name).await.unwrap();
+        let conditions = pod.status.unwrap().conditions.unwrap();
+        assert_eq!(conditions[0].message.as_deref(), Some(why));
+    }
 }
 
 fn node_of(pod: &Pod) -> &str {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::decide::decide;
 use super::{Attempt, Loop, Outcome, Tail};
 use crate::reconcile::Key;
 use crate::scheduler::framework::{
@@ -140,8 +141,7 @@ impl Loop {
     async fn try_out(&mut self, member: &mut Member) -> Verdict {
         member.attempt.began = Instant::now();
         let (framework, info) = (&member.framework, &member.info);
-        let deciding = self.scheduler.schedule(framework, info, &self.snapshot);
-        let decision = deciding.await;
+        let decision = decide(&mut *self.scheduler, framework, info, &self.snapshot).await;
         let took = member.attempt.began.elapsed();
         self.settings.metrics.decided(took);
         match decision {
