@@ -177,8 +177,8 @@ impl NodeSpec {
     }
 }
 
-/// What of newer kubelets ours can do; schedulers place pods that need it only where it is declared.
-pub(super) const DECLARED: [&str; 1] = ["RestartAllContainersOnContainerExits"];
+/// A feature that nodes declare: they can start all containers of a pod again when one ends so.
+pub(super) const RESTARTS_ALL: &str = "RestartAllContainersOnContainerExits";
 
 /// The conditions of a healthy node: type, status, reason and message.
 pub(super) const HEALTHY: [(&str, &str, &str, &str); 4] = [

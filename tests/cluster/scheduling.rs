@@ -132,6 +132,35 @@ async fn a_users_scheduler_that_waits_or_panics_fails_its_pod_only() {
     }
 }
 
+/// Some pods need a kubelet that can do something; a node whose agent has not declared it does not get them.
+#[tokio::test(start_paused = true)]
+async fn pods_go_where_their_features_are_declared() {
+    let rule = "{action: RestartAllContainers, exitCodes: {operator: In, values: [3]}}";
+    let pod = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec: {{tolerations: [{{operator: Exists}}], containers: [{{name: c, image: 'registry.example/c:v1', restartPolicy: Never, restartPolicyRules: [{rule}]}}]}}\n"
+    );
+    let bare = "apiVersion: v1\nkind: Node\nmetadata: {name: bare}\nstatus: {allocatable: {cpu: '8', memory: 8Gi, pods: '9'}}\n";
+    for (nodes, hollow, expected) in [(0, 0, ""), (1, 0, "node-1"), (0, 1, "hollow-1")] {
+        let cluster = Cluster::builder()
+            .nodes(nodes)
+            .with(|cluster| cluster.hollow_nodes(hollow))
+            .start()
+            .await
+            .unwrap();
+        cluster.apply(bare).await.unwrap();
+        cluster.apply(&pod).await.unwrap();
+        cluster.advance(Duration::from_secs(5)).await;
+        let pods: Api<Pod> = Api::default_namespaced(cluster.client());
+        let pod = pods.get("p").await.unwrap();
+        assert_eq!(node_of(&pod), expected);
+        let conditions = pod.status.unwrap().conditions.unwrap();
+        let why = conditions[0].message.as_deref().unwrap_or_default();
+        let unmet = "0/1 nodes are available: 1 node(s) didn't match Pod's required features. \
+            preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+        assert_eq!(why, if expected.is_empty() { unmet } else { "" });
+    }
+}
+
 fn node_of(pod: &Pod) -> &str {
     let spec = pod.spec.as_ref().unwrap();
     spec.node_name.as_deref().unwrap_or_default()

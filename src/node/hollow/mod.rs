@@ -20,7 +20,7 @@ use self::addresses::Addresses;
 use self::pods::{Pods, needs_work};
 use self::staged::Staged;
 use super::NodeAgent;
-use super::driver::{self, DECLARED, NodeSpec, RENEW};
+use super::driver::{self, NodeSpec, RENEW, RESTARTS_ALL};
 use super::stage::{Kind, Stage};
 use crate::clock::Clock;
 use crate::reconcile::{Activity, Cache, Controller, Error, Key, Manager, Recorder, Source};
@@ -109,7 +109,7 @@ impl NodeAgent for Hollow {
             let inner = inner.clone();
             async move {
                 let mut status = spec.status(inner.clock.now());
-                status["declaredFeatures"] = json!(DECLARED);
+                status["declaredFeatures"] = json!([RESTARTS_ALL]);
                 if inner.node_cache.is_some()
                     && let Some(fields) = status.as_object_mut()
                 {

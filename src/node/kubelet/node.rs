@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::eviction::threshold::{Pressure, Signal};
 use super::{Inner, KubeletConfig};
 use crate::cri::Image;
-use crate::node::driver::{self, DECLARED, RENEW, rfc3339};
+use crate::node::driver::{self, RENEW, RESTARTS_ALL, rfc3339};
 use crate::object::Quantity;
 use crate::object::quantity::Format;
 use crate::reconcile::events::EventType;
@@ -30,6 +30,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(7);
 const MOST_IMAGES: usize = 50;
 /// … by so many names each.
 const MOST_NAMES: usize = 5;
+
+/// What of newer kubelets this one can do. The scheduler and the API server take it for granted only where it is declared.
+const DECLARED: [&str; 2] = ["GuaranteedQoSPodCPUResize", RESTARTS_ALL];
 
 /// What was told last, and when.
 #[derive(Debug, Default)]
