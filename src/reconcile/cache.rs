@@ -55,12 +55,15 @@ struct State<K: Object> {
 /// Objects by a value of theirs. The objects themselves are kept: a lookup by key would cost more than the pointer.
 struct Groups<K> {
     by_value: BTreeMap<String, BTreeMap<Key, Arc<K>>>,
+    /// How many values came that had not been there.
+    arrivals: u64,
 }
 
 impl<K> Default for Groups<K> {
     fn default() -> Self {
         Self {
             by_value: BTreeMap::new(),
+            arrivals: 0,
         }
     }
 }
@@ -76,10 +79,9 @@ impl<K> Groups<K> {
     }
 
     fn insert(&mut self, value: String, key: &Key, object: &Arc<K>) {
-        self.by_value
-            .entry(value)
-            .or_default()
-            .insert(key.clone(), object.clone());
+        let group = self.by_value.entry(value).or_default();
+        self.arrivals += u64::from(group.is_empty());
+        group.insert(key.clone(), object.clone());
     }
 
     fn remove(&mut self, value: &str, key: &Key) {
@@ -149,14 +151,6 @@ impl<K: Object> Cache<K> {
                 progress,
             }),
         }
-    }
-
-    /// One that nothing fills any further, for tests of those who read caches.
-    #[cfg(test)]
-    pub(crate) fn of(objects: Vec<K>) -> Self {
-        let cache = Self::new();
-        cache.replace(objects, "1");
-        cache
     }
 
     /// The object at `key`.
@@ -455,6 +449,12 @@ impl<K: Object> Index<K> {
         }
     }
 
+    /// How many times a value has come that had no objects before. As long as it is the same, what had none has none.
+    #[must_use]
+    pub fn arrivals(&self) -> u64 {
+        self.index.groups.read().arrivals
+    }
+
     /// How many objects are indexed under `value`.
     #[must_use]
     pub fn count(&self, value: &str) -> usize {
@@ -575,10 +575,15 @@ mod tests {
                 .collect()
         });
         assert_eq!(names(&by_label.get("x")), ["a"]);
+        assert_eq!(by_label.arrivals(), 2);
         cache.apply(map("a", 3, "y"));
         assert!(by_label.get("x").is_empty() && by_label.count("y") == 2);
+        assert_eq!(by_label.arrivals(), 2);
+        cache.apply(map("a", 4, "x"));
+        cache.apply(map("a", 5, "y"));
+        assert_eq!(by_label.arrivals(), 3);
         assert_eq!(names(&cache.controlled_by("owner-y")), ["a", "b"]);
-        cache.remove(&map("b", 4, "y"));
+        cache.remove(&map("b", 6, "y"));
         assert_eq!(names(&by_label.get("y")), ["a"]);
         assert_eq!(
             names(&cache.select("ns", &LabelSelector::from_pairs([("l", "y")]))),

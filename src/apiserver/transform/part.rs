@@ -86,7 +86,7 @@ impl<'a> Assembler<'a> {
                     render::yaml_item(item).into()
                 };
                 put(&object
-                    .parts
+                    .parts()
                     .get(Part::Yaml(self.view.form), self.second(), make));
             }
             Format::Protobuf => {
@@ -128,7 +128,7 @@ impl<'a> Assembler<'a> {
                     table.row(&document, now).into()
                 };
                 put(b"{");
-                put(&object.parts.get(Part::Row, self.second(), make));
+                put(&object.parts().get(Part::Row, self.second(), make));
                 put(b",\"object\":");
                 match include {
                     Include::None => put(b"null"),
@@ -149,7 +149,7 @@ impl<'a> Assembler<'a> {
     }
 
     fn metadata(&self, object: &Cached) -> Bytes {
-        object.parts.get(Part::Metadata, 0, || {
+        object.parts().get(Part::Metadata, 0, || {
             metadata_of(self.resource, &object.bytes).unwrap_or_else(|_| Bytes::from_static(b"{}"))
         })
     }
@@ -157,7 +157,7 @@ impl<'a> Assembler<'a> {
     /// The object as a protobuf message. Whoever asks has been told that there is one.
     fn message(&self, object: &Cached) -> Bytes {
         if let Form::Partial(version) = self.view.form {
-            object.parts.get(Part::MetadataMessage, 0, || {
+            object.parts().get(Part::MetadataMessage, 0, || {
                 let metadata = serde_json::from_slice(&self.metadata(object));
                 let mut partial = Map::new();
                 partial.insert("kind".into(), "PartialObjectMetadata".into());
@@ -167,7 +167,7 @@ impl<'a> Assembler<'a> {
                 message.unwrap_or_default().into()
             })
         } else {
-            object.parts.get(Part::Message, 0, || {
+            object.parts().get(Part::Message, 0, || {
                 let document = object.document().unwrap_or_default();
                 protobuf::message(&document).unwrap_or_default().into()
             })

@@ -220,17 +220,26 @@ impl Classes {
     }
 }
 
-/// The spec without what tells pods apart that are alike: the name of the volume of the token, and whatever mounts it.
+/// The spec without what tells pods apart that are alike: the names of claims, and the name of the volume of the token, with
+/// whatever mounts it.
 fn shared(pod: &PodInfo) -> Cow<'_, PodSpec> {
     let Some(spec) = pod.spec() else {
         return Cow::Owned(PodSpec::default());
     };
     let is_token = |name: &str| name.starts_with(TOKEN_VOLUME);
     let mut volumes = spec.volumes.iter().flatten();
-    if !volumes.any(|volume| volume.projected.is_some() && is_token(&volume.name)) {
+    if !volumes.any(|volume| {
+        let is_token = volume.projected.is_some() && is_token(&volume.name);
+        is_token || volume.persistent_volume_claim.is_some()
+    }) {
         return Cow::Borrowed(spec);
     }
     let mut spec = spec.clone();
+    for volume in spec.volumes.iter_mut().flatten() {
+        if let Some(claim) = &mut volume.persistent_volume_claim {
+            claim.claim_name.clear();
+        }
+    }
     let volumes = spec.volumes.iter_mut().flatten();
     let init = spec.init_containers.iter_mut().flatten();
     let mounts = init
@@ -258,10 +267,6 @@ fn hash(framework: &Framework, pod: &PodInfo) -> u64 {
     if let Some(spec) = pod.spec() {
         spec.node_selector.hash(&mut hasher);
         spec.hostname.hash(&mut hasher);
-        for volume in spec.volumes.iter().flatten() {
-            let claim = volume.persistent_volume_claim.as_ref();
-            claim.map(|claim| &claim.claim_name).hash(&mut hasher);
-        }
         for container in &spec.containers {
             container.image.hash(&mut hasher);
         }

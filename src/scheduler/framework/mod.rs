@@ -78,8 +78,8 @@ pub enum Scope {
     /// On anything: it is asked anew for each pod.
     #[default]
     Cluster,
-    /// Only on the pod's namespace, labels, owner references and spec, and on the node with its pods. What it says of one pod
-    /// is then remembered for others that are alike in these, until the node changes. Such a hook may read what the plugin's own
+    /// Only on the pod's namespace, labels, owner references and spec (but for the names of claims, which stand for what they
+    /// name), and on the node with its pods. What it says of one pod is then remembered for others that are alike in these, until the node changes. Such a hook may read what the plugin's own
     /// pre-filter or pre-score wrote for the pod, as long as that depends on the same.
     Node,
 }

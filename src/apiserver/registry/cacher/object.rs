@@ -31,10 +31,15 @@ pub(crate) struct Cached {
     /// Where in `bytes` an item without `apiVersion` and `kind` goes on after its `{`; 0 when there is no such place.
     item_at: usize,
     facts: Arc<Facts>,
-    /// Of what it is put together in other forms.
-    pub parts: Made<Part>,
-    /// What a webhook made of it; most objects need none.
-    converted: OnceLock<Box<OnceCell<Arc<Self>>>>,
+    /// What it looks like otherwise; most objects are never asked.
+    forms: OnceLock<Box<Forms>>,
+}
+
+/// What an object looks like in other forms and versions than its own.
+#[derive(Debug, Default)]
+struct Forms {
+    parts: Made<Part>,
+    converted: OnceCell<Arc<Cached>>,
 }
 
 impl Cached {
@@ -117,14 +122,18 @@ impl Cached {
             bytes,
             item_at,
             facts,
-            parts: Made::default(),
-            converted: OnceLock::new(),
+            forms: OnceLock::new(),
         }
+    }
+
+    /// Of what it is put together in other forms.
+    pub(crate) fn parts(&self) -> &Made<Part> {
+        &self.forms.get_or_init(Box::default).parts
     }
 
     /// What a webhook made of it, for all who want to see it in that version.
     pub(crate) fn converted(&self) -> &OnceCell<Arc<Self>> {
-        self.converted.get_or_init(Box::default)
+        &self.forms.get_or_init(Box::default).converted
     }
 
     /// Shares the facts of `previous` when they are the same.

@@ -1,6 +1,6 @@
 //! Which pods are alike.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::scheduler::framework::Profile;
@@ -24,16 +24,38 @@ fn pod(name: &str, token: &str, other: &str) -> Arc<PodInfo> {
     Arc::new(PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap())))
 }
 
-#[test]
-fn the_name_of_the_token_volume_tells_no_pods_apart() {
+/// Gives the classes of pods, one after the other.
+fn classes() -> impl FnMut(&Arc<PodInfo>) -> Option<ClassId> {
     let framework = Framework::for_tests(&Profile::empty("test", PrioritySort));
     let mut classes = Classes::default();
-    let mut class = |pod: &Arc<PodInfo>| {
+    move |pod| {
         let class = classes.take(&framework, pod, 1)?;
         let id = class.id;
         classes.put(class);
         Some(id)
+    }
+}
+
+#[test]
+fn the_name_of_a_claim_tells_no_pods_apart() {
+    let mut class = classes();
+    let mut with = |volume: Value| {
+        let pod = json!({"metadata": {"namespace": "ns"}, "spec": {"volumes": [volume], "containers": []}});
+        class(&Arc::new(PodInfo::new(Arc::new(
+            serde_json::from_value(pod).unwrap(),
+        ))))
     };
+    let claim = |name: &str| json!({"name": "v", "persistentVolumeClaim": {"claimName": name}});
+    assert_eq!(with(claim("a")), None);
+    let second = with(claim("b"));
+    assert!(second.is_some());
+    assert_eq!(with(claim("c")), second);
+    assert_ne!(with(json!({"name": "v", "emptyDir": {}})), second);
+}
+
+#[test]
+fn the_name_of_the_token_volume_tells_no_pods_apart() {
+    let mut class = classes();
     assert_eq!(class(&pod("a", "kube-api-access-x7k2p", "data")), None);
     let second = class(&pod("b", "kube-api-access-9bdtz", "data"));
     assert!(second.is_some());

@@ -1,6 +1,6 @@
 //! What the scheduler has decided about volumes and the API does not show yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -17,7 +17,23 @@ use crate::reconcile::Key;
 pub(super) struct Assumed {
     listed: Arc<dyn Volumes>,
     decided: Arc<Mutex<Decided>>,
+    bare: Arc<Mutex<Bare>>,
 }
+
+/// Values of labels at which no volumes of a class and size are free, as the API shows it.
+pub(super) type Values = Arc<Mutex<HashSet<Box<str>>>>;
+
+/// What is known of places without free volumes, until there are some.
+#[derive(Debug, Default)]
+struct Bare {
+    /// The arrivals when it was found.
+    since: u64,
+    /// By class, label and size.
+    values: HashMap<(String, String, i64), Values>,
+}
+
+/// Of so many classes, labels and sizes is it known.
+const MOST_PLACES: usize = 64;
 
 #[derive(Debug, Default)]
 struct Decided {
@@ -35,6 +51,7 @@ impl Assumed {
         Self {
             listed,
             decided: Arc::default(),
+            bare: Arc::default(),
         }
     }
 
@@ -103,15 +120,31 @@ impl Assumed {
         all.into_values().collect()
     }
 
-    /// As [`Volumes::free`], without those that will be somebody's.
+    /// Where nothing is free, as far as it was found out and told, at the time of the call: values of `label`, for volumes of
+    /// this size or larger. Whoever finds out more inserts it.
+    pub(super) fn bare(&self, class: &str, label: &str, size: i64) -> Values {
+        let arrivals = self.listed.arrivals();
+        let mut bare = self.bare.lock();
+        if bare.since != arrivals || bare.values.len() >= MOST_PLACES {
+            // Who still has the old ones keeps them to the end of the decision.
+            bare.values.clear();
+            bare.since = arrivals;
+        }
+        let place = (class.to_owned(), label.to_owned(), size);
+        bare.values.entry(place).or_default().clone()
+    }
+
+    /// As [`Volumes::free`], without those that will be somebody's. Whether there are any, with those.
     pub(super) fn free(
         &self,
         class: &str,
         pin: Option<(&str, &str)>,
         size: i64,
         visit: &mut dyn FnMut(&Arc<PersistentVolume>) -> ControlFlow<()>,
-    ) {
+    ) -> bool {
+        let mut any = false;
         self.listed.free(class, pin, size, &mut |volume| {
+            any = true;
             let name = volume.metadata.name.as_deref().unwrap_or_default();
             let current = self.current(name, volume.clone());
             if owner(&current).is_some() {
@@ -119,6 +152,7 @@ impl Assumed {
             }
             visit(&current)
         });
+        any
     }
 
     /// Decides about a volume.

@@ -1,7 +1,6 @@
 //! The objects that the plugins about volumes read.
 
-use std::collections::HashSet;
-use std::fmt::Debug;
+use std::fmt::{Debug, Write};
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
@@ -24,8 +23,8 @@ pub(super) trait Volumes: Debug + Send + Sync + 'static {
     fn volume(&self, name: &str) -> Option<Arc<PersistentVolume>>;
     /// The volumes of a class that are meant for this claim, in the order of their names.
     fn meant_for(&self, class: &str, claim: &Key) -> Vec<Arc<PersistentVolume>>;
-    /// What pins free volumes of a class to nodes; of those with few volumes only where there are some of this size or larger.
-    fn pins(&self, class: &str, size: i64) -> Vec<Pin>;
+    /// The labels that pin free volumes of a class to nodes.
+    fn pins(&self, class: &str) -> Vec<String>;
     /// Visits the volumes of a class that are nobody's, of this size or larger, the smallest first, until `visit` breaks: those
     /// that are pinned to nodes by this label and value, or those that are not.
     fn free(
@@ -35,6 +34,8 @@ pub(super) trait Volumes: Debug + Send + Sync + 'static {
         size: i64,
         visit: &mut dyn FnMut(&Arc<PersistentVolume>) -> ControlFlow<()>,
     );
+    /// Grows when there are free volumes at a place, a label and a value of it, or of a size, where there were none.
+    fn arrivals(&self) -> u64;
     /// A class.
     fn class(&self, name: &str) -> Option<Arc<StorageClass>>;
     /// What a node says of the drivers it has.
@@ -51,24 +52,13 @@ pub(super) trait Volumes: Debug + Send + Sync + 'static {
     fn node(&self, name: &str) -> Option<Arc<Node>>;
 }
 
-/// A label that pins free volumes to nodes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Pin {
-    pub label: String,
-    /// Its values under which there are volumes; `None`: so many that most nodes will have one.
-    pub values: Option<HashSet<Box<str>>>,
-}
-
-/// Values are gathered of at most so many volumes: a decision that finds few free volumes asks nodes without any for the price
-/// of a look into a set, and one that finds many looks at few nodes.
-const FEW: usize = 2_000;
-
 /// From the caches that the scheduler shares with the controllers. Indexes are made when they are first asked for.
 #[derive(Clone, Debug)]
 pub(super) struct CachedVolumes {
     claims: Cache<PersistentVolumeClaim>,
     volumes: Cache<PersistentVolume>,
-    by_use: OnceLock<Index<PersistentVolume>>,
+    by_claim: OnceLock<Index<PersistentVolume>>,
+    free: OnceLock<Index<PersistentVolume>>,
     classes: Cache<StorageClass>,
     csi_nodes: Cache<CSINode>,
     csi_drivers: Cache<CSIDriver>,
@@ -82,34 +72,37 @@ pub(super) struct CachedVolumes {
 
 /// Free volumes of a class. What separates the parts is less than any character in them, and so is no label at all.
 fn free_of(class: &str) -> String {
-    format!("free\0{class}\0")
+    format!("{class}\0")
 }
 
 /// Free volumes of a class that this label pins to nodes with this value, of this size; and how much of it says so before the
-/// size.
+/// size, which is text that sorts as sizes do.
 fn free_at(class: &str, (label, value): (&str, &str), size: i64) -> (String, usize) {
-    let mut text = format!("free\0{class}\0{label}\0{value}\0");
+    let mut text = format!("{class}\0{label}\0{value}\0");
     let prefix = text.len();
-    text.push_str(&sortable(size));
+    // Writing to a string does not fail.
+    let _ = write!(text, "{:019}", size.max(0));
     (text, prefix)
-}
-
-/// Text that sorts as sizes do.
-fn sortable(size: i64) -> String {
-    format!("{:019}", size.max(0))
 }
 
 /// Volumes that are meant for a claim.
 fn meant_for(namespace: &str, claim: &str) -> String {
-    format!("for/{namespace}/{claim}")
+    format!("{namespace}/{claim}")
 }
 
-/// Under which names a volume is looked for.
-fn use_of(volume: &PersistentVolume) -> Vec<String> {
-    if let Some(claim) = owner(volume) {
+/// The claim that a volume is meant for.
+fn claim_of(volume: &PersistentVolume) -> Vec<String> {
+    let claim = owner(volume).map(|claim| {
         let namespace = claim.namespace.as_deref().unwrap_or_default();
-        let name = claim.name.as_deref().unwrap_or_default();
-        return vec![meant_for(namespace, name)];
+        meant_for(namespace, claim.name.as_deref().unwrap_or_default())
+    });
+    claim.into_iter().collect()
+}
+
+/// As what a volume that is nobody's is found.
+fn free_as(volume: &PersistentVolume) -> Vec<String> {
+    if owner(volume).is_some() {
+        return Vec::new();
     }
     let class = class_of_volume(volume);
     let size = volume.spec.as_ref().map_or(0, size);
@@ -148,53 +141,13 @@ fn only_term(volume: &PersistentVolume) -> Option<&NodeSelectorTerm> {
     }
 }
 
-/// As [`Volumes::pins`], from an index by [`use_of`].
-fn pins(by_use: &Index<PersistentVolume>, class: &str, size: i64) -> Vec<Pin> {
-    let prefix = free_of(class);
-    let least = sortable(size);
-    let mut pins = Vec::new();
-    // From one label to the next, past all volumes that have it.
-    let mut from = format!("{prefix}\u{1}");
-    loop {
-        let mut found: Option<Pin> = None;
-        let mut volumes = 0;
-        by_use.visit(&prefix, &from, |place, _| {
-            let mut parts = place.get(prefix.len()..).unwrap_or_default().split('\0');
-            let mut part = || parts.next().unwrap_or_default();
-            let (label, value, size) = (part(), part(), part());
-            let pin = found.get_or_insert_with(|| Pin {
-                label: label.to_owned(),
-                values: Some(HashSet::new()),
-            });
-            volumes += 1;
-            if pin.label != label {
-                return ControlFlow::Break(());
-            }
-            match &mut pin.values {
-                Some(values) if volumes <= FEW => {
-                    if *size >= *least {
-                        values.insert(value.into());
-                    }
-                    ControlFlow::Continue(())
-                }
-                values => {
-                    *values = None;
-                    ControlFlow::Break(())
-                }
-            }
-        });
-        let Some(pin) = found else { return pins };
-        from = format!("{prefix}{}\u{1}", pin.label);
-        pins.push(pin);
-    }
-}
-
 impl CachedVolumes {
     pub(super) fn new(handle: &Handle) -> Self {
         Self {
             claims: handle.cache(),
             volumes: handle.cache(),
-            by_use: OnceLock::new(),
+            by_claim: OnceLock::new(),
+            free: OnceLock::new(),
             classes: handle.cache(),
             csi_nodes: handle.cache(),
             csi_drivers: handle.cache(),
@@ -207,8 +160,12 @@ impl CachedVolumes {
         }
     }
 
-    fn by_use(&self) -> &Index<PersistentVolume> {
-        self.by_use.get_or_init(|| self.volumes.index(use_of))
+    fn by_claim(&self) -> &Index<PersistentVolume> {
+        self.by_claim.get_or_init(|| self.volumes.index(claim_of))
+    }
+
+    fn free_volumes(&self) -> &Index<PersistentVolume> {
+        self.free.get_or_init(|| self.volumes.index(free_as))
     }
 }
 
@@ -222,13 +179,29 @@ impl Volumes for CachedVolumes {
     }
 
     fn meant_for(&self, class: &str, claim: &Key) -> Vec<Arc<PersistentVolume>> {
-        let mut all = self.by_use().get(&meant_for(&claim.namespace, &claim.name));
+        let mut all = self
+            .by_claim()
+            .get(&meant_for(&claim.namespace, &claim.name));
         all.retain(|volume| class_of_volume(volume) == class);
         all
     }
 
-    fn pins(&self, class: &str, size: i64) -> Vec<Pin> {
-        pins(self.by_use(), class, size)
+    fn pins(&self, class: &str) -> Vec<String> {
+        let prefix = free_of(class);
+        let mut labels = Vec::new();
+        // From one label to the next, past all volumes that have it.
+        let mut from = format!("{prefix}\u{1}");
+        loop {
+            let mut next = None;
+            self.free_volumes().visit(&prefix, &from, |value, _| {
+                let rest = value.get(prefix.len()..).unwrap_or_default();
+                next = rest.split('\0').next().map(str::to_owned);
+                ControlFlow::Break(())
+            });
+            let Some(label) = next else { return labels };
+            from = format!("{prefix}{label}\u{1}");
+            labels.push(label);
+        }
     }
 
     fn free(
@@ -240,8 +213,12 @@ impl Volumes for CachedVolumes {
     ) {
         let (from, prefix) = free_at(class, pin.unwrap_or_default(), size);
         let prefix = from.get(..prefix).unwrap_or_default();
-        self.by_use()
+        self.free_volumes()
             .visit(prefix, &from, |_, volume| visit(volume));
+    }
+
+    fn arrivals(&self) -> u64 {
+        self.free_volumes().arrivals()
     }
 
     fn class(&self, name: &str) -> Option<Arc<StorageClass>> {
@@ -305,18 +282,18 @@ mod tests {
     #[test]
     fn volumes_are_found_by_their_use_and_sorted_by_their_size() {
         let at = |zone: &str| free_at("c", ("zone", zone), 7).0;
+        let mine = volume("c", "1Gi", &[], Some("mine"));
+        assert_eq!(claim_of(&mine), [meant_for("ns", "mine")]);
+        assert!(claim_of(&volume("c", "7", &[], None)).is_empty());
         for (volume, expected) in [
-            (
-                volume("c", "1Gi", &[], Some("mine")),
-                vec![meant_for("ns", "mine")],
-            ),
+            (mine, vec![]),
             (
                 volume("c", "7", &[], None),
                 vec![free_at("c", ("", ""), 7).0],
             ),
             (volume("c", "7", &["a", "b"], None), vec![at("a"), at("b")]),
         ] {
-            assert_eq!(use_of(&volume), expected);
+            assert_eq!(free_as(&volume), expected);
         }
         let sized = |size| free_at("c", ("", ""), size).0;
         assert!(sized(9) < sized(10) && sized(1 << 40) < sized(i64::MAX));
@@ -324,41 +301,5 @@ mod tests {
         let (loose, pinned) = (sized(i64::MAX), free_at("c", ("a", ""), 0).0);
         assert!(loose < free_of("c") + "\u{1}" && free_of("c") + "\u{1}" < pinned);
         assert!(!free_of("cc").starts_with(&free_of("c")));
-    }
-
-    #[test]
-    fn few_values_of_pins_are_gathered() {
-        let gathered = |volumes: &[(&str, &str)], size| {
-            let named = volumes.iter().enumerate().map(|(index, (size, at))| {
-                let (label, at) = at.split_once('=').unwrap_or(("zone", at));
-                let at: Vec<&str> = at.split(',').collect();
-                let mut volume = serde_json::to_value(volume("c", size, &at, None)).unwrap();
-                let key = "/spec/nodeAffinity/required/nodeSelectorTerms/0/matchExpressions/0/key";
-                *volume.pointer_mut(key).unwrap() = label.into();
-                volume["metadata"]["name"] = format!("v{index}").into();
-                serde_json::from_value(volume).unwrap()
-            });
-            let index = Cache::of(named.collect()).index(use_of);
-            assert_eq!(pins(&index, "other", 0), []);
-            pins(&index, "c", size)
-        };
-        let pin = |label: &str, values: &[&str]| Pin {
-            label: label.to_owned(),
-            values: Some(values.iter().map(|value| (*value).into()).collect()),
-        };
-        let zones = |values: &[&str]| pin("zone", values);
-        let three = [("5", "a"), ("6", "a,b"), ("7", "c")];
-        assert_eq!(gathered(&[], 0), []);
-        assert_eq!(gathered(&three, 0), [zones(&["a", "b", "c"])]);
-        assert_eq!(gathered(&three, 6), [zones(&["a", "b", "c"])]);
-        assert_eq!(gathered(&three, 7), [zones(&["c"])]);
-        let hosts = [("5", "host=h"), ("6", "a"), ("6", "host=i"), ("5", "zo=a")];
-        let expected = [pin("host", &["i"]), pin("zo", &[]), zones(&["a"])];
-        assert_eq!(gathered(&hosts, 6), expected);
-        // What is too small may be too much all the same.
-        for (count, few) in [(FEW, true), (FEW + 1, false)] {
-            let found = gathered(&vec![("5", "a"); count], 6);
-            assert_eq!(found.first().unwrap().values.is_some(), few);
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Which volumes a pod would get on a node: those that its claims have, those that exist and are free, and those that can be
 //! made. The rules of upstream's volume scheduling.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
 use parking_lot::Mutex;
 
-use super::assume::Assumed;
-use super::listers::{Pin, asks_no_more};
+use super::assume::{Assumed, Values};
+use super::listers::asks_no_more;
 use super::{Labels, places, provisions, reaches};
 use crate::object::volume::{
     NO_PROVISIONER, SELECTED_NODE, WAIT_FOR_CONSUMER, annotation, attributes_differ,
@@ -280,8 +280,8 @@ struct Candidates {
     meant: Option<Candidate>,
     /// Those that are not pinned, the smallest first, as far as they can be needed.
     loose: Vec<Candidate>,
-    /// What pins others.
-    pins: Vec<Pin>,
+    /// The labels that pin others, and their values that pin none.
+    pins: Vec<(String, Values)>,
     /// Labels and values under which nothing was found that suits the claim on any node.
     barren: Mutex<BTreeSet<(String, String)>>,
 }
@@ -387,7 +387,12 @@ impl Candidates {
                 }
             });
         }
-        let pins = volumes.listed().pins(&wanted.class, wanted.size);
+        let pins = volumes.listed().pins(&wanted.class).into_iter();
+        let pins = pins.map(|label| {
+            let bare = volumes.bare(&wanted.class, &label, wanted.size);
+            (label, bare)
+        });
+        let pins = pins.collect();
         Self {
             wanted,
             meant,
@@ -409,13 +414,16 @@ impl Candidates {
         }
         let mut loose = self.loose.iter();
         let loose = loose.find(|candidate| candidate.fits(labels, taken));
-        let pinned = self.pins.iter().filter_map(|Pin { label, values }| {
+        let pinned = self.pins.iter().filter_map(|(label, bare)| {
             let value = labels?.get(label)?;
-            let some = |values: &HashSet<_>| values.contains(value.as_str());
-            if !values.as_ref().is_none_or(some) {
+            if bare.lock().contains(value.as_str()) {
                 return None;
             }
-            self.pinned(label, value, labels, taken, volumes)
+            let (pinned, any) = self.pinned(label, value, labels, taken, volumes);
+            if !any {
+                bare.lock().insert(value.as_str().into());
+            }
+            pinned
         });
         let pinned = pinned.min_by(|one, other| one.order().cmp(&other.order()));
         match (loose, pinned) {
@@ -425,7 +433,7 @@ impl Candidates {
         }
     }
 
-    /// The smallest of the volumes that a label pins to nodes with this value.
+    /// The smallest of the volumes that a label pins to nodes with this value; and whether it pins any there.
     fn pinned(
         &self,
         label: &str,
@@ -433,21 +441,21 @@ impl Candidates {
         labels: Option<&Labels>,
         taken: &BTreeSet<String>,
         volumes: &Assumed,
-    ) -> Option<Candidate> {
+    ) -> (Option<Candidate>, bool) {
         let place = || (label.to_owned(), value.to_owned());
         let known = self.barren.lock();
         if !known.is_empty() && known.contains(&place()) {
-            return None;
+            return (None, true);
         }
         drop(known);
-        let (mut found, mut some, mut any) = (None, false, false);
+        let (mut found, mut some, mut suits) = (None, false, false);
         let Wanted { class, size, .. } = &self.wanted;
-        volumes.free(class, Some((label, value)), *size, &mut |volume| {
+        let any = volumes.free(class, Some((label, value)), *size, &mut |volume| {
             some = true;
             if !self.wanted.suits(volume) {
                 return ControlFlow::Continue(());
             }
-            any = true;
+            suits = true;
             let candidate = Candidate {
                 volume: volume.clone(),
                 places: (!asks_no_more(volume)).then(|| places(volume)).flatten(),
@@ -458,9 +466,9 @@ impl Candidates {
             found = Some(candidate);
             ControlFlow::Break(())
         });
-        if some && !any {
+        if some && !suits {
             self.barren.lock().insert(place());
         }
-        found
+        (found, any)
     }
 }

@@ -6,9 +6,10 @@ mod limits;
 mod others;
 mod property;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::{
@@ -18,14 +19,14 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::listers::{Pin, Volumes, pin};
+use super::listers::{Volumes, pin};
 use crate::object::volume::{class_of_volume, owner, size};
 use crate::reconcile::{Key, Object};
 use crate::scheduler::framework::{PodInfo, Snapshot, Status};
 
 /// Objects by kind and key.
 #[derive(Clone, Debug, Default)]
-struct Listed(Arc<Mutex<BTreeMap<(String, Key), Value>>>);
+struct Listed(Arc<Mutex<BTreeMap<(String, Key), Value>>>, Arc<AtomicU64>);
 
 impl Listed {
     fn of(objects: &[Value]) -> Self {
@@ -40,6 +41,8 @@ impl Listed {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let meta = &object["metadata"];
         let key = Key::new(text(&meta["namespace"]), text(&meta["name"]));
+        let is_free = object["kind"] == "PersistentVolume" && object["spec"]["claimRef"].is_null();
+        self.1.fetch_add(u64::from(is_free), Ordering::Relaxed);
         self.0.lock().insert((text(&object["kind"]), key), object);
     }
 
@@ -85,22 +88,14 @@ impl Volumes for Listed {
         });
         all
     }
-    fn pins(&self, class: &str, least: i64) -> Vec<Pin> {
-        let mut values: BTreeMap<String, HashSet<Box<str>>> = BTreeMap::new();
-        for volume in self.unowned(class) {
-            let Some((pin, own)) = pin(&volume) else {
-                continue;
-            };
-            let values = values.entry(pin.key.clone()).or_default();
-            if size(volume.spec.as_ref().unwrap()) >= least {
-                values.extend(own.iter().map(|value| value.as_str().into()));
-            }
-        }
-        let pin = |(label, values)| Pin {
-            label,
-            values: Some(values),
-        };
-        values.into_iter().map(pin).collect()
+    fn pins(&self, class: &str) -> Vec<String> {
+        let of_class = self.unowned(class);
+        let labels = of_class.iter().filter_map(|volume| pin(volume));
+        let labels: BTreeSet<String> = labels.map(|(pin, _)| pin.key.clone()).collect();
+        labels.into_iter().collect()
+    }
+    fn arrivals(&self) -> u64 {
+        self.1.load(Ordering::Relaxed)
     }
     fn free(
         &self,

@@ -1,5 +1,6 @@
 //! VolumeBinding: what a pod is told, and what is reserved and written for it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -17,8 +18,12 @@ use crate::scheduler::framework::{CycleState, PodInfo};
 /// What is said of the pod, and of nodes `a` and `b` if that is fine.
 fn judge(objects: &[Value], pod: &PodInfo) -> Vec<String> {
     let volumes = Assumed::new(Arc::new(Listed::of(objects)));
+    judge_by(&volumes, pod)
+}
+
+fn judge_by(volumes: &Assumed, pod: &PodInfo) -> Vec<String> {
     let mut state = CycleState::default();
-    let status = pre_filter(&mut state, pod, &volumes);
+    let status = pre_filter(&mut state, pod, volumes);
     let mut said = vec![words(&status)];
     if said == ["ok"] {
         let snapshot = snapshot(&zones());
@@ -101,6 +106,40 @@ fn pods_that_cannot_go_on() {
     ] {
         assert_eq!(judge(&objects, &pod), [said], "{objects:?}");
     }
+}
+
+#[test]
+fn places_stay_bare_until_volumes_come() {
+    let here = in_zone(volume("v"), "a");
+    let taken = with(
+        here.clone(),
+        json!({"spec": {"claimRef": {"namespace": "ns", "name": "other", "uid": "u"}}}),
+    );
+    let elsewhere = in_zone(volume("x"), "c");
+    let listed = Listed::of(&[claim("c"), class(BY_HAND), here, elsewhere]);
+    let volumes = Assumed::new(Arc::new(listed.clone()));
+    let bare = |zones: &[&str]| {
+        let size = 1 << 30;
+        let known = volumes.bare("wait", "zone", size);
+        let known: BTreeSet<Box<str>> = known.lock().iter().cloned().collect();
+        assert_eq!(known, zones.iter().map(|zone| (*zone).into()).collect());
+    };
+    let says = |a: &str, b: &str| assert_eq!(judge_by(&volumes, &user(&["c"])), ["ok", a, b]);
+    says("ok", UNBOUND);
+    bare(&["b"]);
+    // One that is given away is there all the same: it may come back.
+    let given = serde_json::from_value(taken.clone()).unwrap();
+    volumes.assume_volume(&Arc::new(given));
+    says(UNBOUND, UNBOUND);
+    bare(&["b"]);
+    volumes.forget_volume(&serde_json::from_value(taken.clone()).unwrap());
+    says("ok", UNBOUND);
+    listed.put(taken);
+    says(UNBOUND, UNBOUND);
+    bare(&["a", "b"]);
+    listed.put(in_zone(volume("w"), "b"));
+    says(UNBOUND, "ok");
+    bare(&["a"]);
 }
 
 #[test]
