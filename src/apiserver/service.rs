@@ -11,7 +11,7 @@ use super::request::{Query, ResourceRequest, User, Verb};
 use super::response::{self, Body, Response, Warnings};
 use super::schema::decode;
 use super::server::{ApiServer, Shared};
-use super::{connect, handler, health, openapi, openid, protobuf, render};
+use super::{connect, handler, health, openapi, openid, protobuf, render, zpages};
 use crate::object::{Reason, Status};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, USER_AGENT};
@@ -292,6 +292,7 @@ async fn plain(
     query: &Query,
 ) -> Result<Response, Status> {
     let known = health::answer(shared, path, query).await.map(Ok);
+    let known = known.or_else(|| zpages::answer(shared, path, &accept(&parts.headers)));
     let known = known.or_else(|| openid::answer(shared, path).map(Ok));
     let known =
         known.or_else(|| openapi::answer(&shared.registry, path, query, &parts.headers).map(Ok));
@@ -312,7 +313,7 @@ fn takes_any_method(path: &str) -> bool {
     match first {
         "apis" => parts.count() < 2,
         "openapi" => true,
-        _ => health::is_health(path),
+        _ => health::is_health(path) || zpages::is_page(path),
     }
 }
 
