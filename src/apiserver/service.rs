@@ -2,7 +2,7 @@
 use super::audit::Trail;
 use super::auth::Attributes;
 use super::discovery;
-use super::filter::{authorization, identity, impersonation, panic, timeout};
+use super::filter::{authorization, bearer, identity, impersonation, panic, timeout};
 use super::metrics::Counted;
 use super::request::negotiate::{self, Endpoint};
 use super::request::query;
@@ -13,6 +13,7 @@ use super::schema::decode;
 use super::server::{ApiServer, Shared};
 use super::{connect, handler, health, openapi, openid, protobuf, render, zpages};
 use crate::object::{Reason, Status};
+use crate::websocket;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::request::Parts;
@@ -63,7 +64,8 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    bearer::take_from_protocols(&mut parts);
     let mut body = Some(Box::pin(body));
     let id = parts.headers.get(AUDIT_ID).cloned();
     let id = id.unwrap_or_else(|| shared.audit_id());
@@ -189,7 +191,14 @@ where
         };
         connect::handle(shared, &request, parts, body).await
     } else if watch {
-        handler::handle(shared, &request).await
+        let events = handler::handle(shared, &request).await;
+        let events = events.map(|events| watched(shared, events));
+        match events {
+            Ok(events) if websocket::is_asked(&parts.headers) => {
+                handler::watch::websocket::switch(parts, events)
+            }
+            events => events,
+        }
     } else {
         let answer = timeout::limit(&limits, async {
             if let Some(body) = body.take_if(|_| request.verb.is_write()) {
@@ -212,17 +221,20 @@ where
     answer.extensions_mut().insert(endpoint);
     if watch {
         answer.extensions_mut().insert(Streaming);
-        // It is under way for as long as its body lives.
-        let watching = shared.metrics.watching();
-        answer = answer.map(|body| {
-            let counted = body.map_frame(move |frame| {
-                let _ = &watching;
-                frame
-            });
-            counted.boxed_unsync()
-        });
     }
     Ok(answer)
+}
+
+/// The stream of a watch, which is under way for as long as it lives.
+fn watched(shared: &Shared, events: Response) -> Response {
+    let watching = shared.metrics.watching();
+    events.map(|body| {
+        let counted = body.map_frame(move |frame| {
+            let _ = &watching;
+            frame
+        });
+        counted.boxed_unsync()
+    })
 }
 
 fn resource_request(

@@ -1,4 +1,6 @@
 //! `GET` of a collection with `watch`: a stream of events, one JSON document a line, or protobuf messages with their lengths.
+pub(crate) mod websocket;
+
 use crate::apiserver::crd::convert::Caller;
 use crate::apiserver::protobuf;
 use crate::apiserver::registry::Resource;

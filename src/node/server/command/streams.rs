@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::Wanted;
 use crate::node::server::channels::{Inlet, Outlet, Piece, WAITING};
 use crate::node::server::spdy;
-use crate::node::server::ws::{self, Incoming, Reader};
+use crate::websocket::{self, Incoming, Reader};
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -165,13 +165,13 @@ async fn write<W: AsyncWrite + Unpin>(
     loop {
         let frame = tokio::select! {
             biased;
-            Some(bytes) = pongs.recv() => ws::pong(&bytes),
+            Some(bytes) = pongs.recv() => websocket::pong(&bytes),
             piece = pieces.recv() => match piece {
                 // Clients know the end of a single channel only as something they say themselves.
                 Some(Piece { last: true, .. }) => continue,
                 Some(Piece { channel, bytes, .. }) => {
                     let channel = u8::try_from(channel).unwrap_or_default();
-                    ws::message(&[&[channel], &bytes])
+                    websocket::message(&[&[channel], &bytes])
                 }
                 None => break,
             },
@@ -179,7 +179,7 @@ async fn write<W: AsyncWrite + Unpin>(
         writer.write_all(&frame).await?;
         writer.flush().await?;
     }
-    writer.write_all(&ws::close(1000)).await?;
+    writer.write_all(&websocket::close(1000)).await?;
     writer.shutdown().await
 }
 
