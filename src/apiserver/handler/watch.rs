@@ -109,11 +109,12 @@ async fn with_objects(
         }
     };
     let within = within(request);
-    let selection = Selection {
-        labels: Some(&options.labels),
-        fields: Some(&options.fields),
-        ..Selection::all(&within)
-    };
+    let mut selection = Selection::all(&within);
+    // What is selected as it is shown is left out later, when that is known.
+    if !options.select_as_shown(&request.resource) {
+        selection.labels = Some(&options.labels);
+        selection.fields = Some(&options.fields);
+    }
     let (selected, subscription) = kind.watch_all(&request.namespace, &options.fields, &selection);
     Ok(Ok(Source {
         subscription,
@@ -200,6 +201,8 @@ struct Lines {
     within: String,
     labels: LabelSelector,
     fields: FieldSelector,
+    /// Whether objects are selected by what a webhook makes of them.
+    as_shown: bool,
     view: View,
     clock: Clock,
     caller: Caller,
@@ -229,6 +232,7 @@ impl Lines {
             within: within(request),
             labels: options.labels.clone(),
             fields: options.fields.clone(),
+            as_shown: options.select_as_shown(&request.resource),
             view,
             clock: shared.clock.clone(),
             caller: Caller::of(shared),
@@ -261,8 +265,12 @@ impl Lines {
             if self.last.is_none() && Instant::now() >= self.end {
                 self.last = Some(self.progress.look());
             }
-            if let Some(object) = self.source.initial.pop_front() {
-                return Some(self.line(EventType::Added, object).await);
+            while let Some(object) = self.source.initial.pop_front() {
+                match self.selects(&object).await {
+                    Ok(true) => return Some(self.line(EventType::Added, object).await),
+                    Ok(false) => {}
+                    Err(failed) => return Some(failed),
+                }
             }
             if std::mem::take(&mut self.source.mark) {
                 return Some(self.bookmark(true));
@@ -327,7 +335,15 @@ impl Lines {
         if !event.object.key.starts_with(&self.within) {
             return None;
         }
-        let (type_, object) = event.seen(&self.resource, &self.labels, &self.fields)?;
+        let was = match &event.previous {
+            Some(previous) => self.selects(previous).await,
+            None => Ok(false),
+        };
+        let (was, is) = match (was, self.selects(&event.object).await) {
+            (Ok(was), Ok(is)) => (was, is),
+            (Err(failed), _) | (_, Err(failed)) => return Some(failed),
+        };
+        let (type_, object) = event.seen(&self.resource, was, is)?;
         if self.columns {
             return Some(self.line(type_, object).await);
         }
@@ -338,6 +354,18 @@ impl Lines {
         let (view, assembler) = (self.view, self.assembler());
         let frame = || frame(view.format, type_, &assembler.object(&object, false));
         Some(event.frames.get((view, type_), assembler.second(), frame))
+    }
+
+    /// Whether the watch is about the object.
+    async fn selects(&mut self, object: &Arc<Cached>) -> Result<bool, Bytes> {
+        let shown;
+        let object = if self.as_shown {
+            shown = self.converted(object.clone()).await?;
+            &shown
+        } else {
+            object
+        };
+        Ok(object.matches(&self.resource, &self.labels, &self.fields))
     }
 
     /// The object in the version that is watched; a webhook may have to bring it there. That it fails ends the watch.
