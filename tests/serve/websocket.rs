@@ -55,11 +55,9 @@ impl Client {
     /// A handshake with these headers, one a line, and the head of its answer.
     async fn ask(address: SocketAddr, target: &str, headers: &str) -> (Self, String) {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let headers: String = headers
-            .lines()
-            .map(|line| format!("{}\r\n", line.trim()))
-            .collect();
-        let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+        let headers: Vec<&str> = headers.lines().map(str::trim).collect();
+        let headers = headers.join("\r\n");
+        let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\n") {

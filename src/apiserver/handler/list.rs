@@ -2,6 +2,7 @@
 use crate::apiserver::crd::convert::Caller;
 use crate::apiserver::registry::Resource;
 use crate::apiserver::registry::cacher::{Cached, ListError, ListQuery, Listing};
+use crate::apiserver::request::list::select_as_shown;
 use crate::apiserver::request::{ListOptions, ResourceRequest};
 use crate::apiserver::response::{self, Response};
 use crate::apiserver::server::Shared;
@@ -70,7 +71,7 @@ async fn shown(
 ) -> Result<Listing, ListError> {
     let resource = &request.resource;
     let caller = Caller::of(shared);
-    let as_shown = options.select_as_shown(resource);
+    let as_shown = select_as_shown(resource, &options.labels, &options.fields);
     let limit = options.limit.filter(|limit| *limit > 0);
     let mut query = query(request, options);
     if !as_shown {

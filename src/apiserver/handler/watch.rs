@@ -8,6 +8,7 @@ use crate::apiserver::registry::cacher::{
     Cached, Cacher, Event, EventType, Kind, Selection, Stop, Subscription, parse_revision, prefix,
     unparsable_revision,
 };
+use crate::apiserver::request::list::select_as_shown;
 use crate::apiserver::request::negotiate::Format;
 use crate::apiserver::request::{ListOptions, ResourceRequest};
 use crate::apiserver::response::{self, Body, Response};
@@ -111,7 +112,7 @@ async fn with_objects(
     let within = within(request);
     let mut selection = Selection::all(&within);
     // What is selected as it is shown is left out later, when that is known.
-    if !options.select_as_shown(&request.resource) {
+    if !select_as_shown(&request.resource, &options.labels, &options.fields) {
         selection.labels = Some(&options.labels);
         selection.fields = Some(&options.fields);
     }
@@ -201,8 +202,6 @@ struct Lines {
     within: String,
     labels: LabelSelector,
     fields: FieldSelector,
-    /// Whether objects are selected by what a webhook makes of them.
-    as_shown: bool,
     view: View,
     clock: Clock,
     caller: Caller,
@@ -232,7 +231,6 @@ impl Lines {
             within: within(request),
             labels: options.labels.clone(),
             fields: options.fields.clone(),
-            as_shown: options.select_as_shown(&request.resource),
             view,
             clock: shared.clock.clone(),
             caller: Caller::of(shared),
@@ -359,7 +357,7 @@ impl Lines {
     /// Whether the watch is about the object.
     async fn selects(&mut self, object: &Arc<Cached>) -> Result<bool, Bytes> {
         let shown;
-        let object = if self.as_shown {
+        let object = if select_as_shown(&self.resource, &self.labels, &self.fields) {
             shown = self.converted(object.clone()).await?;
             &shown
         } else {
