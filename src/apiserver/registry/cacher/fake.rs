@@ -268,7 +268,7 @@ pub(crate) fn server(store: &FakeStore, config: CacherConfig) -> Server {
         dialer: None,
         requests: 1.into(),
         program: Program {
-            flags: Default::default(),
+            flags: std::collections::BTreeMap::default(),
             started: clock.now(),
         },
         clock,
