@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(3 * 3600);
 const METHODS: [&str; 8] = [
     "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT",
 ];
-const PATHS: [&str; 28] = [
+const PATHS: [&str; 30] = [
     "/",
     "/api",
     "/apis",
@@ -43,6 +43,8 @@ const PATHS: [&str; 28] = [
     "/apis/rbac.authorization.k8s.io/v1/clusterroles/x",
     "/openapi/v3",
     "/healthz",
+    "/flagz",
+    "/statusz",
 ];
 const PARAMETERS: [&str; 16] = [
     "labelSelector=a%3Db",
@@ -70,7 +72,7 @@ const HEADERS: [&str; 6] = [
     "user-agent",
     "content-encoding",
 ];
-const VALUES: [&str; 12] = [
+const VALUES: [&str; 14] = [
     "application/json",
     "application/yaml",
     "application/json-patch+json",
@@ -81,8 +83,22 @@ const VALUES: [&str; 12] = [
     "application/json;as=Table;v=v1;g=meta.k8s.io",
     "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
     "application/json;stream=watch",
+    "application/json;v=v1beta1;g=config.k8s.io;as=Flagz",
+    "application/vnd.kubernetes.protobuf;stream=watch",
     "gzip",
     "*/*",
+];
+/// What asks for a WebSocket.
+const HANDSHAKE: [(&str, &str); 6] = [
+    ("connection", "keep-alive, Upgrade"),
+    ("upgrade", "websocket"),
+    ("origin", "http://x"),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ("sec-websocket-version", "13"),
+    (
+        "sec-websocket-protocol",
+        "base64url.bearer.authorization.k8s.io.eA, x",
+    ),
 ];
 const BODIES: [&str; 14] = [
     r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","labels":{"a":"b"}},"data":{"k":"v"}}"#,
@@ -161,7 +177,18 @@ pub fn inputs(data: &[u8]) -> Vec<Input> {
             let name = source.text(&HEADERS);
             (name, source.near(&VALUES))
         });
-        let headers = headers.collect();
+        let mut headers: Vec<(String, Vec<u8>)> = headers.collect();
+        if source.byte() < 32 {
+            // One of them is near what it should be, or left out.
+            let other = usize::from(source.byte()) % (HANDSHAKE.len() + 1);
+            for (index, (name, value)) in HANDSHAKE.into_iter().enumerate() {
+                if index != other {
+                    headers.push((name.to_owned(), value.into()));
+                } else if source.byte() < 128 {
+                    headers.push((name.to_owned(), source.near(&[value])));
+                }
+            }
+        }
         let body = if source.byte() < 230 {
             source.near(&BODIES)
         } else {

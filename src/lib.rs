@@ -80,3 +80,5 @@ pub mod guide;
 mod compat;
 
 mod signal;
+
+mod websocket;

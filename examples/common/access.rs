@@ -13,6 +13,7 @@ pub(crate) fn set_up(
     flags: &Flags,
     default: &str,
 ) -> Result<ApiServerBuilder> {
+    server = server.flags(flags.given());
     if let Some(path) = flags.get("token-auth-file") {
         server = server.tokens(tokens(path)?);
     }

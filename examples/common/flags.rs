@@ -63,6 +63,13 @@ impl Flags {
         Ok(Some(Self(given)))
     }
 
+    /// Each flag that was given, with all its values.
+    pub(crate) fn given(&self) -> impl Iterator<Item = (&str, String)> {
+        self.0
+            .iter()
+            .map(|(name, values)| (name.as_str(), values.join(",")))
+    }
+
     /// The last value of a flag.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.last().map(String::as_str)

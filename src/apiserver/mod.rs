@@ -42,6 +42,7 @@ pub mod serve;
 pub(crate) mod server;
 pub(crate) mod table;
 pub(crate) mod transform;
+pub(crate) mod zpages;
 
 pub use self::audit::{AuditLog, AuditPolicy, AuditPolicyError, AuditSink, Write, WriteObserver};
 pub use self::auth::AuthorizationMode;

@@ -13,6 +13,7 @@ use super::metrics::Metrics;
 use super::registry::Registry;
 use super::registry::cacher::{Cacher, CacherConfig};
 use super::request::User;
+use super::zpages::Program;
 use super::{bootstrap, crd, kinds};
 use crate::clock::Clock;
 use crate::object::Status;
@@ -21,6 +22,7 @@ use crate::store::Store;
 use futures::FutureExt;
 use http::HeaderValue;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -70,6 +72,8 @@ pub(crate) struct Shared {
     pub stopping: Signal<bool>,
     /// Numbers the requests.
     pub requests: AtomicU64,
+    /// What `/flagz` and `/statusz` show.
+    pub program: Program,
 }
 
 impl Shared {
@@ -125,6 +129,7 @@ pub struct ApiServerBuilder {
     dialer: Option<Arc<dyn Dialer>>,
     metrics_api: bool,
     client_ca: Option<String>,
+    flags: BTreeMap<String, String>,
 }
 
 impl ApiServerBuilder {
@@ -236,6 +241,18 @@ impl ApiServerBuilder {
     /// matter of the connection that brings them. Default = not published.
     pub fn client_ca(mut self, pem: impl Into<String>) -> Self {
         self.client_ca = Some(pem.into());
+        self
+    }
+    /// The flags that the program was started with, names without dashes and values, which `/flagz` shows to those who may read
+    /// it: what a value keeps secret has to be left out. Default = none.
+    pub fn flags<K: Into<String>, V: Into<String>>(
+        mut self,
+        flags: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let flags = flags.into_iter();
+        self.flags = flags
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
         self
     }
     /// Believes bootstrap tokens: secrets of type `bootstrap.kubernetes.io/token` in `kube-system`, by which machines that want
@@ -362,6 +379,10 @@ impl ApiServerBuilder {
             body_limit: self.body_limit,
             stopping: Signal::new(false),
             requests: AtomicU64::new(1),
+            program: Program {
+                flags: self.flags,
+                started: clock.now(),
+            },
             clock,
         };
         let server = ApiServer {
@@ -427,6 +448,7 @@ impl ApiServer {
             dialer: None,
             metrics_api: false,
             client_ca: None,
+            flags: BTreeMap::new(),
         }
     }
 

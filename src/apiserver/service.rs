@@ -2,7 +2,7 @@
 use super::audit::Trail;
 use super::auth::Attributes;
 use super::discovery;
-use super::filter::{authorization, identity, impersonation, panic, timeout};
+use super::filter::{authorization, bearer, identity, impersonation, panic, timeout};
 use super::metrics::Counted;
 use super::request::negotiate::{self, Endpoint};
 use super::request::query;
@@ -11,8 +11,9 @@ use super::request::{Query, ResourceRequest, User, Verb};
 use super::response::{self, Body, Response, Warnings};
 use super::schema::decode;
 use super::server::{ApiServer, Shared};
-use super::{connect, handler, health, openapi, openid, protobuf, render};
+use super::{connect, handler, health, openapi, openid, protobuf, render, zpages};
 use crate::object::{Reason, Status};
+use crate::websocket;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, USER_AGENT};
 use http::request::Parts;
@@ -63,7 +64,8 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    bearer::take_from_protocols(&mut parts);
     let mut body = Some(Box::pin(body));
     let id = parts.headers.get(AUDIT_ID).cloned();
     let id = id.unwrap_or_else(|| shared.audit_id());
@@ -189,7 +191,14 @@ where
         };
         connect::handle(shared, &request, parts, body).await
     } else if watch {
-        handler::handle(shared, &request).await
+        let events = handler::handle(shared, &request).await;
+        let events = events.map(|events| watched(shared, events));
+        match events {
+            Ok(events) if websocket::is_asked(&parts.headers) => {
+                handler::watch::websocket::switch(parts, events)
+            }
+            events => events,
+        }
     } else {
         let answer = timeout::limit(&limits, async {
             if let Some(body) = body.take_if(|_| request.verb.is_write()) {
@@ -212,17 +221,20 @@ where
     answer.extensions_mut().insert(endpoint);
     if watch {
         answer.extensions_mut().insert(Streaming);
-        // It is under way for as long as its body lives.
-        let watching = shared.metrics.watching();
-        answer = answer.map(|body| {
-            let counted = body.map_frame(move |frame| {
-                let _ = &watching;
-                frame
-            });
-            counted.boxed_unsync()
-        });
     }
     Ok(answer)
+}
+
+/// The stream of a watch, which is under way for as long as it lives.
+fn watched(shared: &Shared, events: Response) -> Response {
+    let watching = shared.metrics.watching();
+    events.map(|body| {
+        let counted = body.map_frame(move |frame| {
+            let _ = &watching;
+            frame
+        });
+        counted.boxed_unsync()
+    })
 }
 
 fn resource_request(
@@ -292,6 +304,7 @@ async fn plain(
     query: &Query,
 ) -> Result<Response, Status> {
     let known = health::answer(shared, path, query).await.map(Ok);
+    let known = known.or_else(|| zpages::answer(shared, path, &accept(&parts.headers)));
     let known = known.or_else(|| openid::answer(shared, path).map(Ok));
     let known =
         known.or_else(|| openapi::answer(&shared.registry, path, query, &parts.headers).map(Ok));
@@ -312,7 +325,7 @@ fn takes_any_method(path: &str) -> bool {
     match first {
         "apis" => parts.count() < 2,
         "openapi" => true,
-        _ => health::is_health(path),
+        _ => health::is_health(path) || zpages::is_page(path),
     }
 }
 

@@ -1,8 +1,10 @@
 //! Functions: which there are and what they give, and those whose errors must read as cel-go's, which are done here.
 //! The rest is kube-cel's.
 use super::eval::Failure;
+use super::library;
 use super::types::Type;
 use super::value::{self, type_name};
+use super::zone;
 use kube::core::cel::KubeCelExt;
 use kube::core::cel::cel::common::ast::{CallExpr, Expr};
 use kube::core::cel::cel::parser::Expression;
@@ -79,8 +81,9 @@ pub(super) fn call(
     receiver: Option<&Value>,
     arguments: &[Value],
 ) -> Result<Value, Failure> {
-    if let Some(converted) = convert(name, receiver, arguments) {
-        return converted;
+    let own = convert(name, receiver, arguments);
+    if let Some(own) = own.or_else(|| library::call(name, receiver, arguments)) {
+        return own;
     }
     let mut scope = LIBRARIES.new_inner_scope();
     let mut bind = |name: String, value: &Value| {
@@ -114,29 +117,6 @@ pub(super) fn call(
     })
 }
 
-/// The time as the clocks of a zone show it, told as if it were UTC. Zones are told by what they are apart from UTC.
-fn local(at: &Value, zone: &str) -> Result<Value, Failure> {
-    if matches!(zone, "" | "UTC" | "Etc/UTC" | "GMT") {
-        return Ok(at.clone());
-    }
-    let (sign, rest) = match zone.as_bytes().first() {
-        Some(b'-') => ("-", zone.get(1..)),
-        Some(b'+') => ("", zone.get(1..)),
-        _ => ("", Some(zone)),
-    };
-    let parts = rest.and_then(|rest| rest.split_once(':'));
-    let parts = parts.and_then(|(hours, minutes)| {
-        let number = |text: &str| text.parse::<u16>().ok().filter(|_| text.len() == 2);
-        Some((number(hours)?, number(minutes)?))
-    });
-    let Some((hours, minutes)) = parts else {
-        return Err(Failure::Error(format!("unknown time zone {zone}")));
-    };
-    let apart = Value::from(format!("{sign}{hours}h{minutes}m"));
-    let apart = call("duration", None, &[apart])?;
-    super::operator::add(at.clone(), apart)
-}
-
 /// Whether the libraries have a function of this name.
 pub(super) fn is_qualified(name: &str) -> bool {
     name.contains('.') && result_of(name).is_some()
@@ -161,7 +141,7 @@ fn convert(
     if let (Some(at @ Value::Timestamp(_)), [Value::String(zone)]) = (receiver, arguments)
         && name.starts_with("get")
     {
-        let at = local(at, zone);
+        let at = zone::local(at, zone);
         return Some(at.and_then(|at| call(name, Some(&at), &[])));
     }
     let ([one], None) = (arguments, receiver) else {
@@ -251,7 +231,10 @@ fn explain(
             |one| format!("type conversion error from '{}' to '{to}'", type_name(one)),
         ),
         ExecutionError::FunctionError { .. } if name == "quantity" => QUANTITY.into(),
-        ExecutionError::FunctionError { message, .. } => message.clone(),
+        ExecutionError::FunctionError { message, .. } => {
+            let own = library::explain(name, arguments, message);
+            own.unwrap_or_else(|| message.clone())
+        }
         ExecutionError::NoSuchKey(key) => format!("no such key: {key}"),
         ExecutionError::IndexOutOfBounds(_) => "index out of bounds".into(),
         ExecutionError::DivisionByZero(_) => "division by zero".into(),
@@ -273,3 +256,6 @@ pub(super) fn overload(name: &str, receiver: Option<&Value>, arguments: &[Value]
         None => format!("no such overload: {name}({})", shown.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ mod check;
 pub(crate) mod cost;
 mod eval;
 mod function;
+mod library;
 mod macros;
 mod name;
 mod operator;
@@ -16,7 +17,9 @@ mod source;
 mod spent;
 mod types;
 mod unordered;
+mod url;
 mod value;
+mod zone;
 
 pub(crate) use self::authority::{Authorize, Permission, Verdict};
 pub(crate) use self::eval::{Activation, Failure};

@@ -229,6 +229,23 @@ fn values() {
             "timestamp('2020-01-02T23:04:05Z').getDate('01:30')",
             json!(3),
         ),
+        (
+            "timestamp('2009-02-13T23:31:30Z').getHours('America/Phoenix')",
+            json!(16),
+        ),
+        // Summer and winter.
+        (
+            "['2020-07-02', '2020-01-02'].map(day, timestamp(day + 'T03:04:05Z').getHours('America/New_York'))",
+            json!([23, 22]),
+        ),
+        (
+            "timestamp('2009-02-13T23:31:30Z').getMinutes('Asia/Kathmandu')",
+            json!(16),
+        ),
+        (
+            "timestamp('2009-02-13T23:31:30Z').getDayOfYear('-09:30')",
+            json!(43),
+        ),
     ] {
         if source.ends_with("'a' : 'b'") {
             assert_eq!(run(source), Err("no such key: nope".into()));
@@ -257,6 +274,14 @@ fn errors() {
         (
             "timestamp('2020-01-02T03:04:05Z').getHours('Nowhere')",
             "unknown time zone Nowhere",
+        ),
+        (
+            "timestamp('2020-01-02T03:04:05Z').getHours('america/new_york')",
+            "unknown time zone america/new_york",
+        ),
+        (
+            "timestamp('2020-01-02T03:04:05Z').getHours('x:00')",
+            "strconv.Atoi: parsing \"x\": invalid syntax",
         ),
         ("9223372036854775807 + 1", "integer overflow"),
         (

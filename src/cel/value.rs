@@ -57,7 +57,7 @@ pub(crate) fn to_json(value: &Value) -> Result<serde_json::Value, String> {
             }
             fields.into()
         }
-        Value::Timestamp(time) => time.to_rfc3339().replace("+00:00", "Z").into(),
+        Value::Timestamp(_) => time(value).into(),
         Value::Duration(duration) => seconds(duration.num_nanoseconds().unwrap_or(i64::MAX)).into(),
         Value::Opaque(_) | Value::Function(..) => match optional(value) {
             Some(Some(inner)) => to_json(&inner)?,
@@ -65,6 +65,17 @@ pub(crate) fn to_json(value: &Value) -> Result<serde_json::Value, String> {
             None => return Err(format!("unsupported value of type {}", type_name(value))),
         },
     })
+}
+
+/// `2020-01-02T03:04:05.5Z`, as Go writes a time; nothing for what is none.
+pub(super) fn time(value: &Value) -> String {
+    let Value::Timestamp(at) = value else {
+        return String::new();
+    };
+    let fraction = format!(".{:09}", at.timestamp_subsec_nanos());
+    let fraction = fraction.trim_end_matches('0').trim_end_matches('.');
+    let zone = at.format("%:z").to_string().replace("+00:00", "Z");
+    format!("{}{fraction}{zone}", at.format("%Y-%m-%dT%H:%M:%S"))
 }
 
 /// `1.5s`

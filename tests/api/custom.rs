@@ -422,6 +422,102 @@ async fn webhooks_convert_between_versions() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn selectors_see_what_a_webhook_shows() {
+    let answers = builder().webhook("https://conv.default.svc:443/c", |review| async {
+        convert(review)
+    });
+    let api = Api::start(answers).await;
+    let texts = |fields: &[&str]| {
+        let fields = fields
+            .iter()
+            .map(|field| ((*field).to_owned(), json!({"type": "string"})));
+        json!({"type": "object", "properties": fields.collect::<serde_json::Map<_, _>>()})
+    };
+    let mut versions = [
+        version("v1", true, &texts(&["address"])),
+        version("v2", false, &texts(&["host", "port"])),
+    ];
+    versions[0]["selectableFields"] = json!([{"jsonPath": ".spec.address"}]);
+    versions[1]["selectableFields"] = json!([{"jsonPath": ".spec.host"}]);
+    let mut defined = definition(json!(versions));
+    defined["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {
+        "conversionReviewVersions": ["v1"], "clientConfig": {"service": {"namespace": "default", "name": "conv", "path": "/c"}},
+    }});
+    api.post(CRDS, &defined).await.expect(201);
+    until(&api, DEFINITION, is_established).await;
+    for (name, address) in [("a", "x:1"), ("b", "y:1"), ("c", "x:2"), ("d", "x:3")] {
+        let foo = foo(name, json!({"address": address}));
+        api.post(FOOS, &foo).await.expect(201);
+    }
+    let in_v2 = FOOS.replace("/v1/", "/v2/");
+    let of_x = format!("{in_v2}?fieldSelector=spec.host%3Dx");
+    let names = |list: &Value| {
+        let items = list["items"].as_array().unwrap().iter();
+        let names = items.map(|item| item["metadata"]["name"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    let list = api.get(&of_x).await.expect(200);
+    assert_eq!(names(&list), ["a", "c", "d"]);
+    assert_eq!(
+        names(
+            &api.get(&format!("{FOOS}?fieldSelector=spec.address%3Dx:1"))
+                .await
+                .expect(200)
+        ),
+        ["a"]
+    );
+    let other = api
+        .get(&format!("{FOOS}?fieldSelector=spec.host%3Dx"))
+        .await;
+    other.fails(400, "BadRequest");
+    // Pages are full, whatever lies between, and end.
+    let first = api.get(&format!("{of_x}&limit=2")).await.expect(200);
+    assert_eq!(names(&first), ["a", "c"]);
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let second = api.get(&format!("{of_x}&limit=2&continue={token}")).await;
+    let second = second.expect(200);
+    assert_eq!(names(&second), ["d"]);
+    assert_eq!(second["metadata"]["continue"], "");
+
+    let watch = format!("GET {of_x}&watch=true&timeoutSeconds=5");
+    let (watched, ()) = tokio::join!(api.raw(&watch, ""), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for (name, address) in [("b", "z:1"), ("b", "x:9"), ("a", "y:1")] {
+            let changed = json!({"spec": {"address": address}});
+            let patched = api
+                .patch(&format!("{FOOS}/{name}"), "merge", &changed)
+                .await;
+            patched.expect(200);
+        }
+        api.delete(&format!("{FOOS}/c")).await.expect(200);
+        api.delete(&format!("{FOOS}/a")).await.expect(200);
+    });
+    let events = watched.text.lines().map(|line| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let (name, host) = (
+            &event["object"]["metadata"]["name"],
+            &event["object"]["spec"]["host"],
+        );
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        format!("{} {} {}", text(&event["type"]), text(name), text(host))
+    });
+    assert_eq!(
+        events.collect::<Vec<_>>(),
+        [
+            "ADDED a x",
+            "ADDED c x",
+            "ADDED d x",
+            "ADDED b x",
+            "DELETED a x",
+            "DELETED c x"
+        ]
+    );
+    let deleted = api.delete(&of_x).await.expect(200);
+    assert_eq!(names(&deleted), ["b", "d"]);
+    assert!(names(&api.get(&in_v2).await.expect(200)).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_object_passes_the_webhook_once_for_all_its_readers() {
     let converted = Arc::new(AtomicUsize::new(0));
     let counter = converted.clone();

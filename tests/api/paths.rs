@@ -1,5 +1,5 @@
 //! Which paths and methods there are, and the media types.
-use crate::support::{Api, MAPS, api, map};
+use crate::support::{Api, MAPS, api, builder, map};
 use homeostat::apiserver::ApiServer;
 use homeostat::clock::Clock;
 use homeostat::store::{Faults, FaultyStore, MemoryStore};
@@ -37,6 +37,68 @@ async fn health_and_version() {
     let refused = api.get(MAPS).await;
     assert_eq!(refused.headers["retry-after"], "1");
     refused.fails(503, "ServiceUnavailable");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_program_is_is_told() {
+    let flags = [("v", "2"), ("authorization-mode", "RBAC")];
+    let api = Api::start(builder().flags(flags)).await;
+    tokio::time::sleep(Duration::from_secs(3723)).await;
+    let of = async |path: &str, accept: &str| {
+        api.raw(&format!("GET {path}\nAccept: {accept}"), "").await
+    };
+    let flagz = of("/flagz", "*/*").await;
+    assert_eq!(flagz.headers["content-type"], "text/plain; charset=utf-8");
+    assert!(flagz.text.starts_with("\napiserver flagz\nWarning: "));
+    let lines = ".\nauthorization-mode=RBAC\nv=2\n";
+    assert!(flagz.text.ends_with(lines), "{}", flagz.text);
+    let statusz = api.get("/statusz").await.text;
+    assert!(statusz.starts_with("\napiserver statusz\n"), "{statusz}");
+    for line in [
+        "Up: 1 hr 02 min 03 sec\n",
+        "Binary version: 1.36.0\nEmulation version: 1.36\n",
+        "Paths: /flagz /healthz /livez /metrics /readyz /statusz /version\n",
+    ] {
+        assert!(statusz.contains(line), "{statusz}");
+    }
+    let document = "application/json;v=v1beta1;g=config.k8s.io;as=";
+    assert_eq!(
+        of("/flagz", &format!("{document}Flagz")).await.expect(200),
+        json!({
+            "kind": "Flagz", "apiVersion": "config.k8s.io/v1beta1", "metadata": { "name": "apiserver" },
+            "flags": { "v": "2", "authorization-mode": "RBAC" },
+        })
+    );
+    let mut statusz = of("/statusz", &format!("{document}Statusz"))
+        .await
+        .expect(200);
+    let started = statusz["startTime"].take();
+    assert!(started.as_str().unwrap().ends_with('Z'), "{started}");
+    assert_eq!(
+        statusz,
+        json!({
+            "kind": "Statusz", "apiVersion": "config.k8s.io/v1beta1", "metadata": { "name": "apiserver" }, "startTime": null,
+            "uptimeSeconds": 3723, "goVersion": "", "binaryVersion": "1.36.0", "emulationVersion": "1.36",
+            "paths": ["/flagz", "/healthz", "/livez", "/metrics", "/readyz", "/statusz", "/version"],
+        })
+    );
+    let old = "application/yaml;v=v1alpha1;g=config.k8s.io;as=Flagz";
+    let old = of("/flagz", old).await;
+    assert_eq!(old.headers["content-type"], "application/yaml");
+    assert!(old.text.starts_with("apiVersion: config.k8s.io/v1alpha1\n"));
+    assert_eq!(
+        old.warnings(),
+        [
+            r#"299 - "This version of the flagz endpoint is deprecated. Please use a newer version.""#
+        ]
+    );
+    for accept in ["application/json", &format!("{document}Flagz")] {
+        let why = of("/statusz", accept).await.fails(406, "NotAcceptable");
+        let accepted = "only the following media types are accepted: application/json, application/yaml, \
+                        application/vnd.kubernetes.protobuf, text/plain";
+        assert_eq!(why, accepted);
+    }
+    assert_eq!(api.get("/flagz/").await.code, 404);
 }
 
 /// Both ways in which a store is lost: it fails, and it does not answer.

@@ -14,3 +14,4 @@ mod program;
 mod robust;
 mod scheduler;
 mod webhooks;
+mod websocket;

@@ -281,13 +281,19 @@ async fn exchange(
         let stream = TcpStream::connect(address).await.unwrap();
         let connected = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) = connected.unwrap();
-        tokio::spawn(connection);
+        tokio::spawn(connection.with_upgrades());
         sender
     };
     let answer = timeout(PATIENCE, sender.send_request(request)).await;
     let answer = answer.unwrap_or_else(|_| panic!("{}: no answer", input.shown()));
     // None when the client refused to say it, or the server closed on it, which a line of HTTP that is none deserves.
-    let (parts, body) = answer.ok()?.into_parts();
+    let answer = answer.ok()?;
+    if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+        let end = timeout(PATIENCE, speak(answer, &input.body)).await;
+        end.unwrap_or_else(|_| panic!("{}: a WebSocket without an end", input.shown()));
+        return None;
+    }
+    let (parts, body) = answer.into_parts();
     body.size_hint().exact()?;
     let read = timeout(PATIENCE, body.collect()).await;
     let body = read
@@ -303,4 +309,15 @@ async fn exchange(
         panic!("{}: {wrong}: {} {body}", input.shown(), parts.status);
     }
     Some(sender)
+}
+
+/// Says `bytes` and no more on the connection that was switched, which the server has to end then.
+async fn speak(answer: http::Response<hyper::body::Incoming>, bytes: &[u8]) {
+    let upgraded = hyper::upgrade::on(answer).await.unwrap();
+    let mut stream = TokioIo::new(upgraded);
+    // The server may have ended it already.
+    let _ = stream.write_all(bytes).await;
+    let _ = stream.shutdown().await;
+    let mut sink = vec![0; 16 << 10];
+    while stream.read(&mut sink).await.is_ok_and(|read| read > 0) {}
 }

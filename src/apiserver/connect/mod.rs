@@ -71,7 +71,7 @@ pub(crate) async fn handle(
             let mut headers = parts.headers.clone();
             proxy::forwarded(&mut headers, parts);
             let upgrade = wants_upgrade(&parts.headers)
-                .then(|| upgrade(parts))
+                .then(|| upgrade(parts).ok())
                 .flatten();
             let call = Forward {
                 method: parts.method.clone(),
@@ -145,8 +145,15 @@ async fn may_create(
     }
 }
 
-fn upgrade(parts: &Parts) -> Option<OnUpgrade> {
-    parts.extensions.get::<OnUpgrade>().cloned()
+/// The connection of a request, for another protocol.
+///
+/// # Errors
+/// 400 when it cannot be had: HTTP/2 has no upgrades, nor has a service that is called without a connection.
+pub(crate) fn upgrade(parts: &Parts) -> Result<OnUpgrade, Status> {
+    let upgrade = parts.extensions.get::<OnUpgrade>().cloned();
+    upgrade.ok_or_else(|| {
+        Status::bad_request("Upgrade request required: this connection cannot be upgraded")
+    })
 }
 
 /// Logs are passed on as they come.
@@ -238,10 +245,7 @@ async fn stream(
     if !wants_upgrade(&parts.headers) {
         return Err(Status::bad_request("Upgrade request required"));
     }
-    let upgrade = upgrade(parts).ok_or_else(|| {
-        // HTTP/2 has no upgrades, nor has a service that is called without a connection.
-        Status::bad_request("Upgrade request required: this connection cannot be upgraded")
-    })?;
+    let upgrade = upgrade(parts)?;
     let call = Forward {
         method: parts.method.clone(),
         path: format!("{place}?{query}"),

@@ -41,6 +41,11 @@ const PATHS: &[&str] = &[
     "/version",
 ];
 
+/// The paths besides those of groups and versions.
+pub(crate) fn paths() -> &'static [&'static str] {
+    PATHS
+}
+
 /// The aggregated documents, encoded for as long as the registry holds the same resources.
 #[derive(Debug, Default)]
 pub(crate) struct Cache(Mutex<Option<Encoded>>);

@@ -72,21 +72,26 @@ pub(crate) async fn authenticate(shared: &Arc<Shared>, parts: &Parts) -> Result<
             ..User::default()
         })));
     }
-    match bearer::of(&parts.headers) {
-        Some(token) => match bearer::authenticate(shared, token, &[]).await {
-            Ok((user, _)) => Ok(Arc::new(user)),
-            Err(why) => {
-                tracing::debug!(why, "a bearer token is not believed");
-                Err(unauthorized())
-            }
-        },
-        None if shared.anonymous => Ok(Arc::new(User {
+    let mut nothing = true;
+    for shown in bearer::shown(parts) {
+        nothing = false;
+        let believed = match shown {
+            Ok(token) => bearer::authenticate(shared, token, &[]).await,
+            Err(why) => Err(why.to_owned()),
+        };
+        match believed {
+            Ok((user, _)) => return Ok(Arc::new(user)),
+            Err(why) => tracing::debug!(why, "a bearer token is not believed"),
+        }
+    }
+    if nothing && shared.anonymous {
+        return Ok(Arc::new(User {
             name: ANONYMOUS.to_owned(),
             groups: vec![UNAUTHENTICATED.to_owned()],
             ..User::default()
-        })),
-        None => Err(unauthorized()),
+        }));
     }
+    Err(unauthorized())
 }
 
 /// The user, in the group of those who are known.

@@ -1,7 +1,8 @@
 //! `GET` of a collection.
 use crate::apiserver::crd::convert::Caller;
 use crate::apiserver::registry::Resource;
-use crate::apiserver::registry::cacher::{ListQuery, Listing};
+use crate::apiserver::registry::cacher::{Cached, ListError, ListQuery, Listing};
+use crate::apiserver::request::list::select_as_shown;
 use crate::apiserver::request::{ListOptions, ResourceRequest};
 use crate::apiserver::response::{self, Response};
 use crate::apiserver::server::Shared;
@@ -21,11 +22,7 @@ pub(crate) async fn handle(shared: &Shared, request: &ResourceRequest) -> Result
     let view = View::negotiate(request, Shape::List)?;
     let resource = &request.resource;
     let options = ListOptions::parse(request)?;
-    let mut listing = match shared
-        .cacher
-        .list(resource, &query(request, &options))
-        .await
-    {
+    let listing = match shown(shared, request, &options).await {
         Ok(listing) => listing,
         Err(failure) => {
             let Some(token) = failure.continue_ else {
@@ -38,7 +35,6 @@ pub(crate) async fn handle(shared: &Shared, request: &ResourceRequest) -> Result
             return Ok(response::document(code, &body));
         }
     };
-    listing.items = Caller::of(shared).cached(resource, listing.items).await?;
     Ok(answer(view, resource, listing, shared.clock.now()))
 }
 
@@ -62,14 +58,52 @@ pub(crate) async fn select(
     request: &ResourceRequest,
     options: &ListOptions,
 ) -> Result<Listing, Status> {
-    let listing = shared
-        .cacher
-        .list(&request.resource, &query(request, options))
-        .await;
-    let mut listing = listing.map_err(|failure| failure.status)?;
+    let listing = shown(shared, request, options).await;
+    listing.map_err(|failure| failure.status)
+}
+
+/// What the request lists, in its version. Where a webhook makes that of the objects, they are selected by what it made: pages of all
+/// are read until enough of them are.
+async fn shown(
+    shared: &Shared,
+    request: &ResourceRequest,
+    options: &ListOptions,
+) -> Result<Listing, ListError> {
+    let resource = &request.resource;
     let caller = Caller::of(shared);
-    listing.items = caller.cached(&request.resource, listing.items).await?;
-    Ok(listing)
+    let as_shown = select_as_shown(resource, &options.labels, &options.fields);
+    let limit = options.limit.filter(|limit| *limit > 0);
+    let mut query = query(request, options);
+    if !as_shown {
+        let mut listing = shared.cacher.list(resource, &query).await?;
+        listing.items = caller.cached(resource, listing.items).await?;
+        return Ok(listing);
+    }
+    (query.labels, query.fields) = (None, None);
+    let (mut found, mut token) = (Vec::new(), options.continue_.clone());
+    loop {
+        let page = ListQuery {
+            continue_: token.as_deref(),
+            ..query.clone()
+        };
+        let mut listing = shared.cacher.list(resource, &page).await?;
+        listing.items = caller.cached(resource, listing.items).await?;
+        let selected =
+            |item: &Arc<Cached>| item.matches(resource, &options.labels, &options.fields);
+        found.extend(listing.items.into_iter().filter(selected));
+        let left = limit.map(|limit| limit.saturating_sub(found.len()));
+        if listing.next.is_none() || left == Some(0) {
+            return Ok(Listing {
+                items: found,
+                remaining: None,
+                ..listing
+            });
+        }
+        // A token says itself of which revision it is.
+        (query.resource_version, query.resource_version_match) = ("", "");
+        query.limit = left;
+        token = listing.next;
+    }
 }
 
 fn query<'a>(request: &'a ResourceRequest, options: &'a ListOptions) -> ListQuery<'a> {

@@ -1,4 +1,6 @@
 //! `GET` of a collection with `watch`: a stream of events, one JSON document a line, or protobuf messages with their lengths.
+pub(crate) mod websocket;
+
 use crate::apiserver::crd::convert::Caller;
 use crate::apiserver::protobuf;
 use crate::apiserver::registry::Resource;
@@ -6,6 +8,7 @@ use crate::apiserver::registry::cacher::{
     Cached, Cacher, Event, EventType, Kind, Selection, Stop, Subscription, parse_revision, prefix,
     unparsable_revision,
 };
+use crate::apiserver::request::list::select_as_shown;
 use crate::apiserver::request::negotiate::Format;
 use crate::apiserver::request::{ListOptions, ResourceRequest};
 use crate::apiserver::response::{self, Body, Response};
@@ -107,11 +110,12 @@ async fn with_objects(
         }
     };
     let within = within(request);
-    let selection = Selection {
-        labels: Some(&options.labels),
-        fields: Some(&options.fields),
-        ..Selection::all(&within)
-    };
+    let mut selection = Selection::all(&within);
+    // What is selected as it is shown is left out later, when that is known.
+    if !select_as_shown(&request.resource, &options.labels, &options.fields) {
+        selection.labels = Some(&options.labels);
+        selection.fields = Some(&options.fields);
+    }
     let (selected, subscription) = kind.watch_all(&request.namespace, &options.fields, &selection);
     Ok(Ok(Source {
         subscription,
@@ -259,8 +263,12 @@ impl Lines {
             if self.last.is_none() && Instant::now() >= self.end {
                 self.last = Some(self.progress.look());
             }
-            if let Some(object) = self.source.initial.pop_front() {
-                return Some(self.line(EventType::Added, object).await);
+            while let Some(object) = self.source.initial.pop_front() {
+                match self.selects(&object).await {
+                    Ok(true) => return Some(self.line(EventType::Added, object).await),
+                    Ok(false) => {}
+                    Err(failed) => return Some(failed),
+                }
             }
             if std::mem::take(&mut self.source.mark) {
                 return Some(self.bookmark(true));
@@ -325,7 +333,15 @@ impl Lines {
         if !event.object.key.starts_with(&self.within) {
             return None;
         }
-        let (type_, object) = event.seen(&self.resource, &self.labels, &self.fields)?;
+        let was = match &event.previous {
+            Some(previous) => self.selects(previous).await,
+            None => Ok(false),
+        };
+        let (was, is) = match (was, self.selects(&event.object).await) {
+            (Ok(was), Ok(is)) => (was, is),
+            (Err(failed), _) | (_, Err(failed)) => return Some(failed),
+        };
+        let (type_, object) = event.seen(&self.resource, was, is)?;
         if self.columns {
             return Some(self.line(type_, object).await);
         }
@@ -336,6 +352,18 @@ impl Lines {
         let (view, assembler) = (self.view, self.assembler());
         let frame = || frame(view.format, type_, &assembler.object(&object, false));
         Some(event.frames.get((view, type_), assembler.second(), frame))
+    }
+
+    /// Whether the watch is about the object.
+    async fn selects(&mut self, object: &Arc<Cached>) -> Result<bool, Bytes> {
+        let shown;
+        let object = if select_as_shown(&self.resource, &self.labels, &self.fields) {
+            shown = self.converted(object.clone()).await?;
+            &shown
+        } else {
+            object
+        };
+        Ok(object.matches(&self.resource, &self.labels, &self.fields))
     }
 
     /// The object in the version that is watched; a webhook may have to bring it there. That it fails ends the watch.

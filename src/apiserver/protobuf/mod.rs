@@ -126,6 +126,11 @@ pub(crate) fn watch_event(type_: &str, object: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The message of [`watch_event`] alone, for what has lengths of its own.
+pub(crate) fn without_length(event: &[u8]) -> &[u8] {
+    event.get(size_of::<u32>()..).unwrap_or_default()
+}
+
 /// The document in the body of a request. Of kinds that are not known it has only the type.
 ///
 /// # Errors

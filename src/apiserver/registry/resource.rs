@@ -69,6 +69,11 @@ impl Resource {
         let built_in = self.strategy.selectable_fields().iter().copied();
         built_in.chain(own.map(String::as_str))
     }
+    /// Whether its objects may be stored in a form that only a webhook brings into the one that is shown.
+    pub(crate) fn is_converted_by_webhook(&self) -> bool {
+        let custom = self.custom.as_ref();
+        custom.is_some_and(|custom| custom.webhook.is_some())
+    }
     /// Whether it goes, with all its objects: its definition is being deleted.
     pub(crate) fn is_terminating(&self) -> bool {
         let custom = self.custom.as_ref();

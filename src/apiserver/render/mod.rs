@@ -5,9 +5,9 @@ use super::protobuf;
 use super::request::Query;
 use super::request::negotiate::{self, Endpoint, Format};
 use super::response::{self, Response};
-use http::HeaderValue;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::request::Parts;
+use http::{HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
 
@@ -110,6 +110,12 @@ fn indented(json: &[u8]) -> Vec<u8> {
         }
     }
     out
+}
+
+/// A document in YAML.
+pub(crate) fn yaml_document(document: &Value) -> Response {
+    let body = response::full(yaml::to_string(document));
+    response::content(StatusCode::OK, response::YAML, body)
 }
 
 /// An item of a list in YAML.

@@ -122,6 +122,18 @@ impl ListOptions {
     }
 }
 
+/// Whether objects of `resource` have to be in its version before it is known whether they are selected: when a webhook may change
+/// what they are selected by.
+pub(crate) fn select_as_shown(
+    resource: &Resource,
+    labels: &LabelSelector,
+    fields: &FieldSelector,
+) -> bool {
+    let mut fields = fields.terms.iter().map(|term| term.field.as_str());
+    resource.is_converted_by_webhook()
+        && (!labels.is_empty() || fields.any(|field| !field.starts_with("metadata.")))
+}
+
 /// Refuses field labels that the kind cannot be selected by.
 ///
 /// # Errors

@@ -179,6 +179,47 @@ pub(crate) fn output(accept: &str, endpoint: Endpoint) -> Result<Output, Status>
     Err(Status::new(406, Reason::NotAcceptable, why))
 }
 
+/// What is shown of the server itself (`k8s.io/apiserver/pkg/server/flagz` and `statusz`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Page {
+    /// For people.
+    Text,
+    /// A document in this format and of this version of `config.k8s.io`.
+    Document(Format, &'static str),
+}
+
+/// In which form this `Accept` header asks for a page that has the kind `kind` as a document.
+///
+/// # Errors
+/// 406 when nothing it names can be given.
+pub(crate) fn page(accept: &str, kind: &str) -> Result<Page, Status> {
+    if accept.trim().is_empty() {
+        return Ok(Page::Text);
+    }
+    for clause in clauses(accept) {
+        if !(clause.parameter("stream").is_empty() && clause.parameter("sv").is_empty()) {
+            continue;
+        }
+        let document = clause.target().and_then(|target| match target {
+            (as_, "config.k8s.io", "v1beta1") if as_ == kind => Some("config.k8s.io/v1beta1"),
+            (as_, "config.k8s.io", "v1alpha1") if as_ == kind => Some("config.k8s.io/v1alpha1"),
+            _ => None,
+        });
+        // Protobuf is not to be had.
+        let format = FORMATS[..2].iter().find(|(_, name)| clause.names(name));
+        if let (Some((format, _)), Some(version)) = (format, document) {
+            return Ok(Page::Document(*format, version));
+        }
+        let is_text =
+            matches!(clause.type_, "*" | "text") && matches!(clause.subtype, "*" | "plain");
+        if is_text && clause.target().is_none() {
+            return Ok(Page::Text);
+        }
+    }
+    let why = format!("only the following media types are accepted: {ACCEPTED}, text/plain");
+    Err(Status::new(406, Reason::NotAcceptable, why))
+}
+
 /// The media types of an `Accept` header without their parameters, the most wanted first.
 pub(crate) fn preferences(accept: &str) -> impl Iterator<Item = String> {
     clauses(accept)
@@ -256,13 +297,17 @@ impl<'a> Clause<'a> {
         };
         stream && matches!(self.parameter("sv"), "" | "v1")
     }
+    /// The kind, group and version that the answer is to be turned into.
+    fn target(&self) -> Option<(&'a str, &'a str, &'a str)> {
+        let mut names = self.parameters.iter().map(|(name, _)| *name);
+        names
+            .any(|name| matches!(name, "as" | "g" | "v"))
+            .then(|| ["as", "g", "v"].map(|name| self.parameter(name)).into())
+    }
     /// The form asked for; `None` when there is no such form.
     fn form(&self) -> Option<As> {
-        let wanted =
-            ["as", "g", "v"].map(|name| self.parameters.iter().find(|(key, _)| *key == name));
-        let [as_, group, version] = match wanted {
-            [None, None, None] => return Some(As::Itself),
-            wanted => wanted.map(|parameter| parameter.map_or("", |(_, value)| value)),
+        let Some((as_, group, version)) = self.target() else {
+            return Some(As::Itself);
         };
         let version = match (group, version) {
             ("meta.k8s.io", "v1") => "meta.k8s.io/v1",
@@ -405,6 +450,53 @@ mod tests {
                 }
                 (found, _) => panic!("{accept} of {endpoint:?}: {found:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn pages_are_text_or_documents() {
+        let document = |format, version| Some(Page::Document(format, version));
+        let config = "g=config.k8s.io;as=Flagz";
+        for (accept, expected) in [
+            ("", Some(Page::Text)),
+            (" ", Some(Page::Text)),
+            ("*/*", Some(Page::Text)),
+            ("text/*", Some(Page::Text)),
+            ("text/plain; charset=utf-8", Some(Page::Text)),
+            (
+                &format!("application/json;v=v1beta1;{config}"),
+                document(Format::Json, "config.k8s.io/v1beta1"),
+            ),
+            (
+                &format!("application/yaml;v=v1beta1;{config}"),
+                document(Format::Yaml, "config.k8s.io/v1beta1"),
+            ),
+            (
+                &format!(
+                    "application/json;v=v1alpha1;{config},application/json;v=v1beta1;{config}"
+                ),
+                document(Format::Json, "config.k8s.io/v1alpha1"),
+            ),
+            (
+                &format!("application/json;v=foo;{config},*/*"),
+                Some(Page::Text),
+            ),
+            (&format!("text/plain;v=v1beta1;{config}"), None),
+            (
+                &format!("application/vnd.kubernetes.protobuf;v=v1beta1;{config}"),
+                None,
+            ),
+            (
+                "application/json;v=v1beta1;g=config.k8s.io;as=Statusz",
+                None,
+            ),
+            ("application/json;v=v1beta1;g=config.k8s.io", None),
+            ("application/json", None),
+            ("application/xml", None),
+            ("text/plain;stream=watch", None),
+        ] {
+            let found = page(accept, "Flagz");
+            assert_eq!(found.as_ref().ok(), expected.as_ref(), "{accept}");
         }
     }
 

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::Service as _;
 
@@ -33,13 +33,14 @@ use crate::apiserver::{ApiServer, Body, Remote};
 pub(super) async fn serve(
     stream: TcpStream,
     address: SocketAddr,
+    room: OwnedSemaphorePermit,
     config: &ServeConfig,
     server: ApiServer,
     closed: watch::Receiver<bool>,
 ) {
     // Answers are written whole; waiting for more to send would only delay them.
     let _unimportant = stream.set_nodelay(true);
-    let stream = Stall::new(stream, config.stall);
+    let stream = Stall::new(stream, config.stall, room);
     let Some(tls) = &config.tls else {
         let remote = Remote {
             address,

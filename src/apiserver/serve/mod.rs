@@ -231,16 +231,18 @@ async fn accept(
                 continue;
             }
         };
-        let Ok(permit) = room.clone().try_acquire_owned() else {
+        let Ok(place) = room.clone().try_acquire_owned() else {
             tracing::warn!(%address, limit = config.connections, "too many connections, so this one is closed");
             continue;
         };
         let (config, server, closed) = (config.clone(), server.clone(), closed.clone());
         connections.spawn(async move {
-            connection::serve(stream, address, &config, server, closed).await;
-            drop(permit);
+            connection::serve(stream, address, place, &config, server, closed).await;
         });
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+    // On some of them another protocol than HTTP is spoken.
+    let all = u32::try_from(config.connections).unwrap_or(u32::MAX);
+    drop(room.acquire_many(all).await);
 }

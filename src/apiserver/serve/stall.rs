@@ -1,4 +1,5 @@
-//! Cuts off a peer that does not read what it is sent.
+//! A connection's bytes: cuts off a peer that does not read what it is sent, and counts as a connection for as long as it is there,
+//! whatever is spoken on it.
 
 use std::future::Future;
 use std::io;
@@ -7,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
 /// A stream on which a write that makes no progress for some time fails.
@@ -16,14 +18,17 @@ pub(super) struct Stall<S> {
     limit: Duration,
     /// Runs while a write waits for the peer.
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Its place among the connections there may be.
+    _room: OwnedSemaphorePermit,
 }
 
 impl<S> Stall<S> {
-    pub(super) fn new(inner: S, limit: Duration) -> Self {
+    pub(super) fn new(inner: S, limit: Duration, room: OwnedSemaphorePermit) -> Self {
         Self {
             inner,
             limit,
             waiting: None,
+            _room: room,
         }
     }
 
@@ -92,12 +97,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::Semaphore;
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_read_is_cut_off() {
         let (ours, mut theirs) = tokio::io::duplex(4);
-        let mut ours = Stall::new(ours, Duration::from_secs(60));
+        let room = Arc::new(Semaphore::new(1));
+        let permit = room.clone().try_acquire_owned().unwrap();
+        let mut ours = Stall::new(ours, Duration::from_secs(60), permit);
         ours.write_all(b"1234").await.unwrap();
         let error = ours.write_all(b"5").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -105,5 +114,8 @@ mod tests {
         let mut buffer = [0; 4];
         theirs.read_exact(&mut buffer).await.unwrap();
         ours.write_all(b"5678").await.unwrap();
+        assert_eq!(room.available_permits(), 0);
+        drop(ours);
+        assert_eq!(room.available_permits(), 1);
     }
 }

@@ -19,7 +19,7 @@ pub(crate) mod query;
 mod rotate;
 mod spdy;
 mod stats;
-mod ws;
+mod tunnel;
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -1,11 +1,9 @@
 //! Which streaming protocol a client gets, and the answer that switches to it.
-use http::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
-};
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::{Response, StatusCode};
 
-use super::{Answer, Refusal, full, refuse, ws};
+use super::{Answer, Refusal, full, refuse};
+use crate::websocket::{self, Handshake};
 
 const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
 const ACCEPTED: HeaderName = HeaderName::from_static("x-accepted-stream-protocol-versions");
@@ -41,17 +39,6 @@ pub(super) fn transport(headers: &HeaderMap) -> Result<Transport, Refusal> {
     Err(refuse(StatusCode::BAD_REQUEST, why))
 }
 
-/// The client's protocols, in its order.
-fn offered(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
-    let values = headers.get_all(name).iter();
-    values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|one| one.trim().to_owned())
-        .filter(|one| !one.is_empty())
-        .collect()
-}
-
 /// Switches to WebSocket with one of the protocols `known`, the client's first.
 ///
 /// # Errors
@@ -61,37 +48,21 @@ pub(super) fn web_socket(
     known: &[&'static str],
 ) -> Result<(&'static str, Answer), Refusal> {
     let bad = |why: &'static str| refuse(StatusCode::BAD_REQUEST, why);
-    let key = headers
-        .get(SEC_WEBSOCKET_KEY)
-        .and_then(|key| key.to_str().ok());
-    let key = key.ok_or_else(|| bad("missing Sec-WebSocket-Key"))?;
-    if headers
-        .get(SEC_WEBSOCKET_VERSION)
-        .is_none_or(|version| version != "13")
-    {
-        return Err(bad("unsupported WebSocket version"));
-    }
-    let offered = offered(headers, &SEC_WEBSOCKET_PROTOCOL);
+    let handshake = Handshake::of(headers).map_err(bad)?;
+    let offered = &handshake.protocols;
     let protocol = if offered.is_empty() {
         // Old clients name none and speak the first.
         known
             .contains(&"channel.k8s.io")
             .then_some("channel.k8s.io")
     } else {
-        let find = |one: &String| known.iter().find(|known| *known == one).copied();
+        let find = |one: &&str| known.iter().find(|known| *known == one).copied();
         offered.iter().find_map(find)
     };
     let protocol =
         protocol.ok_or_else(|| bad("none of the requested WebSocket protocols is supported"))?;
-    let mut answer = switching("websocket");
-    let into = answer.headers_mut();
-    if let Ok(accept) = HeaderValue::from_str(&ws::accept_key(key)) {
-        into.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    }
-    if !offered.is_empty() {
-        into.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
-    }
-    Ok((protocol, answer))
+    let named = (!offered.is_empty()).then_some(protocol);
+    Ok((protocol, handshake.accept(named, full(""))))
 }
 
 /// Switches to SPDY with one of the protocols `known`, the client's first.
@@ -102,11 +73,11 @@ pub(super) fn spdy(
     headers: &HeaderMap,
     known: &[&'static str],
 ) -> Result<(&'static str, Answer), Refusal> {
-    let offered = offered(headers, &STREAM_PROTOCOL);
+    let offered = websocket::list(headers, &STREAM_PROTOCOL);
     let protocol = if offered.is_empty() {
         known.last().copied()
     } else {
-        let find = |one: &String| known.iter().find(|known| *known == one).copied();
+        let find = |one: &&str| known.iter().find(|known| *known == one).copied();
         offered.iter().find_map(find)
     };
     let Some(protocol) = protocol else {
@@ -122,21 +93,16 @@ pub(super) fn spdy(
         }
         return Err(refused);
     };
-    let mut answer = switching("SPDY/3.1");
-    if !offered.is_empty() {
-        let protocol = HeaderValue::from_static(protocol);
-        answer.headers_mut().insert(STREAM_PROTOCOL, protocol);
-    }
-    Ok((protocol, answer))
-}
-
-fn switching(to: &'static str) -> Answer {
     let mut answer = Response::new(full(""));
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = answer.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static(to));
-    answer
+    headers.insert(UPGRADE, HeaderValue::from_static("SPDY/3.1"));
+    if !offered.is_empty() {
+        let protocol = HeaderValue::from_static(protocol);
+        headers.insert(STREAM_PROTOCOL, protocol);
+    }
+    Ok((protocol, answer))
 }
 
 #[cfg(test)]

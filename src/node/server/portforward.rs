@@ -18,9 +18,9 @@ use tokio::sync::mpsc;
 use super::channels::{Inlet, Outlet, PIECE, Piece, WAITING};
 use super::negotiate::{self, Transport};
 use super::query::Query;
-use super::ws::{self, Incoming, Reader};
-use super::{Answer, Inner, Refusal, refuse, spdy};
+use super::{Answer, Inner, Refusal, refuse, spdy, tunnel};
 use crate::cri::ContainerRuntime;
+use crate::websocket::{self, Incoming, Reader};
 
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 const WEB_SOCKET: [&str; 3] = [TUNNEL, "v4.channel.k8s.io", "channel.k8s.io"];
@@ -100,7 +100,7 @@ impl Inner {
                 (_, TUNNEL) => {
                     let (outer, inner) = tokio::io::duplex(PIECE);
                     let (tunnelled, forwarded) =
-                        futures::join!(ws::tunnel(io, outer), pairs(inner, place));
+                        futures::join!(tunnel::tunnel(io, outer), pairs(inner, place));
                     tunnelled.and(forwarded)
                 }
                 _ => channels(io, &place, &ports).await,
@@ -269,21 +269,21 @@ where
         loop {
             let frame = tokio::select! {
                 biased;
-                Some(bytes) = due.recv() => ws::pong(&bytes),
+                Some(bytes) = due.recv() => websocket::pong(&bytes),
                 piece = outgoing.recv() => match piece {
                     None => break,
                     // Single channels have no end.
                     Some(Piece { last: true, .. }) => continue,
                     Some(Piece { channel, bytes, .. }) => {
                         let channel = u8::try_from(channel).unwrap_or_default();
-                        ws::message(&[&[channel], &bytes])
+                        websocket::message(&[&[channel], &bytes])
                     }
                 },
             };
             writer.write_all(&frame).await?;
             writer.flush().await?;
         }
-        writer.write_all(&ws::close(1000)).await?;
+        writer.write_all(&websocket::close(1000)).await?;
         writer.shutdown().await
     };
     let reading = async {

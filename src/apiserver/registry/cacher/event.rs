@@ -3,7 +3,6 @@ use super::made::Made;
 use super::object::Cached;
 use crate::apiserver::registry::Resource;
 use crate::apiserver::transform::View;
-use crate::object::{FieldSelector, LabelSelector};
 use crate::store::Revision;
 use bytes::Bytes;
 use std::sync::{Arc, OnceLock};
@@ -81,19 +80,14 @@ impl Event {
         self.deleted
     }
 
-    /// What a watch with these selectors sees of the change; `None`: nothing.
+    /// What a watch sees of the change; `None`: nothing. `was`, `is`: whether it selects the object before and after.
     pub(crate) fn seen(
         &self,
         resource: &Resource,
-        labels: &LabelSelector,
-        fields: &FieldSelector,
+        was: bool,
+        is: bool,
     ) -> Option<(EventType, Arc<Cached>)> {
-        let was = self
-            .previous
-            .as_ref()
-            .is_some_and(|previous| previous.matches(resource, labels, fields));
-        let is = !self.deleted && self.object.matches(resource, labels, fields);
-        match (was, is) {
+        match (was, is && !self.deleted) {
             (false, true) => Some((EventType::Added, self.object.clone())),
             (true, true) => Some((EventType::Modified, self.object.clone())),
             (true, false) if self.deleted => Some((EventType::Deleted, self.object.clone())),

@@ -11,6 +11,7 @@ use crate::apiserver::metrics::Metrics;
 use crate::apiserver::registry::Registry;
 use crate::apiserver::registry::encoding;
 use crate::apiserver::server::Shared as Server;
+use crate::apiserver::zpages::Program;
 use crate::clock::Clock;
 use crate::object::{Document, GroupVersionKind};
 use crate::signal::Signal;
@@ -266,6 +267,10 @@ pub(crate) fn server(store: &FakeStore, config: CacherConfig) -> Server {
         metrics: Metrics::default(),
         dialer: None,
         requests: 1.into(),
+        program: Program {
+            flags: std::collections::BTreeMap::default(),
+            started: clock.now(),
+        },
         clock,
     }
 }

@@ -378,8 +378,12 @@ impl Kind {
             }
             _ => {}
         }
+        // The values that are known here are those of the stored form.
+        let fields_are_shown = !self.resource.is_converted_by_webhook();
         for (index, field) in self.resource.selectable_fields().enumerate() {
-            if let Some(value) = fields.requires(field) {
+            if let Some(value) = fields.requires(field)
+                && fields_are_shown
+            {
                 return Bucket::Field(index, value.into());
             }
         }

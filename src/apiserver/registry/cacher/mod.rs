@@ -23,7 +23,7 @@ pub(crate) use self::event::{Event, EventType};
 pub(crate) use self::kind::{Kind, Subscription};
 pub(crate) use self::object::Cached;
 pub(crate) use self::read::{
-    ListQuery, Listing, parse_revision, store_error, too_large_resource_version,
+    ListError, ListQuery, Listing, parse_revision, store_error, too_large_resource_version,
     unparsable_revision,
 };
 pub(crate) use self::ring::Stop;

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::Wanted;
 use crate::node::server::channels::{Inlet, Outlet, Piece, WAITING};
 use crate::node::server::spdy;
-use crate::node::server::ws::{self, Incoming, Reader};
+use crate::websocket::{self, Incoming, Reader};
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -187,13 +187,13 @@ async fn write<W: AsyncWrite + Unpin>(
     loop {
         let frame = tokio::select! {
             biased;
-            Some(bytes) = pongs.recv() => ws::pong(&bytes),
+            Some(bytes) = pongs.recv() => websocket::pong(&bytes),
             piece = pieces.recv() => match piece {
                 // Clients know the end of a single channel only as something they say themselves.
                 Some(Piece { last: true, .. }) => continue,
                 Some(Piece { channel, bytes, .. }) => {
                     let channel = u8::try_from(channel).unwrap_or_default();
-                    ws::message(&[&[channel], &bytes])
+                    websocket::message(&[&[channel], &bytes])
                 }
                 None => break,
             },
@@ -202,7 +202,7 @@ async fn write<W: AsyncWrite + Unpin>(
         writer.flush().await?;
     }
     ready.await;
-    writer.write_all(&ws::close(1000)).await?;
+    writer.write_all(&websocket::close(1000)).await?;
     writer.shutdown().await
 }
 
@@ -281,7 +281,7 @@ async fn gather(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::server::ws::testing::{next, sent};
+    use crate::websocket::testing::{next, sent};
 
     /// What clients read is closed only when one with a terminal has said its size, or took too long.
     #[tokio::test(start_paused = true)]

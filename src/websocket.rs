@@ -1,25 +1,93 @@
-//! WebSocket frames (RFC 6455), a server's side: what clients send is masked, and a message may come in several frames.
+//! WebSocket (RFC 6455), a server's side: the handshake, and frames. What clients send is masked, and a message may come in several
+//! frames.
 use std::io;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
+use http::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{Response, StatusCode};
 use ring::digest;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-
-use super::channels::PIECE;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
-const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
-const PING: u8 = 9;
-const PONG: u8 = 10;
+pub(crate) const BINARY: u8 = 2;
+pub(crate) const CLOSE: u8 = 8;
+pub(crate) const PING: u8 = 9;
+pub(crate) const PONG: u8 = 10;
 /// The largest frame of a client, in bytes.
 const LARGEST: u64 = 32 << 20;
+/// What is longer is read in parts of this length, in bytes.
+const PIECE: usize = 64 << 10;
+
+/// Whether a client asks to speak WebSocket.
+pub(crate) fn is_asked(headers: &HeaderMap) -> bool {
+    let words = |name: HeaderName| list(headers, &name);
+    let has = |name: HeaderName, word: &str| {
+        let mut words = words(name).into_iter();
+        words.any(|one| one.eq_ignore_ascii_case(word))
+    };
+    has(CONNECTION, "upgrade") && has(UPGRADE, "websocket")
+}
+
+/// The parts of a header that is a list, wherever it is spread over several lines.
+pub(crate) fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
+    let values = headers.get_all(name).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|one| !one.is_empty())
+        .collect()
+}
+
+/// What a client that asks for WebSocket brings along.
+#[derive(Debug)]
+pub(crate) struct Handshake<'a> {
+    key: &'a str,
+    /// The protocols that it would speak, its own order.
+    pub protocols: Vec<&'a str>,
+}
+
+impl<'a> Handshake<'a> {
+    /// # Errors
+    /// Why it is none.
+    pub(crate) fn of(headers: &'a HeaderMap) -> Result<Self, &'static str> {
+        let key = headers.get(SEC_WEBSOCKET_KEY);
+        let key = key.and_then(|key| key.to_str().ok());
+        let key = key.filter(|key| !key.is_empty());
+        let key = key.ok_or("missing Sec-WebSocket-Key")?;
+        if headers
+            .get(SEC_WEBSOCKET_VERSION)
+            .is_none_or(|version| version != "13")
+        {
+            return Err("missing or bad WebSocket Version");
+        }
+        let protocols = list(headers, &SEC_WEBSOCKET_PROTOCOL);
+        Ok(Self { key, protocols })
+    }
+
+    /// The answer that switches to this protocol, if one is to be named.
+    pub(crate) fn accept<B>(&self, protocol: Option<&str>, body: B) -> Response<B> {
+        let mut answer = Response::new(body);
+        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = answer.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        let accept = HeaderValue::from_str(&accept_key(self.key));
+        headers.extend(accept.ok().map(|accept| (SEC_WEBSOCKET_ACCEPT, accept)));
+        let protocol = protocol.and_then(|protocol| HeaderValue::from_str(protocol).ok());
+        headers.extend(protocol.map(|protocol| (SEC_WEBSOCKET_PROTOCOL, protocol)));
+        answer
+    }
+}
 
 /// What proves to a client that its key was read.
-pub(super) fn accept_key(key: &str) -> String {
+fn accept_key(key: &str) -> String {
     let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     STANDARD.encode(digest::digest(
         &digest::SHA1_FOR_LEGACY_USE_ONLY,
@@ -29,7 +97,7 @@ pub(super) fn accept_key(key: &str) -> String {
 
 /// What a client sends.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Incoming {
+pub(crate) enum Incoming {
     /// Part of a message.
     Part {
         /// Whether it is the first of its message.
@@ -44,7 +112,7 @@ pub(super) enum Incoming {
 
 /// Reads frames.
 #[derive(Debug)]
-pub(super) struct Reader<R> {
+pub(crate) struct Reader<R> {
     io: R,
     /// Of the frame under way: what is left, its mask, and where in the mask its next byte is.
     left: u64,
@@ -57,7 +125,7 @@ pub(super) struct Reader<R> {
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
-    pub(super) fn new(io: R) -> Self {
+    pub(crate) fn new(io: R) -> Self {
         Self {
             io,
             left: 0,
@@ -72,7 +140,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     ///
     /// # Errors
     /// When the connection fails or the client does not keep to the protocol.
-    pub(super) async fn next(&mut self) -> io::Result<Option<Incoming>> {
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Incoming>> {
         loop {
             if self.left > 0 {
                 return self.part().await.map(Some);
@@ -149,24 +217,29 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(bytes.freeze())
     }
 
-    /// What it reads from.
-    pub(super) fn into_inner(self) -> R {
+    /// What it reads from, for what is not a frame.
+    pub(crate) fn into_inner(self) -> R {
         self.io
     }
 }
 
+/// A message that is text.
+pub(crate) fn text(bytes: &[u8]) -> Vec<u8> {
+    frame(TEXT, &[bytes])
+}
+
 /// A binary message of these parts.
-pub(super) fn message(parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn message(parts: &[&[u8]]) -> Vec<u8> {
     frame(BINARY, parts)
 }
 
 /// The answer to a ping.
-pub(super) fn pong(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn pong(bytes: &[u8]) -> Vec<u8> {
     frame(PONG, &[bytes])
 }
 
 /// The end, with a code.
-pub(super) fn close(code: u16) -> Vec<u8> {
+pub(crate) fn close(code: u16) -> Vec<u8> {
     frame(CLOSE, &[&code.to_be_bytes()])
 }
 
@@ -191,71 +264,17 @@ fn frame(opcode: u8, parts: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-/// A byte stream within binary messages, for protocols that are tunnelled. Ends when either side does.
-///
-/// # Errors
-/// When the connection fails or the client does not keep to the protocol.
-pub(super) async fn tunnel<S, T>(io: S, inner: T) -> io::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Send,
-    T: AsyncRead + AsyncWrite + Send,
-{
-    let (reader, mut writer) = tokio::io::split(io);
-    let (mut from_inner, mut to_inner) = tokio::io::split(inner);
-    let (pongs, mut due) = tokio::sync::mpsc::channel(4);
-    let mut reader = Reader::new(reader);
-    let read = async {
-        loop {
-            match reader.next().await? {
-                Some(Incoming::Part { bytes, .. }) => to_inner.write_all(&bytes).await?,
-                // With too many pings at once some are not answered.
-                Some(Incoming::Ping(bytes)) => drop(pongs.try_send(bytes)),
-                Some(Incoming::Close(_)) | None => return to_inner.shutdown().await,
-            }
-        }
-    };
-    let write = async {
-        let mut buffer = vec![0; PIECE];
-        loop {
-            let frame = tokio::select! {
-                biased;
-                Some(bytes) = due.recv() => pong(&bytes),
-                read = from_inner.read(&mut buffer) => match read? {
-                    0 => break,
-                    read => message(&[buffer.get(..read).unwrap_or_default()]),
-                },
-            };
-            writer.write_all(&frame).await?;
-            writer.flush().await?;
-        }
-        writer.write_all(&close(1000)).await?;
-        writer.shutdown().await
-    };
-    let mut write = std::pin::pin!(write);
-    let result: io::Result<()> = tokio::select! {
-        biased;
-        written = &mut write => {
-            written?;
-            super::spdy::linger(&mut reader.into_inner()).await;
-            return Ok(());
-        }
-        read = read => read,
-    };
-    result?;
-    write.await
-}
-
 fn invalid(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 #[cfg(test)]
-pub(super) mod testing {
+pub(crate) mod testing {
     //! A client, for tests.
     use super::*;
 
     /// A masked frame.
-    pub(in super::super) fn masked(head: u8, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn masked(head: u8, payload: &[u8]) -> Vec<u8> {
         let mut bytes = frame(0, &[payload]);
         bytes[0] = head;
         bytes[1] |= 0x80;
@@ -269,12 +288,12 @@ pub(super) mod testing {
     }
 
     /// A binary message of a client.
-    pub(in super::super) fn sent(payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn sent(payload: &[u8]) -> Vec<u8> {
         masked(0x80 | BINARY, payload)
     }
 
     /// The next frame of the server: its opcode and payload.
-    pub(in super::super) async fn next(io: &mut (impl AsyncRead + Unpin)) -> Option<(u8, Vec<u8>)> {
+    pub(crate) async fn next(io: &mut (impl AsyncRead + Unpin)) -> Option<(u8, Vec<u8>)> {
         let opcode = io.read_u8().await.ok()? & 0x0f;
         let length = match io.read_u8().await.ok()? {
             126 => u64::from(io.read_u16().await.ok()?),
@@ -298,6 +317,47 @@ mod tests {
             accept_key("dGhlIHNhbXBsZSBub25jZQ=="),
             "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
         );
+    }
+
+    #[test]
+    fn handshakes_are_read() {
+        let headers = |lines: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            headers
+        };
+        for (connection, upgrade, expected) in [
+            ("Upgrade", "websocket", true),
+            ("keep-alive, upgrade", "WebSocket", true),
+            ("keep-alive", "websocket", false),
+            ("upgrades", "websocket", false),
+            ("Upgrade", "SPDY/3.1", false),
+        ] {
+            let asked = headers(&[("connection", connection), ("upgrade", upgrade)]);
+            assert_eq!(is_asked(&asked), expected, "{connection}, {upgrade}");
+        }
+        let key = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        let version = ("sec-websocket-version", "13");
+        let asked = headers(&[
+            key,
+            version,
+            ("sec-websocket-protocol", "a, b"),
+            ("sec-websocket-protocol", "c"),
+        ]);
+        let handshake = Handshake::of(&asked).unwrap();
+        assert_eq!(handshake.protocols, ["a", "b", "c"]);
+        let answer = handshake.accept(Some("b"), ());
+        assert_eq!(answer.status(), 101);
+        assert_eq!(answer.headers()[SEC_WEBSOCKET_PROTOCOL], "b");
+        for broken in [
+            headers(&[version]),
+            headers(&[key]),
+            headers(&[key, ("sec-websocket-version", "8")]),
+        ] {
+            assert!(Handshake::of(&broken).is_err(), "{broken:?}");
+        }
     }
 
     #[tokio::test]
@@ -339,27 +399,5 @@ mod tests {
         ] {
             assert!(Reader::new(bytes).next().await.is_err(), "{bytes:?}");
         }
-    }
-
-    #[tokio::test]
-    async fn a_tunnel_carries_bytes() {
-        let (mut client, outer) = tokio::io::duplex(1 << 10);
-        let (inner, mut server) = tokio::io::duplex(1 << 10);
-        let talk = async {
-            client.write_all(&sent(b"hel")).await.unwrap();
-            client.write_all(&sent(b"lo")).await.unwrap();
-            let mut heard = [0; 5];
-            server.read_exact(&mut heard).await.unwrap();
-            assert_eq!(&heard, b"hello");
-            server.write_all(b"bye").await.unwrap();
-            assert_eq!(next(&mut client).await.unwrap(), (BINARY, b"bye".to_vec()));
-            client.write_all(&masked(0x80 | PING, b"x")).await.unwrap();
-            assert_eq!(next(&mut client).await.unwrap(), (PONG, b"x".to_vec()));
-            drop(server);
-            assert_eq!(next(&mut client).await.unwrap().0, CLOSE);
-            drop(client);
-        };
-        let (done, ()) = futures::join!(tunnel(outer, inner), talk);
-        done.unwrap();
     }
 }
