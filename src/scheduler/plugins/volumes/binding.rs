@@ -243,7 +243,7 @@ impl Filter for VolumeBinding {
 
     fn fits(&self, state: &CycleState, _pod: &PodInfo, node: &NodeInfo) -> Option<bool> {
         let claims = state.read::<Arc<PodClaims>>()?;
-        Some(claims.plan(&node.name, node.labels()).is_ok())
+        Some(claims.fits(&node.name, node.labels()))
     }
 }
 

@@ -78,7 +78,13 @@ fn free_of(class: &str) -> String {
 /// Free volumes of a class that this label pins to nodes with this value, of this size; and how much of it says so before the
 /// size, which is text that sorts as sizes do.
 fn free_at(class: &str, (label, value): (&str, &str), size: i64) -> (String, usize) {
-    let mut text = format!("{class}\0{label}\0{value}\0");
+    let length = class.len() + label.len() + value.len() + 3;
+    let length = class.len() + label.len() + value.len() + 22;
+    let mut text = String::with_capacity(length);
+    for part in [class, label, value] {
+        text.push_str(part);
+        text.push('\0');
+    }
     let prefix = text.len();
     // Writing to a string does not fail.
     let _ = write!(text, "{:019}", size.max(0));

@@ -150,6 +150,15 @@ impl PodClaims {
         }
     }
 
+    /// Whether the pod would get all on a node: as [`PodClaims::plan`], without saying what or why.
+    pub(super) fn fits(&self, node: &str, labels: Option<&Labels>) -> bool {
+        let usable = |place: &Place| match place {
+            Place::Nowhere => false,
+            Place::Terms(terms) => reaches(terms.as_deref(), labels),
+        };
+        self.bound.iter().all(usable) && self.plan_unbound(node, labels).is_ok()
+    }
+
     fn plan_unbound(&self, node: &str, labels: Option<&Labels>) -> Result<Plan, &'static str> {
         let elsewhere = |unbound: &Unbound| match &unbound.source {
             Source::Selected(selected) => selected != node,
@@ -167,7 +176,9 @@ impl PodClaims {
                 continue;
             };
             if let Some(volume) = candidates.best(labels, &taken, &self.volumes) {
-                taken.insert(volume.metadata.name.clone().unwrap_or_default());
+                if self.unbound.len() > 1 {
+                    taken.insert(volume.metadata.name.clone().unwrap_or_default());
+                }
                 plan.bindings.push((volume, unbound.claim.clone()));
             } else {
                 missing.push(unbound);

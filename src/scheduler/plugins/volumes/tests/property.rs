@@ -98,6 +98,7 @@ proptest! {
                 all.sort();
                 all
             });
+            prop_assert_eq!(fast.fits("n", Some(&labels)), found.is_ok());
             let plain = reference::volumes::plan(&claims, &volumes, &parse(&class), &labels);
             prop_assert_eq!(found, plain, "{:?}", labels);
         }
