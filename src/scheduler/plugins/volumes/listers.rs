@@ -78,7 +78,6 @@ fn free_of(class: &str) -> String {
 /// Free volumes of a class that this label pins to nodes with this value, of this size; and how much of it says so before the
 /// size, which is text that sorts as sizes do.
 fn free_at(class: &str, (label, value): (&str, &str), size: i64) -> (String, usize) {
-    let length = class.len() + label.len() + value.len() + 3;
     let length = class.len() + label.len() + value.len() + 22;
     let mut text = String::with_capacity(length);
     for part in [class, label, value] {
