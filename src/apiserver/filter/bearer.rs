@@ -1,5 +1,6 @@
 //! Bearer tokens in requests, and whom they stand for.
 use super::identity::authenticated;
+use crate::apiserver::auth::secret::Shown;
 use crate::apiserver::auth::token;
 use crate::apiserver::request::User;
 use crate::apiserver::server::Shared;
@@ -11,11 +12,11 @@ use std::sync::Arc;
 const UNKNOWN: &str = "invalid bearer token";
 
 /// The bearer token of a request. Other schemes, and a scheme without a token, are as good as nothing.
-pub(crate) fn of(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn of(headers: &HeaderMap) -> Option<Shown<'_>> {
     let header = headers.get(AUTHORIZATION)?.to_str().ok()?.trim();
     let mut parts = header.splitn(3, ' ');
     let (scheme, token) = (parts.next()?, parts.next()?);
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| Shown::new(token))
 }
 
 /// Whom a token stands for, and for which of the wanted audiences it is good: those of this server unless others are wanted.
@@ -24,7 +25,7 @@ pub(crate) fn of(headers: &HeaderMap) -> Option<&str> {
 /// Why it is not believed.
 pub(crate) async fn authenticate(
     shared: &Arc<Shared>,
-    token: &str,
+    token: Shown<'_>,
     wanted: &[String],
 ) -> Result<(User, Vec<String>), String> {
     let own = shared.service_account_tokens.own_audiences();
@@ -65,8 +66,8 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, header.parse().unwrap());
-            assert_eq!(of(&headers), expected, "{header:?}");
+            assert_eq!(of(&headers).map(Shown::reveal), expected, "{header:?}");
         }
-        assert_eq!(of(&HeaderMap::new()), None);
+        assert!(of(&HeaderMap::new()).is_none());
     }
 }
