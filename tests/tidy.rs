@@ -122,6 +122,15 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         &["src/network/proxy/"],
         "processes are spawned in one place",
     ),
+    (
+        ".reveal()",
+        // They take tokens apart and verify signatures.
+        &[
+            "src/apiserver/auth/token/authenticate.rs",
+            "src/apiserver/auth/token/bootstrap.rs",
+        ],
+        "secrets are compared by `auth/secret`, in constant time",
+    ),
     ("unbounded_channel", &[], "every queue is bounded"),
     ("mpsc::unbounded", &[], "every queue is bounded"),
     (

@@ -6,6 +6,7 @@
     reason = "tests say what they expect"
 )]
 
+mod access;
 mod controllers;
 mod determinism;
 mod faults;

@@ -5,6 +5,7 @@ pub(crate) mod node;
 pub(crate) mod params;
 pub(crate) mod rbac;
 pub(crate) mod review;
+pub(crate) mod secret;
 pub(crate) mod token;
 
 pub(crate) use self::attributes::Attributes;

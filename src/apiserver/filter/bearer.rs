@@ -1,5 +1,6 @@
 //! Bearer tokens in requests, and whom they stand for.
 use super::identity::authenticated;
+use crate::apiserver::auth::secret::Shown;
 use crate::apiserver::auth::token;
 use crate::apiserver::request::User;
 use crate::apiserver::server::Shared;
@@ -15,11 +16,11 @@ use std::sync::Arc;
 const UNKNOWN: &str = "invalid bearer token";
 
 /// The bearer token of a request. Other schemes, and a scheme without a token, are as good as nothing.
-fn of(headers: &HeaderMap) -> Option<&str> {
+fn of(headers: &HeaderMap) -> Option<Shown<'_>> {
     let header = headers.get(AUTHORIZATION)?.to_str().ok()?.trim();
     let mut parts = header.splitn(3, ' ');
     let (scheme, token) = (parts.next()?, parts.next()?);
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| Shown::new(token))
 }
 
 /// Begins the protocol by which a WebSocket's client shows its token, since browsers let it set no headers.
@@ -64,9 +65,10 @@ fn decode(token: &str) -> Result<String, &'static str> {
 }
 
 /// The tokens that a request shows: one is enough that is believed. With why one is none.
-pub(crate) fn shown(parts: &Parts) -> impl Iterator<Item = Result<&str, &str>> {
+pub(crate) fn shown(parts: &Parts) -> impl Iterator<Item = Result<Shown<'_>, &str>> {
     let of_protocol = parts.extensions.get::<OfProtocol>();
-    let of_protocol = of_protocol.map(|token| token.0.as_deref().map_err(|why| *why));
+    let of_protocol =
+        of_protocol.map(|token| token.0.as_deref().map(Shown::new).map_err(|why| *why));
     of(&parts.headers).map(Ok).into_iter().chain(of_protocol)
 }
 
@@ -76,7 +78,7 @@ pub(crate) fn shown(parts: &Parts) -> impl Iterator<Item = Result<&str, &str>> {
 /// Why it is not believed.
 pub(crate) async fn authenticate(
     shared: &Arc<Shared>,
-    token: &str,
+    token: Shown<'_>,
     wanted: &[String],
 ) -> Result<(User, Vec<String>), String> {
     let own = shared.service_account_tokens.own_audiences();
@@ -117,9 +119,9 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, header.parse().unwrap());
-            assert_eq!(of(&headers), expected, "{header:?}");
+            assert_eq!(of(&headers).map(Shown::reveal), expected, "{header:?}");
         }
-        assert_eq!(of(&HeaderMap::new()), None);
+        assert!(of(&HeaderMap::new()).is_none());
     }
 
     #[test]
@@ -164,7 +166,8 @@ mod tests {
                 .headers
                 .insert("upgrade", "websocket".parse().unwrap());
             take_from_protocols(&mut parts);
-            assert_eq!(shown(&parts).next(), expected, "{protocols}");
+            let found = shown(&parts).next().map(|token| token.map(Shown::reveal));
+            assert_eq!(found, expected, "{protocols}");
             let rest = parts.headers.get(SEC_WEBSOCKET_PROTOCOL);
             let rest = rest.map_or("", |rest| rest.to_str().unwrap());
             assert_eq!(rest, left, "{protocols}");

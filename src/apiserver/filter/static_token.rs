@@ -1,5 +1,8 @@
 //! Tokens that are known from the start: kube-apiserver's `--token-auth-file`.
+use crate::apiserver::auth::secret::Shown;
 use crate::apiserver::request::User;
+use ring::hmac;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Tokens and the users they stand for.
@@ -10,8 +13,13 @@ use std::fmt;
 /// assert_eq!(format!("{tokens:?}"), "StaticTokens(1)");
 /// # Ok::<(), homeostat::apiserver::TokenFileError>(())
 /// ```
-#[derive(Clone, Default)]
-pub struct StaticTokens(Vec<(Box<[u8]>, User)>);
+#[derive(Clone)]
+pub struct StaticTokens {
+    /// Known to nobody who does not know all tokens.
+    key: hmac::Key,
+    /// By the digests of their tokens under the key: the time that a look-up takes says nothing of tokens.
+    users: BTreeMap<Box<[u8]>, User>,
+}
 
 /// What is wrong with a file of tokens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,18 +48,32 @@ pub enum TokenFileError {
 impl fmt::Debug for StaticTokens {
     /// How many there are: the tokens are secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StaticTokens({})", self.0.len())
+        write!(f, "StaticTokens({})", self.users.len())
+    }
+}
+
+impl Default for StaticTokens {
+    /// None.
+    fn default() -> Self {
+        Self::under("")
     }
 }
 
 impl StaticTokens {
+    fn under(key: &str) -> Self {
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()),
+            users: BTreeMap::new(),
+        }
+    }
+
     /// Reads lines of `token,user,uid,"group,group"`; the groups may be left out. Lines whose token is empty are passed
     /// over; of a token given twice the last line counts.
     ///
     /// # Errors
     /// When a line has fewer than three columns or its quotes are wrong.
     pub fn from_csv(text: &str) -> Result<Self, TokenFileError> {
-        let mut tokens = Self::default();
+        let mut tokens = Self::under(text);
         for (index, line) in text.lines().enumerate() {
             if line.is_empty() {
                 continue;
@@ -82,31 +104,16 @@ impl StaticTokens {
                     .collect(),
                 ..User::default()
             };
-            tokens.0.retain(|(known, _)| **known != *token.as_bytes());
-            tokens.0.push((token.as_bytes().into(), user));
+            let digest = Shown::new(token).digest(&tokens.key);
+            tokens.users.insert(digest, user);
         }
         Ok(tokens)
     }
 
-    /// Whom a token stands for. All tokens are compared in constant time, so that the time taken says nothing.
-    pub(crate) fn user(&self, token: &str) -> Option<User> {
-        let mut found = None;
-        for (known, user) in &self.0 {
-            if same(known, token.as_bytes()) {
-                found = Some(user);
-            }
-        }
-        found.cloned()
+    /// Whom a token stands for.
+    pub(crate) fn user(&self, token: Shown<'_>) -> Option<User> {
+        self.users.get(&token.digest(&self.key)).cloned()
     }
-}
-
-/// Whether two secrets are the same, in a time that depends on their lengths only.
-pub(crate) fn same(left: &[u8], right: &[u8]) -> bool {
-    let differing = left
-        .iter()
-        .zip(right)
-        .fold(0, |differing, (left, right)| differing | (left ^ right));
-    std::hint::black_box(differing) == 0 && left.len() == right.len()
 }
 
 /// The columns of a CSV line, as Go's reader splits it: leading blanks kept, quotes doubled within quotes.
@@ -183,7 +190,7 @@ mod tests {
             ("t11", None),
             ("", None),
         ] {
-            assert_eq!(tokens.user(token), expected, "{token}");
+            assert_eq!(tokens.user(Shown::new(token)), expected, "{token}");
         }
         assert!(!format!("{tokens:?}").contains("t2"));
     }
@@ -208,14 +215,5 @@ mod tests {
             let error = StaticTokens::from_csv(text).unwrap_err();
             assert_eq!(error.to_string(), expected);
         }
-    }
-
-    #[test]
-    fn secrets_are_compared() {
-        assert!(same(b"abc", b"abc"));
-        assert!(!same(b"abc", b"abd"));
-        assert!(!same(b"abc", b"ab"));
-        assert!(!same(b"", b"a"));
-        assert!(same(b"", b""));
     }
 }

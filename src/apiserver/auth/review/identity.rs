@@ -1,4 +1,5 @@
 //! `TokenReview`: whom a token stands for. `SelfSubjectReview`: who asks.
+use crate::apiserver::auth::secret::Shown;
 use crate::apiserver::filter::bearer;
 use crate::apiserver::handler::admit;
 use crate::apiserver::handler::call::Call;
@@ -34,7 +35,8 @@ pub(super) async fn token(call: &Call<'_>, mut review: Value) -> Result<Value, S
     let audiences: Vec<String> = audiences
         .filter_map(|audience| audience.as_str().map(str::to_owned))
         .collect();
-    review["status"] = match bearer::authenticate(call.shared, &token, &audiences).await {
+    review["status"] = match bearer::authenticate(call.shared, Shown::new(&token), &audiences).await
+    {
         Ok((user, audiences)) => json!({
             "authenticated": true, "user": user_info(&user), "audiences": audiences,
         }),

@@ -4,6 +4,7 @@ use super::config::ServiceAccountTokens;
 use super::legacy;
 use crate::apiserver::admission::View;
 use crate::apiserver::auth::rbac::SERVICE_ACCOUNT;
+use crate::apiserver::auth::secret::Shown;
 use crate::apiserver::request::User;
 use crate::apiserver::server::Shared;
 use crate::object::Document;
@@ -25,11 +26,11 @@ const EXTRA: &str = "authentication.kubernetes.io";
 /// Why a token of ours is not believed.
 pub(super) async fn authenticate(
     shared: &Arc<Shared>,
-    token: &str,
+    token: Shown<'_>,
     audiences: &[String],
 ) -> Result<Option<(User, Vec<String>)>, String> {
     let tokens = &shared.service_account_tokens;
-    let Some(body) = verify(tokens, token)? else {
+    let Some(body) = verify(tokens, token.reveal())? else {
         return Ok(None);
     };
     if body.str_at(&["iss"]) == legacy::ISSUER {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::authenticate::find;
-use crate::apiserver::filter::static_token::same;
+use crate::apiserver::auth::secret::Shown;
 use crate::apiserver::request::User;
 use crate::apiserver::server::Shared;
 use crate::object::{Document, base64};
@@ -24,7 +24,7 @@ const USER: &str = "system:bootstrap:";
 /// When the secret cannot be looked for.
 pub(super) async fn authenticate(
     shared: &Arc<Shared>,
-    token: &str,
+    token: Shown<'_>,
 ) -> Result<Option<User>, String> {
     let Some((id, secret)) = parse(token) else {
         return Ok(None);
@@ -44,21 +44,21 @@ pub(super) async fn authenticate(
 }
 
 /// The two parts of a token: `[a-z0-9]{6}.[a-z0-9]{16}`.
-fn parse(token: &str) -> Option<(&str, &str)> {
-    let (id, secret) = token.split_once('.')?;
+fn parse(token: Shown<'_>) -> Option<(&str, Shown<'_>)> {
+    let (id, secret) = token.reveal().split_once('.')?;
     let is_plain = |text: &str| {
         text.bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
     };
     (id.len() == 6 && secret.len() == 16 && is_plain(id) && is_plain(secret))
-        .then_some((id, secret))
+        .then(|| (id, Shown::new(secret)))
 }
 
 /// Whom a secret makes of somebody who shows these parts.
 ///
 /// # Errors
 /// Why it makes nothing of them.
-fn user(found: &Value, id: &str, secret: &str, now: Timestamp) -> Result<User, String> {
+fn user(found: &Value, id: &str, secret: Shown<'_>, now: Timestamp) -> Result<User, String> {
     if found.deletion_timestamp().is_some() {
         return Err("is deleted and awaiting removal".to_owned());
     }
@@ -69,7 +69,7 @@ fn user(found: &Value, id: &str, secret: &str, now: Timestamp) -> Result<User, S
         let bytes = base64::decode(found.str_at(&["data", key])).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     };
-    if !same(data("token-secret").as_bytes(), secret.as_bytes()) {
+    if !secret.is(data("token-secret").as_bytes()) {
         return Err("has invalid value for key token-secret".to_owned());
     }
     if data("token-id") != id {
@@ -142,7 +142,8 @@ mod tests {
                 data[*key] = base64::encode(value.as_bytes()).into();
             }
             let secret = json!({"type": TYPE, "data": data});
-            user(&secret, "abcdef", "0123456789abcdef", now).map(|user| (user.name, user.groups))
+            user(&secret, "abcdef", Shown::new("0123456789abcdef"), now)
+                .map(|user| (user.name, user.groups))
         };
         let plain = vec![GROUP.to_owned()];
         let name = || "system:bootstrap:abcdef".to_owned();
@@ -182,10 +183,8 @@ mod tests {
 
     #[test]
     fn tokens_have_two_parts() {
-        assert_eq!(
-            parse("abcdef.0123456789abcdef"),
-            Some(("abcdef", "0123456789abcdef"))
-        );
+        let (id, secret) = parse(Shown::new("abcdef.0123456789abcdef")).unwrap();
+        assert_eq!((id, secret.reveal()), ("abcdef", "0123456789abcdef"));
         for token in [
             "abcdef",
             "abcdef.0123",
@@ -193,7 +192,7 @@ mod tests {
             "a.b.c",
             "",
         ] {
-            assert_eq!(parse(token), None, "{token}");
+            assert!(parse(Shown::new(token)).is_none(), "{token}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Tokens that are kept in secrets, do not expire, and are good as long as their secret is there.
 use super::authenticate::{find, groups};
 use crate::apiserver::auth::rbac::SERVICE_ACCOUNT;
-use crate::apiserver::filter::static_token;
+use crate::apiserver::auth::secret::Shown;
 use crate::apiserver::request::User;
 use crate::apiserver::server::Shared;
 use crate::object::Document;
@@ -32,7 +32,7 @@ pub(crate) fn claims(namespace: &str, account: &str, uid: &str, secret: &str) ->
 /// Why it is not believed, as the real server says it.
 pub(super) async fn authenticate(
     shared: &Arc<Shared>,
-    token: &str,
+    token: Shown<'_>,
     claims: &Value,
 ) -> Result<User, String> {
     let claim = |name: &str| claims.str_at(&[&format!("{CLAIM}{name}")]);
@@ -59,7 +59,7 @@ pub(super) async fn authenticate(
     let kept = STANDARD
         .decode(secret.str_at(&["data", "token"]))
         .unwrap_or_default();
-    if !static_token::same(&kept, token.as_bytes()) {
+    if !token.is(&kept) {
         return Err("Token does not match server's copy".to_owned());
     }
     let account = find(shared, "serviceaccounts", namespace, account_name).await?;

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use super::super::request::User;
 use super::super::server::Shared;
+use super::secret::Shown;
 
 /// Whom the token stands for, and which of the wanted audiences it is for. `None`: it is no token of ours.
 ///
@@ -24,7 +25,7 @@ use super::super::server::Shared;
 /// Why a token of ours is not believed.
 pub(crate) async fn authenticate(
     shared: &Arc<Shared>,
-    token: &str,
+    token: Shown<'_>,
     audiences: &[String],
 ) -> Result<Option<(User, Vec<String>)>, String> {
     if let Some(found) = authenticate::authenticate(shared, token, audiences).await? {
