@@ -464,13 +464,16 @@ fn resource(container: &Value, of: &str, name: &str) -> String {
         .to_owned()
 }
 
-async fn resize(pods: &Api<Pod>, name: &str, resources: Value) {
+async fn resized(pods: &Api<Pod>, name: &str, resources: Value) -> kube::Result<Pod> {
     let patch = json!({"spec": {"containers": [{"name": "c", "resources": resources}]}});
     let patch = kube::api::Patch::Strategic(patch);
     let params = kube::api::PatchParams::default();
     pods.patch_subresource("resize", name, &params, &patch)
         .await
-        .unwrap();
+}
+
+async fn resize(pods: &Api<Pod>, name: &str, resources: Value) {
+    resized(pods, name, resources).await.unwrap();
 }
 
 async fn pending(pods: &Api<Pod>, name: &str) -> (String, String) {
@@ -546,7 +549,15 @@ async fn resizing_in_place() {
         ),
         ("128Mi".to_owned(), &json!(1))
     );
-    // More than there is, ever and now.
+    // More than there ever is: the server knows, unless what it knows of the node is wrong.
+    let error = resized(&pods, "web", cpu("9")).await.unwrap_err();
+    let expected =
+        "node didn't have enough allocatable resources: cpu, requested: 9000, allocatable: 4000";
+    assert!(error.to_string().contains(expected), "{error}");
+    let nodes: Api<Node> = Api::all(cluster.client());
+    let more = kube::api::Patch::Merge(json!({"status": {"allocatable": {"cpu": "16"}}}));
+    let params = kube::api::PatchParams::default();
+    nodes.patch_status("node-1", &params, &more).await.unwrap();
     resize(&pods, "web", cpu("9")).await;
     cluster.settle().await.unwrap();
     let expected = (
@@ -555,6 +566,7 @@ async fn resizing_in_place() {
     );
     let found = pending(&pods, "web").await;
     assert_eq!((&*found.0, &*found.1), expected);
+    // More than there is now.
     resize(&pods, "web", cpu("3")).await;
     cluster.advance(Duration::from_secs(5)).await;
     let expected = (

@@ -101,6 +101,15 @@ async fn who(client: &Client) -> Result<(String, Vec<String>), kube::Error> {
     Ok((user.username.unwrap(), user.groups.unwrap()))
 }
 
+/// By what the server knows who asks.
+async fn credential(client: &Client) -> String {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let asked = SelfSubjectReview::default();
+    let answer = reviews.create(&PostParams::default(), &asked).await;
+    let user = answer.unwrap().status.unwrap().user_info.unwrap();
+    user.extra.unwrap()["authentication.kubernetes.io/credential-id"].concat()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_joins_by_token_and_renews_its_certificate() {
     let world = World::start().await;
@@ -109,6 +118,11 @@ async fn a_machine_joins_by_token_and_renews_its_certificate() {
     let (user, groups) = who(&world.node(&made).await).await.unwrap();
     assert_eq!(user, "u");
     assert_eq!(groups, ["g", "h", "system:authenticated"]);
+    let known_by = credential(&world.node(&made).await).await;
+    assert!(
+        known_by.starts_with("X509SHA256=") && known_by.len() == 11 + 64,
+        "{known_by}"
+    );
     // Nobody knows the token yet.
     assert!(who(&joining).await.is_err());
     let secrets: Api<Secret> = Api::namespaced(world.cluster.client(), "kube-system");

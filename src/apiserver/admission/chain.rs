@@ -3,8 +3,8 @@ use super::webhook::{MutatingAdmissionWebhook, Transports, ValidatingAdmissionWe
 use super::{Admission, AdmissionRequest};
 use super::{
     certificates, default_storage_class, in_use, ingress_class, limit_ranger, namespace,
-    node_restriction, nodes, owner_references, pod_security, priority, quota, resize,
-    runtime_class, service_account, tolerations,
+    node_restriction, nodes, owner_references, pod_resize, pod_security, priority, quota, resize,
+    runtime_class, service_account, tolerations, topology_labels,
 };
 use crate::object::Status;
 use serde_json::Value;
@@ -83,6 +83,8 @@ fn builtin(transports: &Transports) -> Vec<Arc<dyn Admission>> {
         Arc::new(certificates::Signing),
         Arc::new(certificates::SubjectRestriction),
         Arc::new(ingress_class::DefaultIngressClass),
+        Arc::new(topology_labels::PodTopologyLabels),
+        Arc::new(pod_resize::PodResizeValidator),
         #[cfg(feature = "cel")]
         Arc::new(super::policy::MutatingAdmissionPolicy::default()),
         Arc::new(MutatingAdmissionWebhook::new(transports.clone())),

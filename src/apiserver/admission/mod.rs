@@ -20,6 +20,7 @@ mod namespace;
 mod node_restriction;
 mod nodes;
 mod owner_references;
+mod pod_resize;
 mod pod_resources;
 mod pod_security;
 #[cfg(feature = "cel")]
@@ -31,6 +32,7 @@ mod runtime_class;
 mod service_account;
 mod session;
 mod tolerations;
+mod topology_labels;
 mod view;
 pub mod webhook;
 

@@ -20,6 +20,9 @@ pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// The user that everybody else is.
 pub(crate) const ANONYMOUS: &str = "system:anonymous";
 
+/// By what callers are known, among what is said of them besides.
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+
 static ADMIN: LazyLock<Arc<User>> = LazyLock::new(|| in_process("kubernetes-admin"));
 
 /// A caller in this process.
@@ -36,13 +39,34 @@ pub struct Remote {
     pub certificate: Option<ClientCertificate>,
 }
 
-/// The subject of a verified client certificate.
+/// What a verified client certificate says of its owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// The common name: the user.
     pub common_name: String,
     /// The organizations: the groups.
     pub organizations: Vec<String>,
+    /// The user's uid, from the attribute `1.3.6.1.4.1.57683.2` of the subject. `""`: there is none.
+    pub uid: String,
+    /// The SHA-256 digest of the certificate, in hexadecimal digits; who asks is told apart by it. `""`: it is not known.
+    pub fingerprint: String,
+}
+
+impl ClientCertificate {
+    fn user(&self) -> User {
+        let mut user = User {
+            name: self.common_name.clone(),
+            uid: self.uid.clone(),
+            groups: self.organizations.clone(),
+            ..User::default()
+        };
+        if !self.fingerprint.is_empty() {
+            let credential = format!("X509SHA256={}", self.fingerprint);
+            user.extra
+                .insert(CREDENTIAL_ID.to_owned(), vec![credential]);
+        }
+        user
+    }
 }
 
 /// An all-powerful user of this name.
@@ -66,11 +90,7 @@ pub(crate) async fn authenticate(shared: &Arc<Shared>, parts: &Parts) -> Result<
         return Ok(ADMIN.clone());
     };
     if let Some(certificate) = &remote.certificate {
-        return Ok(Arc::new(authenticated(User {
-            name: certificate.common_name.clone(),
-            groups: certificate.organizations.clone(),
-            ..User::default()
-        })));
+        return Ok(Arc::new(authenticated(certificate.user())));
     }
     let mut nothing = true;
     for shown in bearer::shown(parts) {
@@ -129,5 +149,24 @@ mod tests {
         assert_eq!(groups("a", &[AUTHENTICATED]), [AUTHENTICATED]);
         assert_eq!(groups("a", &[UNAUTHENTICATED]), [UNAUTHENTICATED]);
         assert_eq!(groups(ANONYMOUS, &[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn certificates_are_told_apart() {
+        let user = |fingerprint: &str| {
+            let certificate = ClientCertificate {
+                common_name: "u".into(),
+                uid: "7".into(),
+                fingerprint: fingerprint.into(),
+                ..ClientCertificate::default()
+            };
+            certificate.user()
+        };
+        assert_eq!(
+            user("ab").extra.into_iter().collect::<Vec<_>>(),
+            [(CREDENTIAL_ID.to_owned(), vec!["X509SHA256=ab".to_owned()])]
+        );
+        assert_eq!(user("ab").uid, "7");
+        assert!(user("").extra.is_empty());
     }
 }

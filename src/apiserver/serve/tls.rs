@@ -6,7 +6,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
 use crate::apiserver::ClientCertificate;
 
@@ -87,17 +87,74 @@ pub(super) fn certificates(
     Ok(found)
 }
 
-/// The subject of a verified certificate; `None` when it cannot be read.
+/// The attribute of subjects that is a user's uid.
+const UID: &str = "1.3.6.1.4.1.57683.2";
+
+/// Whom a verified certificate is for; `None` when it names nobody, or cannot be read.
 pub(super) fn subject(certificate: &CertificateDer<'_>) -> Option<ClientCertificate> {
+    let digest = ring::digest::digest(&ring::digest::SHA256, certificate);
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let subject = certificate.subject();
-    let common_name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+    let common_name = subject.iter_common_name().last()?.as_str().ok()?.to_owned();
     let organizations = subject
         .iter_organization()
         .filter_map(|organization| organization.as_str().ok().map(str::to_owned))
         .collect();
-    Some(ClientCertificate {
+    let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    let certificate = ClientCertificate {
         common_name,
         organizations,
-    })
+        uid: uid(subject)?,
+        fingerprint: digits.collect(),
+    };
+    (!certificate.common_name.is_empty()).then_some(certificate)
+}
+
+/// The uid in a subject, `""` when there is none; `None` when there are several, or one that is no text.
+fn uid(subject: &X509Name<'_>) -> Option<String> {
+    let mut found = subject
+        .iter_attributes()
+        .filter(|attribute| attribute.attr_type().to_id_string() == UID);
+    let Some(uid) = found.next() else {
+        return Some(String::new());
+    };
+    let uid = uid.as_str().ok().filter(|uid| !uid.is_empty())?;
+    found.next().is_none().then(|| uid.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, DnType, KeyPair};
+
+    #[test]
+    fn subjects_are_users() {
+        let own = || DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57683, 2]);
+        let ldap = DnType::CustomDnType(vec![0, 9, 2342, 19_200_300, 100, 1, 1]);
+        let key = KeyPair::generate().unwrap();
+        let user = |attributes: &[(DnType, &str)]| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            for (kind, value) in attributes {
+                params.distinguished_name.push(kind.clone(), *value);
+            }
+            let made = params.self_signed(&key).unwrap();
+            let found = subject(made.der())?;
+            assert_eq!(found.fingerprint.len(), 64);
+            Some((found.common_name, found.organizations, found.uid))
+        };
+        let name = || (DnType::CommonName, "u");
+        let expected = |groups: &[&str], uid: &str| {
+            let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+            Some(("u".to_owned(), groups, uid.to_owned()))
+        };
+        assert_eq!(user(&[name()]), expected(&[], ""));
+        let group = (DnType::OrganizationName, "g");
+        assert_eq!(user(&[group.clone(), name()]), expected(&["g"], ""));
+        assert_eq!(user(&[name(), (own(), "7")]), expected(&[], "7"));
+        assert_eq!(user(&[name(), (ldap, "7")]), expected(&[], ""));
+        assert_eq!(user(&[name(), (own(), "")]), None);
+        assert_eq!(user(&[group]), None);
+        assert_eq!(user(&[(DnType::CommonName, "")]), None);
+    }
 }
