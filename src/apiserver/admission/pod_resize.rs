@@ -119,7 +119,7 @@ mod tests {
             ("resize", pod("n", "1", "1"), None),
             (
                 "resize",
-                pod("gone", "1", "1"),
+                pod("gone", "2", "1"),
                 Some(("", "node \"gone\" not found")),
             ),
             (
