@@ -38,12 +38,14 @@ impl Admission for PodTopologyLabels {
         if node.is_empty() {
             return Ok(());
         }
-        let Some(node) = request.view.get("", "v1", "nodes", "", node).await? else {
+        // Each binding comes here, so the node is not decoded.
+        let found = request.view.find("", "v1", "nodes", "", node).await?;
+        let Some((_, node)) = found else {
             return Ok(());
         };
         for key in LABELS {
-            if let Some(value) = node.at(&["metadata", "labels", key]) {
-                object.set_at(&["metadata", "labels", key], value.clone());
+            if let Some(value) = node.label(key) {
+                object.set_at(&["metadata", "labels", key], value);
             }
         }
         Ok(())

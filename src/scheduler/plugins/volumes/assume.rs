@@ -20,8 +20,23 @@ pub(super) struct Assumed {
     bare: Arc<Mutex<Bare>>,
 }
 
-/// Values of labels at which no volumes of a class and size are free, as the API shows it.
-pub(super) type Values = Arc<Mutex<HashSet<Box<str>>>>;
+/// Values of a label at which no volumes of a class and size are free, as the API shows it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct BareValues(Arc<Mutex<HashSet<Box<str>>>>);
+
+impl BareValues {
+    pub(super) fn contains(&self, value: &str) -> bool {
+        self.0.lock().contains(value)
+    }
+
+    /// Remembers one, unless there are too many.
+    pub(super) fn insert(&self, value: &str) {
+        let mut values = self.0.lock();
+        if values.len() < MOST_VALUES {
+            values.insert(value.into());
+        }
+    }
+}
 
 /// What is known of places without free volumes, until there are some.
 #[derive(Debug, Default)]
@@ -29,11 +44,13 @@ struct Bare {
     /// The arrivals when it was found.
     since: u64,
     /// By class, label and size.
-    values: HashMap<(String, String, i64), Values>,
+    values: HashMap<(String, String, i64), BareValues>,
 }
 
-/// Of so many classes, labels and sizes is it known.
+/// It is known of so many classes, labels and sizes …
 const MOST_PLACES: usize = 64;
+/// … and of so many values of each, which is more than clusters have nodes.
+const MOST_VALUES: usize = 200_000;
 
 #[derive(Debug, Default)]
 struct Decided {
@@ -122,15 +139,16 @@ impl Assumed {
 
     /// Where nothing is free, as far as it was found out and told, at the time of the call: values of `label`, for volumes of
     /// this size or larger. Whoever finds out more inserts it.
-    pub(super) fn bare(&self, class: &str, label: &str, size: i64) -> Values {
+    pub(super) fn bare(&self, class: &str, label: &str, size: i64) -> BareValues {
         let arrivals = self.listed.arrivals();
+        let place = (class.to_owned(), label.to_owned(), size);
         let mut bare = self.bare.lock();
-        if bare.since != arrivals || bare.values.len() >= MOST_PLACES {
+        let is_full = bare.values.len() >= MOST_PLACES && !bare.values.contains_key(&place);
+        if bare.since != arrivals || is_full {
             // Who still has the old ones keeps them to the end of the decision.
             bare.values.clear();
             bare.since = arrivals;
         }
-        let place = (class.to_owned(), label.to_owned(), size);
         bare.values.entry(place).or_default().clone()
     }
 

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
 use parking_lot::Mutex;
 
-use super::assume::{Assumed, Values};
+use super::assume::{Assumed, BareValues};
 use super::listers::asks_no_more;
 use super::{Labels, places, provisions, reaches};
 use crate::object::volume::{
@@ -292,7 +292,7 @@ struct Candidates {
     /// Those that are not pinned, the smallest first, as far as they can be needed.
     loose: Vec<Candidate>,
     /// The labels that pin others, and their values that pin none.
-    pins: Vec<(String, Values)>,
+    pins: Vec<(String, BareValues)>,
     /// Labels and values under which nothing was found that suits the claim on any node.
     barren: Mutex<BTreeSet<(String, String)>>,
 }
@@ -427,12 +427,12 @@ impl Candidates {
         let loose = loose.find(|candidate| candidate.fits(labels, taken));
         let pinned = self.pins.iter().filter_map(|(label, bare)| {
             let value = labels?.get(label)?;
-            if bare.lock().contains(value.as_str()) {
+            if bare.contains(value) {
                 return None;
             }
             let (pinned, any) = self.pinned(label, value, labels, taken, volumes);
             if !any {
-                bare.lock().insert(value.as_str().into());
+                bare.insert(value);
             }
             pinned
         });
