@@ -1,5 +1,5 @@
-//! The functions of Kubernetes' libraries: what upstream's own tests of them (`k8s.io/apiserver/pkg/cel/library`, cel-go's `ext`)
-//! say that they give.
+//! The functions of Kubernetes' libraries (`k8s.io/apiserver/pkg/cel/library`, cel-go's `ext`) and what they are documented to give.
+//! The table was not made from upstream's tests.
 use crate::cel::{Activation, PER_POLICY, Program};
 use serde_json::Value;
 
