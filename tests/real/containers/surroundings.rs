@@ -1,8 +1,9 @@
 //! What a pod sees of names, networks and its node, and how it is confined.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -100,7 +101,10 @@ fn host_ports(guest: &Guest) {
         let host = guest.find("pods/p")?["status"]["hostIP"]
             .as_str()?
             .to_owned();
-        let mut stream = TcpStream::connect((host.as_str(), 28080)).ok()?;
+        let address = SocketAddr::new(host.parse().ok()?, 28080);
+        let patience = Duration::from_secs(5);
+        let mut stream = TcpStream::connect_timeout(&address, patience).ok()?;
+        stream.set_read_timeout(Some(patience)).ok()?;
         stream.write_all(b"GET /f HTTP/1.0\r\n\r\n").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
