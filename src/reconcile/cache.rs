@@ -55,15 +55,12 @@ struct State<K: Object> {
 /// Objects by a value of theirs. The objects themselves are kept: a lookup by key would cost more than the pointer.
 struct Groups<K> {
     by_value: BTreeMap<String, BTreeMap<Key, Arc<K>>>,
-    /// How many values came that had not been there.
-    arrivals: u64,
 }
 
 impl<K> Default for Groups<K> {
     fn default() -> Self {
         Self {
             by_value: BTreeMap::new(),
-            arrivals: 0,
         }
     }
 }
@@ -80,7 +77,6 @@ impl<K> Groups<K> {
 
     fn insert(&mut self, value: String, key: &Key, object: &Arc<K>) {
         let group = self.by_value.entry(value).or_default();
-        self.arrivals += u64::from(group.is_empty());
         group.insert(key.clone(), object.clone());
     }
 
@@ -449,12 +445,6 @@ impl<K: Object> Index<K> {
         }
     }
 
-    /// How many times a value has come that had no objects before. As long as it is the same, what had none has none.
-    #[must_use]
-    pub fn arrivals(&self) -> u64 {
-        self.index.groups.read().arrivals
-    }
-
     /// How many objects are indexed under `value`.
     #[must_use]
     pub fn count(&self, value: &str) -> usize {
@@ -473,31 +463,40 @@ impl<K: Object> Subscription<K> {
     pub async fn next(&mut self) -> Option<Vec<Delta<K>>> {
         loop {
             let changed = self.dirty.changed.notified();
-            let (order, mut old, stopped) = {
-                let mut dirty = self.dirty.state.lock();
-                (
-                    std::mem::take(&mut dirty.order),
-                    std::mem::take(&mut dirty.old),
-                    dirty.stopped,
-                )
-            };
-            if stopped {
+            if self.dirty.state.lock().stopped {
                 return None;
             }
-            if !order.is_empty() {
-                let state = self.cache.state.read();
-                let delta = |key: Key| {
-                    let (old, new) = (old.remove(&key).flatten(), state.objects.get(&key).cloned());
-                    (old.is_some() || new.is_some()).then_some(Delta { key, old, new })
-                };
-                let deltas: Vec<_> = order.into_iter().filter_map(delta).collect();
-                // What came and went while nobody looked is nothing.
-                if !deltas.is_empty() {
-                    return Some(deltas);
-                }
+            let deltas = self.take();
+            // What came and went while nobody looked is nothing.
+            if !deltas.is_empty() {
+                return Some(deltas);
             }
             changed.await;
         }
+    }
+
+    /// Takes all dirty keys, as [`Subscription::next`], without waiting: none, when nothing is dirty.
+    pub fn pending(&mut self) -> Vec<Delta<K>> {
+        self.take()
+    }
+
+    fn take(&self) -> Vec<Delta<K>> {
+        let (order, mut old) = {
+            let mut dirty = self.dirty.state.lock();
+            if dirty.order.is_empty() {
+                return Vec::new();
+            }
+            (
+                std::mem::take(&mut dirty.order),
+                std::mem::take(&mut dirty.old),
+            )
+        };
+        let state = self.cache.state.read();
+        let delta = |key: Key| {
+            let (old, new) = (old.remove(&key).flatten(), state.objects.get(&key).cloned());
+            (old.is_some() || new.is_some()).then_some(Delta { key, old, new })
+        };
+        order.into_iter().filter_map(delta).collect()
     }
 }
 
@@ -575,13 +574,10 @@ mod tests {
                 .collect()
         });
         assert_eq!(names(&by_label.get("x")), ["a"]);
-        assert_eq!(by_label.arrivals(), 2);
         cache.apply(map("a", 3, "y"));
         assert!(by_label.get("x").is_empty() && by_label.count("y") == 2);
-        assert_eq!(by_label.arrivals(), 2);
         cache.apply(map("a", 4, "x"));
         cache.apply(map("a", 5, "y"));
-        assert_eq!(by_label.arrivals(), 3);
         assert_eq!(names(&cache.controlled_by("owner-y")), ["a", "b"]);
         cache.remove(&map("b", 6, "y"));
         assert_eq!(names(&by_label.get("y")), ["a"]);

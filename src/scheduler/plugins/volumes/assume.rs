@@ -1,6 +1,6 @@
 //! What the scheduler has decided about volumes and the API does not show yet.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::Mutex;
 
+use super::first::{First, FirstAt};
 use super::listers::Volumes;
 use crate::object::volume::{class_of_volume, owner};
 use crate::reconcile::Key;
@@ -17,40 +18,8 @@ use crate::reconcile::Key;
 pub(super) struct Assumed {
     listed: Arc<dyn Volumes>,
     decided: Arc<Mutex<Decided>>,
-    bare: Arc<Mutex<Bare>>,
+    first: Arc<First>,
 }
-
-/// Values of a label at which no volumes of a class and size are free, as the API shows it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct BareValues(Arc<Mutex<HashSet<Box<str>>>>);
-
-impl BareValues {
-    pub(super) fn contains(&self, value: &str) -> bool {
-        self.0.lock().contains(value)
-    }
-
-    /// Remembers one, unless there are too many.
-    pub(super) fn insert(&self, value: &str) {
-        let mut values = self.0.lock();
-        if values.len() < MOST_VALUES {
-            values.insert(value.into());
-        }
-    }
-}
-
-/// What is known of places without free volumes, until there are some.
-#[derive(Debug, Default)]
-struct Bare {
-    /// The arrivals when it was found.
-    since: u64,
-    /// By class, label and size.
-    values: HashMap<(String, String, i64), BareValues>,
-}
-
-/// It is known of so many classes, labels and sizes …
-const MOST_PLACES: usize = 64;
-/// … and of so many values of each, which is more than clusters have nodes.
-const MOST_VALUES: usize = 200_000;
 
 #[derive(Debug, Default)]
 struct Decided {
@@ -68,7 +37,7 @@ impl Assumed {
         Self {
             listed,
             decided: Arc::default(),
-            bare: Arc::default(),
+            first: Arc::default(),
         }
     }
 
@@ -137,32 +106,23 @@ impl Assumed {
         all.into_values().collect()
     }
 
-    /// Where nothing is free, as far as it was found out and told, at the time of the call: values of `label`, for volumes of
-    /// this size or larger. Whoever finds out more inserts it.
-    pub(super) fn bare(&self, class: &str, label: &str, size: i64) -> BareValues {
-        let arrivals = self.listed.arrivals();
-        let place = (class.to_owned(), label.to_owned(), size);
-        let mut bare = self.bare.lock();
-        let is_full = bare.values.len() >= MOST_PLACES && !bare.values.contains_key(&place);
-        if bare.since != arrivals || is_full {
-            // Who still has the old ones keeps them to the end of the decision.
-            bare.values.clear();
-            bare.since = arrivals;
+    /// The first volume at each value of a label, for claims like this one, as far as it was looked for lately.
+    pub(super) fn first_at(&self, claim: &PersistentVolumeClaim, label: &str) -> FirstAt {
+        for volume in self.listed.changed() {
+            self.first.forget(&volume);
         }
-        bare.values.entry(place).or_default().clone()
+        self.first.at(claim, label)
     }
 
-    /// As [`Volumes::free`], without those that will be somebody's. Whether there are any, with those.
+    /// As [`Volumes::free`], without those that will be somebody's.
     pub(super) fn free(
         &self,
         class: &str,
         pin: Option<(&str, &str)>,
         size: i64,
         visit: &mut dyn FnMut(&Arc<PersistentVolume>) -> ControlFlow<()>,
-    ) -> bool {
-        let mut any = false;
+    ) {
         self.listed.free(class, pin, size, &mut |volume| {
-            any = true;
             let name = volume.metadata.name.as_deref().unwrap_or_default();
             let current = self.current(name, volume.clone());
             if owner(&current).is_some() {
@@ -170,13 +130,13 @@ impl Assumed {
             }
             visit(&current)
         });
-        any
     }
 
     /// Decides about a volume.
     pub(super) fn assume_volume(&self, volume: &Arc<PersistentVolume>) {
         let name = volume.metadata.name.clone().unwrap_or_default();
         self.decided.lock().volumes.insert(name, volume.clone());
+        self.first.forget(volume);
     }
 
     /// Decides about a claim.
@@ -189,6 +149,7 @@ impl Assumed {
     pub(super) fn forget_volume(&self, volume: &PersistentVolume) {
         let name = volume.metadata.name.as_deref().unwrap_or_default();
         self.decided.lock().volumes.remove(name);
+        self.first.forget(volume);
     }
 
     /// Takes a decision about a claim back.

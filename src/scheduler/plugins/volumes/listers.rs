@@ -10,9 +10,10 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::storage::v1::{
     CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment,
 };
+use parking_lot::Mutex;
 
 use crate::object::volume::{class_of_volume, owner, size};
-use crate::reconcile::{Cache, Index, Key};
+use crate::reconcile::{Cache, Index, Key, Subscription};
 use crate::scheduler::framework::Handle;
 
 /// The objects of a cluster that are about volumes, as they are now.
@@ -34,8 +35,8 @@ pub(super) trait Volumes: Debug + Send + Sync + 'static {
         size: i64,
         visit: &mut dyn FnMut(&Arc<PersistentVolume>) -> ControlFlow<()>,
     );
-    /// Grows when there are free volumes at a place, a label and a value of it, or of a size, where there were none.
-    fn arrivals(&self) -> u64;
+    /// The volumes that changed since it was asked last, as they were and as they are.
+    fn changed(&self) -> Vec<Arc<PersistentVolume>>;
     /// A class.
     fn class(&self, name: &str) -> Option<Arc<StorageClass>>;
     /// What a node says of the drivers it has.
@@ -59,6 +60,7 @@ pub(super) struct CachedVolumes {
     volumes: Cache<PersistentVolume>,
     by_claim: OnceLock<Index<PersistentVolume>>,
     free: OnceLock<Index<PersistentVolume>>,
+    changes: OnceLock<Arc<Mutex<Subscription<PersistentVolume>>>>,
     classes: Cache<StorageClass>,
     csi_nodes: Cache<CSINode>,
     csi_drivers: Cache<CSIDriver>,
@@ -153,6 +155,7 @@ impl CachedVolumes {
             volumes: handle.cache(),
             by_claim: OnceLock::new(),
             free: OnceLock::new(),
+            changes: OnceLock::new(),
             classes: handle.cache(),
             csi_nodes: handle.cache(),
             csi_drivers: handle.cache(),
@@ -222,8 +225,14 @@ impl Volumes for CachedVolumes {
             .visit(prefix, &from, |_, volume| visit(volume));
     }
 
-    fn arrivals(&self) -> u64 {
-        self.free_volumes().arrivals()
+    fn changed(&self) -> Vec<Arc<PersistentVolume>> {
+        let subscribe = || Arc::new(Mutex::new(self.volumes.subscribe()));
+        let changes = self.changes.get_or_init(subscribe);
+        let deltas = changes.lock().pending().into_iter();
+        deltas
+            .flat_map(|delta| [delta.old, delta.new])
+            .flatten()
+            .collect()
     }
 
     fn class(&self, name: &str) -> Option<Arc<StorageClass>> {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
-use parking_lot::Mutex;
 
-use super::assume::{Assumed, BareValues};
+use super::assume::Assumed;
+use super::first::FirstAt;
 use super::listers::asks_no_more;
 use super::{Labels, places, provisions, reaches};
 use crate::object::volume::{
@@ -73,6 +73,14 @@ pub(super) struct Plan {
     pub bindings: Vec<(Arc<PersistentVolume>, Arc<PersistentVolumeClaim>)>,
     /// Claims for which volumes are made.
     pub provisions: Vec<Arc<PersistentVolumeClaim>>,
+}
+
+/// What is chosen for a claim.
+enum Choice<'a> {
+    /// A volume that exists.
+    Bind(Arc<PersistentVolume>, &'a Arc<PersistentVolumeClaim>),
+    /// One that is made.
+    Provision(&'a Arc<PersistentVolumeClaim>),
 }
 
 /// The claims of a pod by what has to happen to them.
@@ -139,14 +147,19 @@ impl PodClaims {
         if unfit == Some(NODE_CONFLICT) {
             reasons.push(NODE_CONFLICT);
         }
-        let plan = self.plan_unbound(node, labels);
-        reasons.extend(plan.as_ref().err());
+        let mut plan = Plan::default();
+        let chosen = self.choose(node, labels, |choice| match choice {
+            Choice::Bind(volume, claim) => plan.bindings.push((volume, claim.clone())),
+            Choice::Provision(claim) => plan.provisions.push(claim.clone()),
+        });
+        reasons.extend(chosen.err());
         if unfit == Some(NO_SUCH_VOLUME) {
             reasons.push(NO_SUCH_VOLUME);
         }
-        match plan {
-            Ok(plan) if reasons.is_empty() => Ok(plan),
-            _ => Err(reasons),
+        if reasons.is_empty() {
+            Ok(plan)
+        } else {
+            Err(reasons)
         }
     }
 
@@ -156,10 +169,16 @@ impl PodClaims {
             Place::Nowhere => false,
             Place::Terms(terms) => reaches(terms.as_deref(), labels),
         };
-        self.bound.iter().all(usable) && self.plan_unbound(node, labels).is_ok()
+        self.bound.iter().all(usable) && self.choose(node, labels, |_| {}).is_ok()
     }
 
-    fn plan_unbound(&self, node: &str, labels: Option<&Labels>) -> Result<Plan, &'static str> {
+    /// Chooses for each claim that is to be bound; `Err`: why it cannot be done.
+    fn choose(
+        &self,
+        node: &str,
+        labels: Option<&Labels>,
+        mut chosen: impl FnMut(Choice<'_>),
+    ) -> Result<(), &'static str> {
         let elsewhere = |unbound: &Unbound| match &unbound.source {
             Source::Selected(selected) => selected != node,
             Source::Among(_) => false,
@@ -167,7 +186,6 @@ impl PodClaims {
         if self.unbound.iter().any(elsewhere) {
             return Err(NOTHING_TO_BIND);
         }
-        let mut plan = Plan::default();
         let mut taken = BTreeSet::new();
         let (mut started, mut missing) = (Vec::new(), Vec::new());
         for unbound in &self.unbound {
@@ -179,16 +197,16 @@ impl PodClaims {
                 if self.unbound.len() > 1 {
                     taken.insert(volume.metadata.name.clone().unwrap_or_default());
                 }
-                plan.bindings.push((volume, unbound.claim.clone()));
+                chosen(Choice::Bind(volume, &unbound.claim));
             } else {
                 missing.push(unbound);
             }
         }
         for unbound in started.into_iter().chain(missing) {
             unbound.provision(labels)?;
-            plan.provisions.push(unbound.claim.clone());
+            chosen(Choice::Provision(&unbound.claim));
         }
-        Ok(plan)
+        Ok(())
     }
 }
 
@@ -291,10 +309,8 @@ struct Candidates {
     meant: Option<Candidate>,
     /// Those that are not pinned, the smallest first, as far as they can be needed.
     loose: Vec<Candidate>,
-    /// The labels that pin others, and their values that pin none.
-    pins: Vec<(String, BareValues)>,
-    /// Labels and values under which nothing was found that suits the claim on any node.
-    barren: Mutex<BTreeSet<(String, String)>>,
+    /// The labels that pin others, and what is known of their values.
+    pins: Vec<(String, FirstAt)>,
 }
 
 /// What a volume must have for a claim.
@@ -400,8 +416,8 @@ impl Candidates {
         }
         let pins = volumes.listed().pins(&wanted.class).into_iter();
         let pins = pins.map(|label| {
-            let bare = volumes.bare(&wanted.class, &label, wanted.size);
-            (label, bare)
+            let first = volumes.first_at(claim, &label);
+            (label, first)
         });
         let pins = pins.collect();
         Self {
@@ -409,7 +425,6 @@ impl Candidates {
             meant,
             loose,
             pins,
-            barren: Mutex::default(),
         }
     }
 
@@ -425,16 +440,16 @@ impl Candidates {
         }
         let mut loose = self.loose.iter();
         let loose = loose.find(|candidate| candidate.fits(labels, taken));
-        let pinned = self.pins.iter().filter_map(|(label, bare)| {
+        let pinned = self.pins.iter().filter_map(|(label, first)| {
             let value = labels?.get(label)?;
-            if bare.contains(value) {
-                return None;
+            match first.get(value) {
+                Some(None) => None,
+                Some(Some(volume)) if taken.is_empty() => Some(Candidate {
+                    volume,
+                    places: None,
+                }),
+                _ => self.pinned((label, value), first, labels, taken, volumes),
             }
-            let (pinned, any) = self.pinned(label, value, labels, taken, volumes);
-            if !any {
-                bare.insert(value);
-            }
-            pinned
         });
         let pinned = pinned.min_by(|one, other| one.order().cmp(&other.order()));
         match (loose, pinned) {
@@ -444,42 +459,38 @@ impl Candidates {
         }
     }
 
-    /// The smallest of the volumes that a label pins to nodes with this value; and whether it pins any there.
+    /// The smallest of the volumes that a label pins to nodes with this value.
     fn pinned(
         &self,
-        label: &str,
-        value: &str,
+        at: (&str, &str),
+        first: &FirstAt,
         labels: Option<&Labels>,
         taken: &BTreeSet<String>,
         volumes: &Assumed,
-    ) -> (Option<Candidate>, bool) {
-        let place = || (label.to_owned(), value.to_owned());
-        let known = self.barren.lock();
-        if !known.is_empty() && known.contains(&place()) {
-            return (None, true);
-        }
-        drop(known);
-        let (mut found, mut some, mut suits) = (None, false, false);
+    ) -> Option<Candidate> {
+        let (mut found, mut suits) = (None, false);
         let Wanted { class, size, .. } = &self.wanted;
-        let any = volumes.free(class, Some((label, value)), *size, &mut |volume| {
-            some = true;
+        volumes.free(class, Some(at), *size, &mut |volume| {
             if !self.wanted.suits(volume) {
                 return ControlFlow::Continue(());
             }
-            suits = true;
+            let is_first = !std::mem::replace(&mut suits, true);
             let candidate = Candidate {
                 volume: volume.clone(),
                 places: (!asks_no_more(volume)).then(|| places(volume)).flatten(),
             };
+            if is_first && candidate.places.is_none() {
+                first.insert(at.1, Some(volume.clone()));
+            }
             if !candidate.fits(labels, taken) {
                 return ControlFlow::Continue(());
             }
             found = Some(candidate);
             ControlFlow::Break(())
         });
-        if some && !suits {
-            self.barren.lock().insert(place());
+        if !suits {
+            first.insert(at.1, None);
         }
-        (found, any)
+        found
     }
 }

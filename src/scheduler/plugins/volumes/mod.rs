@@ -32,6 +32,7 @@ macro_rules! reads_volumes {
 mod assume;
 mod bind;
 mod binding;
+mod first;
 mod limits;
 mod listers;
 mod matching;

@@ -9,7 +9,6 @@ mod property;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::{
@@ -24,9 +23,12 @@ use crate::object::volume::{class_of_volume, owner, size};
 use crate::reconcile::{Key, Object};
 use crate::scheduler::framework::{PodInfo, Snapshot, Status};
 
-/// Objects by kind and key.
+/// Objects by kind and key, and the volumes that changed.
 #[derive(Clone, Debug, Default)]
-struct Listed(Arc<Mutex<BTreeMap<(String, Key), Value>>>, Arc<AtomicU64>);
+struct Listed(
+    Arc<Mutex<BTreeMap<(String, Key), Value>>>,
+    Arc<Mutex<Vec<Arc<PersistentVolume>>>>,
+);
 
 impl Listed {
     fn of(objects: &[Value]) -> Self {
@@ -41,9 +43,12 @@ impl Listed {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let meta = &object["metadata"];
         let key = Key::new(text(&meta["namespace"]), text(&meta["name"]));
-        let is_free = object["kind"] == "PersistentVolume" && object["spec"]["claimRef"].is_null();
-        self.1.fetch_add(u64::from(is_free), Ordering::Relaxed);
-        self.0.lock().insert((text(&object["kind"]), key), object);
+        let is_volume = object["kind"] == "PersistentVolume";
+        let new = is_volume.then(|| parse(&object));
+        let old = self.0.lock().insert((text(&object["kind"]), key), object);
+        let old = old.filter(|_| is_volume);
+        self.1.lock().extend(old.as_ref().map(parse));
+        self.1.lock().extend(new);
     }
 
     fn all<K: Object>(&self) -> Vec<Arc<K>> {
@@ -94,8 +99,8 @@ impl Volumes for Listed {
         let labels: BTreeSet<String> = labels.map(|(pin, _)| pin.key.clone()).collect();
         labels.into_iter().collect()
     }
-    fn arrivals(&self) -> u64 {
-        self.1.load(Ordering::Relaxed)
+    fn changed(&self) -> Vec<Arc<PersistentVolume>> {
+        std::mem::take(&mut *self.1.lock())
     }
     fn free(
         &self,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use serde_json::{Value, json};
 
 use super::super::assume::Assumed;
@@ -108,40 +109,79 @@ fn pods_that_cannot_go_on() {
 }
 
 #[test]
-fn places_stay_bare_until_volumes_come() {
-    let here = in_zone(volume("v"), "a");
-    let taken = with(
-        here.clone(),
-        json!({"spec": {"claimRef": {"namespace": "ns", "name": "other", "uid": "u"}}}),
-    );
-    let elsewhere = in_zone(volume("x"), "c");
-    let listed = Listed::of(&[claim("c"), class(BY_HAND), here, elsewhere]);
-    let volumes = Assumed::new(Arc::new(listed.clone()));
-    let bare = |zones: &[&str]| {
-        let size = 1 << 30;
-        let known = volumes.bare("wait", "zone", size);
-        let known: Vec<&str> = ["a", "b", "c"]
-            .into_iter()
-            .filter(|zone| known.contains(zone))
-            .collect();
-        assert_eq!(known, zones);
+fn what_is_first_at_a_place_is_remembered_until_its_volumes_change() {
+    let here = |name: &str| in_zone(volume(name), "a");
+    let given = |volume: Value| {
+        let owner = json!({"namespace": "ns", "name": "other", "uid": "u"});
+        with(volume, json!({"spec": {"claimRef": owner}}))
     };
-    let says = |a: &str, b: &str| assert_eq!(judge_by(&volumes, &user(&["c"])), ["ok", a, b]);
+    let small = with(here("v"), json!({"spec": {"capacity": {"storage": "1Mi"}}}));
+    let listed = Listed::of(&[claim("c"), class(BY_HAND), here("v"), here("w")]);
+    let volumes = Assumed::new(Arc::new(listed.clone()));
+    let says = |a: &str, b: &str| {
+        // The second time from what is remembered.
+        for _ in 0..2 {
+            assert_eq!(judge_by(&volumes, &user(&["c"])), ["ok", a, b]);
+        }
+    };
+    let knows = |a: Option<Option<&str>>, b: Option<Option<&str>>| {
+        let claim = serde_json::from_value(claim("c")).unwrap();
+        let first = volumes.first_at(&claim, "zone");
+        for (zone, expected) in [("a", a), ("b", b)] {
+            let known = first.get(zone);
+            let known = known.map(|first| first.and_then(|first| first.metadata.name.clone()));
+            assert_eq!(
+                known,
+                expected.map(|name| name.map(str::to_owned)),
+                "{zone}"
+            );
+        }
+    };
+    let parsed = |volume: Value| -> Arc<PersistentVolume> { super::parse(&volume) };
+    knows(None, None);
     says("ok", UNBOUND);
-    bare(&["b"]);
-    // One that is given away is there all the same: it may come back.
-    let given = serde_json::from_value(taken.clone()).unwrap();
-    volumes.assume_volume(&Arc::new(given));
-    says(UNBOUND, UNBOUND);
-    bare(&["b"]);
-    volumes.forget_volume(&serde_json::from_value(taken.clone()).unwrap());
+    knows(Some(Some("v")), Some(None));
+    // What is decided about a volume, and taken back.
+    volumes.assume_volume(&parsed(given(here("v"))));
+    knows(None, Some(None));
     says("ok", UNBOUND);
-    listed.put(taken);
+    knows(Some(Some("w")), Some(None));
+    volumes.assume_volume(&parsed(given(here("w"))));
     says(UNBOUND, UNBOUND);
-    bare(&["a", "b"]);
-    listed.put(in_zone(volume("w"), "b"));
+    knows(Some(None), Some(None));
+    volumes.forget_volume(&parsed(given(here("v"))));
+    says("ok", UNBOUND);
+    knows(Some(Some("v")), Some(None));
+    // What the API shows: one goes, one comes, one shrinks.
+    listed.put(given(here("v")));
+    knows(None, Some(None));
+    says(UNBOUND, UNBOUND);
+    listed.put(in_zone(volume("x"), "b"));
+    knows(Some(None), None);
     says(UNBOUND, "ok");
-    bare(&["a"]);
+    listed.put(small);
+    says(UNBOUND, "ok");
+    listed.put(here("v"));
+    says("ok", "ok");
+    knows(Some(Some("v")), Some(Some("x")));
+}
+
+#[test]
+fn what_was_looked_for_before_a_change_is_not_remembered_after_it() {
+    let listed = Listed::of(&[claim("c"), class(BY_HAND)]);
+    let volumes = Assumed::new(Arc::new(listed));
+    let claim = serde_json::from_value(claim("c")).unwrap();
+    let before = volumes.first_at(&claim, "zone");
+    volumes.forget_volume(&super::parse(&in_zone(volume("v"), "b")));
+    before.insert("a", None);
+    assert!(before.get("a").is_none());
+    let after = volumes.first_at(&claim, "zone");
+    after.insert("a", None);
+    assert!(before.get("a").is_some_and(|first| first.is_none()));
+    // Claims that ask for something else are another matter.
+    let mut other: PersistentVolumeClaim = claim.clone();
+    other.spec.as_mut().unwrap().access_modes = Some(vec!["ReadOnlyMany".to_owned()]);
+    assert!(volumes.first_at(&other, "zone").get("a").is_none());
 }
 
 #[test]
