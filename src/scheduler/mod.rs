@@ -224,6 +224,7 @@ pub fn install(manager: &Manager, config: SchedulerConfig) -> Result<(), Error> 
         backoff: config.backoff,
         metrics: config.metrics,
         drain: config.drain,
+        is_users: config.scheduler.is_some(),
         make: config.scheduler.unwrap_or(cycle),
     };
     run::install(manager, settings);

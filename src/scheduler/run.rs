@@ -3,6 +3,7 @@
 //! One task owns everything, so a decision sees a state that does not change under it, and no event can be missed while
 //! a pod is being decided about. Bindings run beside it, a bounded number at once.
 
+mod aside;
 mod decide;
 mod gang;
 mod steps;
@@ -20,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::decide::decide;
+use self::aside::Aside;
 use self::steps::Steps;
 use super::bind::{Attempt, Binding, Failure, Limits, bind};
 use super::drain::Drain;
@@ -42,6 +43,8 @@ pub(super) const NAME: &str = "default-scheduler";
 const LEFTOVERS: Duration = Duration::from_secs(30);
 /// So many pods may be on their way to a node at once, those that wait at permit among them.
 const MOST_TAILS: usize = 10_000;
+/// Plugins that are not our own must come back within this; a little more than what a decision may wait for others.
+const COME_BACK: Duration = Duration::from_secs(65);
 /// So many decisions are made before changes are looked at and others get their turn.
 const BATCH: usize = 16;
 
@@ -62,6 +65,8 @@ pub(super) struct Settings {
     pub metrics: Metrics,
     pub drain: Drain,
     pub make: MakeScheduler,
+    /// Whether what it makes is the user's own.
+    pub is_users: bool,
 }
 
 pub(super) fn install(manager: &Manager, settings: Settings) {
@@ -103,10 +108,13 @@ enum Tail {
 }
 
 struct Loop {
-    scheduler: Box<dyn Scheduler>,
+    /// `None`: it is made when it is needed.
+    scheduler: Option<Box<dyn Scheduler>>,
+    aside: Aside,
     queue: Queue,
     activity: Activity,
-    snapshot: Snapshot,
+    /// Shared while a decision runs on another thread.
+    snapshot: Arc<Snapshot>,
     /// Where each pod is counted, and whether that is only assumed.
     places: BTreeMap<Key, (Arc<str>, bool)>,
     /// How many of them are.
@@ -123,12 +131,13 @@ struct Loop {
 impl Loop {
     fn new(settings: Settings, activity: Activity) -> Self {
         Self {
-            scheduler: (settings.make)(&settings.handle),
+            scheduler: None,
+            aside: Aside::new(COME_BACK),
             queue: Queue::new(activity.clone())
                 .pausing(settings.backoff)
                 .counting(settings.metrics.clone()),
             activity,
-            snapshot: Snapshot::default(),
+            snapshot: Arc::default(),
             places: BTreeMap::new(),
             assumed: 0,
             bindings: 0,
@@ -182,7 +191,7 @@ impl Loop {
                 },
                 deltas = budgets.next() => match deltas {
                     Some(deltas) => for delta in deltas {
-                        self.snapshot.set_budget(delta.key, delta.new);
+                        self.snapshot_mut().set_budget(delta.key, delta.new);
                     },
                     None => return Ok(()),
                 },
@@ -200,7 +209,7 @@ impl Loop {
                 activated = handle.activated() => for key in activated {
                     self.queue.activate_now(&key);
                 },
-                Some(tail) = self.tails.join_next(), if !self.tails.is_empty() => self.tail(tail.ok()),
+                Some(tail) = self.tails.join_next(), if !self.tails.is_empty() => self.tail(tail.ok()).await,
                 () = drain.asked() => for waiting in handle.waiting().list() {
                     waiting.reject(NAME, "the scheduler stops");
                 },
@@ -274,7 +283,8 @@ impl Loop {
             (_, None) => Actions::DELETE,
             _ => Actions::UPDATE_OTHER,
         };
-        self.snapshot.set_namespace(&delta.key.name, new.clone());
+        self.snapshot_mut()
+            .set_namespace(&delta.key.name, new.clone());
         let event = ClusterEvent::new(Resource::Namespace, actions);
         let event = event.with(old.as_deref(), new.as_deref());
         self.queue.event(&event, &self.snapshot);
@@ -283,7 +293,7 @@ impl Loop {
     fn node(&mut self, delta: Delta<Node>) {
         let Delta { key, old, new } = delta;
         let actions = changes::of_node(old.as_deref(), new.as_deref());
-        self.snapshot.set_node(&key.name, new.clone());
+        self.snapshot_mut().set_node(&key.name, new.clone());
         if !actions.is_empty() {
             let event = ClusterEvent::new(Resource::Node, actions);
             let event = event.with(old.as_deref(), new.as_deref());
@@ -356,7 +366,7 @@ impl Loop {
         if let Some(node) = nominated.filter(|node| !node.is_empty())
             && self.snapshot.nomination(&info.key).is_none()
         {
-            self.snapshot.nominate(info, node);
+            self.snapshot_mut().nominate(info, node);
         }
         let old = self.queue.get(&info.key).cloned();
         // One that a plugin keeps out has its condition from the API server.
@@ -373,7 +383,7 @@ impl Loop {
 
     /// Takes back the nomination of a pod, which went to `node` if anywhere. Those that had to do without the room may have it now.
     fn withdraw(&mut self, key: &Key, node: Option<&str>) {
-        if let Some((nominated, pod)) = self.snapshot.withdraw(key)
+        if let Some((nominated, pod)) = self.snapshot_mut().withdraw(key)
             && node != Some(&*nominated)
         {
             let event = ClusterEvent::new(Resource::AssignedPod, Actions::DELETE);
@@ -396,12 +406,12 @@ impl Loop {
     fn occupy(&mut self, info: &Arc<PodInfo>, node: Arc<str>, assumed: bool) {
         let before = self.places.get(&info.key).map(|(before, _)| before.clone());
         match before {
-            Some(before) if before == node => self.snapshot.replace_pod(&node, info),
+            Some(before) if before == node => self.snapshot_mut().replace_pod(&node, info),
             before => {
                 if let Some(before) = before {
-                    self.snapshot.remove_pod(&before, &info.key);
+                    self.snapshot_mut().remove_pod(&before, &info.key);
                 }
-                self.snapshot.add_pod(&node, info);
+                self.snapshot_mut().add_pod(&node, info);
             }
         }
         let was = self.places.insert(info.key.clone(), (node, assumed));
@@ -415,7 +425,7 @@ impl Loop {
             return;
         };
         self.assumed -= usize::from(assumed);
-        let removed = self.snapshot.remove_pod(&node, key);
+        let removed = self.snapshot_mut().remove_pod(&node, key);
         let event = ClusterEvent::new(Resource::AssignedPod, Actions::DELETE);
         let event = event.with(removed.as_deref(), None);
         self.queue.event(&event, &self.snapshot);
@@ -437,10 +447,12 @@ impl Loop {
             came.insert(info.key.clone());
             return;
         }
-        let decision = decide(&mut *self.scheduler, &framework, &info, &self.snapshot).await;
+        let decision = self.decide(&framework, &info).await;
         self.settings.metrics.decided(attempt.began.elapsed());
         match decision {
-            Decision::Node(node, state) => self.assume(info, framework, node, state, attempt),
+            Decision::Node(node, state) => {
+                self.assume(info, framework, node, state, attempt).await;
+            }
             Decision::Unfit(unfit) => {
                 self.ended(Outcome::Unschedulable, &framework, attempt);
                 self.unfit(&info, &framework, unfit);
@@ -505,7 +517,7 @@ impl Loop {
             });
         }
         self.settings.metrics.preempted(victims.len());
-        self.snapshot.nominate(info, node);
+        self.snapshot_mut().nominate(info, node);
         let uid = info.pod.metadata.uid.as_deref().unwrap_or_default();
         for victim in &victims {
             // One that waits at permit has no place yet that it could leave gracefully.
@@ -533,7 +545,7 @@ impl Loop {
     }
 
     /// Counts the pod on its node before it is bound, so that the next decision knows of it.
-    fn assume(
+    async fn assume(
         &mut self,
         info: Arc<PodInfo>,
         framework: Arc<Framework>,
@@ -541,23 +553,47 @@ impl Loop {
         mut state: CycleState,
         attempt: Attempt,
     ) {
-        let metrics = self.settings.metrics.clone();
-        let steps = Steps::new(&metrics, attempt, &framework, &info, &node);
-        if let Err(status) = steps.reserve(&mut state) {
-            steps.unreserve(&mut state);
-            self.ended(outcome(status.code), &framework, attempt);
-            self.refused(&info, status);
-            return;
-        }
+        let steps = Steps::new(&self.settings.metrics, attempt, &framework, &info, &node);
+        let (asked, late) = (steps.clone(), steps.clone());
+        let reserve = move || {
+            let reserved = asked.reserve(&mut state);
+            (state, reserved)
+        };
+        let undo = move |(mut state, reserved): (_, Result<_, _>)| {
+            if reserved.is_ok() {
+                late.unreserve(&mut state);
+            }
+        };
+        let reserved = self.ask(&framework, &info.key, reserve, undo).await;
+        let mut state = match reserved {
+            Ok((state, Ok(()))) => state,
+            Ok((_, Err(status))) => return self.turned_away(&info, &framework, status, attempt),
+            Err(why) => {
+                return self.turned_away(&info, &framework, Status::error(why), attempt);
+            }
+        };
         self.occupy(&info, node.clone(), true);
-        let waits = match steps.permit(&mut state) {
-            Ok(waits) => waits,
+        let late = steps.clone();
+        let permit = move || {
+            let waits = steps.permit(&mut state);
+            (state, waits)
+        };
+        let undo = move |(mut state, waits): (_, Result<_, _>)| {
+            if waits.is_ok() {
+                late.unreserve(&mut state);
+            }
+        };
+        let permitted = self.ask(&framework, &info.key, permit, undo).await;
+        let denied = match permitted {
+            Ok((permitted, Ok(waits))) => Ok((permitted, waits)),
+            Ok((_, Err(status))) => Err(status),
+            Err(why) => Err(Status::error(why)),
+        };
+        let (state, waits) = match denied {
+            Ok(permitted) => permitted,
             Err(status) => {
-                steps.unreserve(&mut state);
                 self.vacate(&info.key);
-                self.ended(outcome(status.code), &framework, attempt);
-                self.refused(&info, status);
-                return;
+                return self.turned_away(&info, &framework, status, attempt);
             }
         };
         self.withdraw(&info.key, Some(&node));
@@ -583,6 +619,18 @@ impl Loop {
         });
     }
 
+    /// An attempt ends because a plugin does not want the pod on the node that was chosen.
+    fn turned_away(
+        &mut self,
+        info: &Arc<PodInfo>,
+        framework: &Framework,
+        status: Status,
+        attempt: Attempt,
+    ) {
+        self.ended(outcome(status.code), framework, attempt);
+        self.refused(info, status);
+    }
+
     /// A plugin does not want the pod on the node that was chosen: it waits for the plugin's events.
     fn refused(&mut self, info: &Arc<PodInfo>, status: Status) {
         let message = status.reasons.join(", ");
@@ -601,7 +649,7 @@ impl Loop {
         self.report(info, "Unschedulable", message, None);
     }
 
-    fn tail(&mut self, tail: Option<Tail>) {
+    async fn tail(&mut self, tail: Option<Tail>) {
         let (binding, result, guard) = match tail {
             Some(Tail::Bound(binding, result, guard)) => {
                 self.bindings -= 1;
@@ -645,9 +693,10 @@ impl Loop {
             drop(guard);
             return;
         };
-        let metrics = self.settings.metrics.clone();
-        let steps = Steps::new(&metrics, attempt, &framework, &pod, &node);
-        steps.unreserve(&mut state);
+        let steps = Steps::new(&self.settings.metrics, attempt, &framework, &pod, &node);
+        let unreserve = move || steps.unreserve(&mut state);
+        // One that does not come back is told; there is nothing that would wait for it.
+        let _ = self.ask(&framework, &pod.key, unreserve, drop).await;
         let outcome = match &failure {
             Failure::Rejected(status) => outcome(status.code),
             Failure::Failed(_) => Outcome::Error,
@@ -673,6 +722,11 @@ impl Loop {
             }
         }
         drop(guard);
+    }
+
+    /// To change it: where a decision that does not come back still reads it, in a copy.
+    fn snapshot_mut(&mut self) -> &mut Snapshot {
+        Arc::make_mut(&mut self.snapshot)
     }
 
     fn begin(&self, key: &Key, cause: &'static str) -> Guard {

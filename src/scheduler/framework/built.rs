@@ -18,6 +18,7 @@ pub struct Framework {
     percentage: Option<u32>,
     handle: Handle,
     plugins: BTreeMap<String, Registered>,
+    is_in_tree: bool,
     queue_sorts: Vec<Arc<dyn QueueSort>>,
     pub(crate) pre_enqueue: Vec<Arc<dyn PreEnqueue>>,
     pub(crate) pre_filter: Vec<Arc<dyn PreFilter>>,
@@ -50,6 +51,7 @@ impl Framework {
             percentage,
             handle: handle.clone(),
             plugins: BTreeMap::new(),
+            is_in_tree: true,
             queue_sorts: Vec::new(),
             pre_enqueue: Vec::new(),
             pre_filter: Vec::new(),
@@ -76,6 +78,7 @@ impl Framework {
         self.plugins
             .entry(hooks.name().to_owned())
             .or_insert_with(registered);
+        self.is_in_tree &= hooks.is_in_tree();
         match point {
             Point::PreEnqueue => self.pre_enqueue.extend(hooks.pre_enqueue.clone()),
             Point::QueueSort => self.queue_sorts.extend(hooks.queue_sort.clone()),
@@ -116,6 +119,11 @@ impl Framework {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether all its plugins are ours.
+    pub(crate) fn is_in_tree(&self) -> bool {
+        self.is_in_tree
     }
 
     pub(crate) fn shared_name(&self) -> Arc<str> {

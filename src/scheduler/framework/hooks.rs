@@ -36,6 +36,8 @@ macro_rules! points {
         #[derive(Clone, Debug)]
         pub struct Hooks {
             plugin: Arc<dyn Plugin>,
+            /// Whether it is one of ours.
+            is_in_tree: bool,
             $(pub(crate) $name: Option<Arc<dyn $trait>>,)*
         }
 
@@ -45,6 +47,7 @@ macro_rules! points {
             pub fn new<P: Plugin>(plugin: &Arc<P>) -> Self {
                 Self {
                     plugin: plugin.clone(),
+                    is_in_tree: false,
                     $($name: None,)*
                 }
             }
@@ -68,6 +71,7 @@ macro_rules! points {
 
             /// Takes over the extension points that `other` has.
             pub(crate) fn merge(&mut self, other: Self) {
+                self.is_in_tree &= other.is_in_tree;
                 $(if other.$name.is_some() { self.$name = other.$name; })*
             }
         }
@@ -112,6 +116,11 @@ impl Hooks {
     #[must_use]
     pub fn plugin(&self) -> &Arc<dyn Plugin> {
         &self.plugin
+    }
+
+    /// Whether it is one of ours, which are known to come back.
+    pub(crate) fn is_in_tree(&self) -> bool {
+        self.is_in_tree
     }
 }
 
@@ -165,6 +174,19 @@ impl Registry {
         factory: impl Fn(&Value, &Handle) -> Result<Hooks, ArgsError> + Send + Sync + 'static,
     ) -> Self {
         self.factories.insert(name.into(), Arc::new(factory));
+        self
+    }
+
+    /// These are ours.
+    pub(crate) fn ours(mut self) -> Self {
+        for factory in self.factories.values_mut() {
+            let make = factory.clone();
+            *factory = Arc::new(move |args, handle| {
+                let mut hooks = make(args, handle)?;
+                hooks.is_in_tree = true;
+                Ok(hooks)
+            });
+        }
         self
     }
 

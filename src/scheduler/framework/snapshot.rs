@@ -16,7 +16,7 @@ const CHANGES: usize = 1024;
 
 /// All nodes at one moment. The scheduler changes it between decisions, in place: a decision costs no copy. What is derived
 /// from it can be kept up to date by looking at what changed ([`Snapshot::changes_since`]).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     nodes: Vec<NodeInfo>,
     marks: Vec<Mark>,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 /// The positions of the nodes that are there, by zone. Zones and nodes are in the order in which they came.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Zones {
     zones: Vec<(Arc<str>, Vec<usize>)>,
     /// Grows with every change.

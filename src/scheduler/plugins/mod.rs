@@ -109,6 +109,7 @@ pub(super) fn registry() -> Registry {
                 hooks.pre_filter(plugin).filter(plugin)
             })
         })
+        .ours()
 }
 
 /// A plugin that takes no arguments.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::decide::decide;
 use super::{Attempt, Loop, Outcome, Tail};
 use crate::reconcile::Key;
 use crate::scheduler::framework::{
@@ -106,7 +105,7 @@ impl Loop {
         let first = members.first();
         let about = first.map(|member| (member.framework.clone(), member.info.clone()));
         if fitting >= quorum {
-            self.place(members, &gang);
+            self.place(members, &gang).await;
         } else {
             self.put_back(members, &gang, &message, helped >= quorum);
         }
@@ -141,17 +140,17 @@ impl Loop {
     async fn try_out(&mut self, member: &mut Member) -> Verdict {
         member.attempt.began = Instant::now();
         let (framework, info) = (&member.framework, &member.info);
-        let decision = decide(&mut *self.scheduler, framework, info, &self.snapshot).await;
+        let decision = self.decide(framework, info).await;
         let took = member.attempt.began.elapsed();
         self.settings.metrics.decided(took);
         match decision {
             Decision::Node(node, state) => {
-                self.snapshot.add_pod(&node, info);
+                self.snapshot_mut().add_pod(&node, info);
                 Verdict::Fits(node, state)
             }
             Decision::Unfit(unfit) => {
                 if let Some((node, _)) = &unfit.room {
-                    self.snapshot.nominate(info, node);
+                    self.snapshot_mut().nominate(info, node);
                 }
                 Verdict::Unfit(unfit)
             }
@@ -162,22 +161,24 @@ impl Loop {
     fn take_back(&mut self, member: &Member) {
         match &member.verdict {
             Verdict::Fits(node, _) => {
-                self.snapshot.remove_pod(node, &member.info.key);
+                self.snapshot_mut().remove_pod(node, &member.info.key);
             }
             Verdict::Unfit(unfit) if unfit.room.is_some() => {
-                self.snapshot.withdraw(&member.info.key);
+                self.snapshot_mut().withdraw(&member.info.key);
             }
             _ => {}
         }
     }
 
     /// Enough of them fit: they get their nodes, and the others wait by themselves.
-    fn place(&mut self, members: Vec<Member>, gang: &Gang) {
+    async fn place(&mut self, members: Vec<Member>, gang: &Gang) {
         let mut others = Vec::new();
         for member in members {
             let (info, framework, attempt) = (member.info, member.framework, member.attempt);
             match member.verdict {
-                Verdict::Fits(node, state) => self.assume(info, framework, node, state, attempt),
+                Verdict::Fits(node, state) => {
+                    self.assume(info, framework, node, state, attempt).await;
+                }
                 Verdict::Unfit(unfit) => others.push((info, framework, attempt, unfit)),
                 Verdict::Failed(error) => {
                     self.ended(Outcome::Error, &framework, attempt);
@@ -223,7 +224,7 @@ impl Loop {
                 }
                 Verdict::Unfit(unfit) => unfit,
                 Verdict::Fits(node, _) if is_helped => {
-                    self.snapshot.nominate(&member.info, &node);
+                    self.snapshot_mut().nominate(&member.info, &node);
                     Unfit {
                         message: message.to_owned(),
                         waits: true,

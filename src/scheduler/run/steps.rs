@@ -1,6 +1,7 @@
 //! What is asked of plugins after a node is chosen and before the pod is on its way there: reserve and permit, and what undoes
 //! them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,34 +13,47 @@ use crate::scheduler::framework::{
 use crate::scheduler::metrics::Metrics;
 
 /// The plugins of a profile, to be asked about a pod and the node that was chosen for it.
-pub(super) struct Steps<'a> {
-    metrics: &'a Metrics,
-    /// Where each plugin is timed, if they are.
-    timed: Option<&'a Metrics>,
-    framework: &'a Framework,
-    pod: &'a PodInfo,
-    node: &'a str,
+#[derive(Clone)]
+pub(super) struct Steps {
+    metrics: Metrics,
+    /// Whether each plugin is timed.
+    timed: bool,
+    framework: Arc<Framework>,
+    pod: Arc<PodInfo>,
+    node: Arc<str>,
 }
 
-impl<'a> Steps<'a> {
+impl Steps {
     pub(super) fn new(
-        metrics: &'a Metrics,
+        metrics: &Metrics,
         attempt: Attempt,
-        framework: &'a Framework,
-        pod: &'a PodInfo,
-        node: &'a str,
+        framework: &Arc<Framework>,
+        pod: &Arc<PodInfo>,
+        node: &Arc<str>,
     ) -> Self {
         Self {
-            metrics,
-            timed: attempt.sampled.then_some(metrics),
-            framework,
-            pod,
-            node,
+            metrics: metrics.clone(),
+            timed: attempt.sampled,
+            framework: framework.clone(),
+            pod: pod.clone(),
+            node: node.clone(),
         }
     }
 
-    /// Reserves what the pod will use. `Err`: a plugin does not want it there, and what was reserved is to be undone.
+    fn timed(&self) -> Option<&Metrics> {
+        self.timed.then_some(&self.metrics)
+    }
+
+    /// Reserves what the pod will use. `Err`: a plugin does not want it there; what was reserved is undone.
     pub(super) fn reserve(&self, state: &mut CycleState) -> Result<(), Status> {
+        let reserved = self.try_reserve(state);
+        if reserved.is_err() {
+            self.unreserve(state);
+        }
+        reserved
+    }
+
+    fn try_reserve(&self, state: &mut CycleState) -> Result<(), Status> {
         if self.framework.reserve.is_empty() {
             return Ok(());
         }
@@ -47,9 +61,9 @@ impl<'a> Steps<'a> {
         let mut plugins = self.framework.reserve.iter();
         let rejection = plugins.find_map(|plugin| {
             let status = Metrics::timed(
-                self.timed,
+                self.timed(),
                 (plugin.name(), "Reserve"),
-                || guarded(|| plugin.reserve(state, self.pod, self.node)),
+                || guarded(|| plugin.reserve(state, &self.pod, &self.node)),
                 |status| status.as_ref().map_or("Error", |status| status.code.name()),
             );
             let status = status.unwrap_or_else(Status::error);
@@ -70,15 +84,23 @@ impl<'a> Steps<'a> {
         let since = Instant::now();
         for plugin in self.framework.reserve.iter().rev() {
             // The others have something to undo, too.
-            if let Err(panic) = guarded(|| plugin.unreserve(state, self.pod, self.node)) {
+            if let Err(panic) = guarded(|| plugin.unreserve(state, &self.pod, &self.node)) {
                 tracing::error!(plugin = plugin.name(), pod = %self.pod.key, panic, "unreserve");
             }
         }
         self.took("Unreserve", Code::Success.name(), since);
     }
 
-    /// Which plugins the pod has to wait for, and how long. `Err`: one does not let it go.
+    /// Which plugins the pod has to wait for, and how long. `Err`: one does not let it go; what was reserved is undone.
     pub(super) fn permit(&self, state: &mut CycleState) -> Result<Vec<(String, Duration)>, Status> {
+        let waits = self.try_permit(state);
+        if waits.is_err() {
+            self.unreserve(state);
+        }
+        waits
+    }
+
+    fn try_permit(&self, state: &mut CycleState) -> Result<Vec<(String, Duration)>, Status> {
         let mut waits = Vec::new();
         if self.framework.permit.is_empty() {
             return Ok(waits);
@@ -87,10 +109,10 @@ impl<'a> Steps<'a> {
         let mut denial = None;
         for plugin in &self.framework.permit {
             let said = Metrics::timed(
-                self.timed,
+                self.timed(),
                 (plugin.name(), "Permit"),
                 || {
-                    let said = guarded(|| plugin.permit(state, self.pod, self.node));
+                    let said = guarded(|| plugin.permit(state, &self.pod, &self.node));
                     said.unwrap_or_else(|panic| Permission::Deny(Status::error(panic)))
                 },
                 code,

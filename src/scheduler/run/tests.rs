@@ -1,6 +1,8 @@
 //! Liveness: whatever happens to a cluster, and in whatever order the scheduler hears of it, after the last event every pod that
 //! fits somewhere has a node, and nothing had to be tried again because it had waited for long.
 
+mod hang;
+
 use std::convert::Infallible;
 
 use http_body_util::BodyExt;
@@ -177,10 +179,15 @@ fn parsed<T: serde::de::DeserializeOwned>(object: &Value) -> Arc<T> {
 
 impl World {
     fn new() -> Self {
+        Self::of(&Profile::default())
+    }
+
+    /// With this profile.
+    fn of(profile: &Profile) -> Self {
         let server = Server::default();
         let manager = Manager::new(server.client(), Clock::seeded(1));
         let handle = Handle::new(&manager, NAME);
-        let framework = Profile::default().build(&Registry::in_tree(), &handle);
+        let framework = profile.build(&Registry::in_tree(), &handle);
         let framework = Arc::new(framework.unwrap());
         let settings = Settings {
             frameworks: vec![framework.clone()],
@@ -191,6 +198,7 @@ impl World {
             metrics: Metrics::default(),
             drain: Drain::default(),
             make: Arc::new(|_| Box::new(SchedulingCycle::new(Clock::seeded(2), None))),
+            is_users: false,
         };
         Self {
             scheduler: Loop::new(settings, Activity::default()),
@@ -337,7 +345,7 @@ impl World {
                 continue;
             }
             if let Some(tail) = self.scheduler.tails.join_next().await {
-                self.scheduler.tail(tail.ok());
+                self.scheduler.tail(tail.ok()).await;
                 continue;
             }
             let asked = std::mem::take(&mut *self.server.0.lock());
