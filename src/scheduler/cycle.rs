@@ -616,12 +616,17 @@ impl<'a> Search<'a> {
         if self.remembered(position, mark, node)? != 0 {
             return Ok(false);
         }
-        for plugin in &self.other {
+        for index in 0..self.other.len() {
+            let Some(plugin) = self.other.get(index) else {
+                break;
+            };
             let fits = match plugin.fits(&self.state, self.pod, node) {
                 Some(fits) => fits,
                 None => fine(&self.judges.ask(*plugin, &self.state, self.pod, node))?,
             };
             if !fits {
+                // It may well turn down the next one, too: all are to agree, in whatever order they are asked.
+                self.other.swap(0, index);
                 return Ok(false);
             }
         }

@@ -12,6 +12,7 @@ use super::first::{First, FirstAt};
 use super::listers::Volumes;
 use crate::object::volume::{class_of_volume, owner};
 use crate::reconcile::Key;
+use crate::scheduler::framework::Snapshot;
 
 /// The volumes and claims of a cluster, with what was decided about them. Clones share the decisions.
 #[derive(Clone, Debug)]
@@ -107,11 +108,16 @@ impl Assumed {
     }
 
     /// The first volume at each value of a label, for claims like this one, as far as it was looked for lately.
-    pub(super) fn first_at(&self, claim: &PersistentVolumeClaim, label: &str) -> FirstAt {
+    pub(super) fn first_at(
+        &self,
+        claim: &PersistentVolumeClaim,
+        label: &str,
+        snapshot: &Snapshot,
+    ) -> FirstAt {
         for volume in self.listed.changed() {
             self.first.forget(&volume);
         }
-        self.first.at(claim, label)
+        self.first.at(claim, label, snapshot)
     }
 
     /// As [`Volumes::free`], without those that will be somebody's.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::assume::Assumed;
 use super::bind::Reserved;
 use super::listers::CachedVolumes;
-use super::matching::{PodClaims, Sorted, limit};
+use super::matching::{PodClaims, Sorted, Spot, limit};
 use super::migrated::MIGRATED;
 use super::{claim_not_found, claims_of, volumes_of};
 use crate::object::volume::{annotation, foreign, volume_name};
@@ -104,13 +104,18 @@ pub(super) fn claims(
 }
 
 /// What is noted about a pod with claims.
-pub(super) fn pre_filter(state: &mut CycleState, pod: &PodInfo, volumes: &Assumed) -> Status {
+pub(super) fn pre_filter(
+    state: &mut CycleState,
+    pod: &PodInfo,
+    volumes: &Assumed,
+    snapshot: &Snapshot,
+) -> Status {
     let claims = match claims(pod, volumes) {
         Ok(claims) if claims.is_empty() => return Status::skip(),
         Ok(claims) => claims,
         Err(why) => return Status::unresolvable(why),
     };
-    match PodClaims::sort(claims, volumes) {
+    match PodClaims::sort(claims, volumes, snapshot) {
         Err(error) => Status::error(error),
         // Woken when they are bound.
         Ok(Sorted::Immediate) => {
@@ -127,7 +132,7 @@ pub(super) fn filter(state: &CycleState, node: &NodeInfo) -> Status {
     let Some(claims) = state.read::<Arc<PodClaims>>() else {
         return Status::success();
     };
-    match claims.plan(&node.name, node.labels()) {
+    match claims.plan(node.into()) {
         Ok(_) => Status::success(),
         Err(reasons) => {
             let mut status = Status::unresolvable(String::new());
@@ -145,7 +150,12 @@ pub(super) fn reserve(state: &mut CycleState, node: &str, volumes: &Assumed) -> 
     let labels = listed
         .as_ref()
         .and_then(|node| node.metadata.labels.as_ref());
-    match claims.plan(node, labels) {
+    let spot = Spot {
+        name: node,
+        labels,
+        position: None,
+    };
+    match claims.plan(spot) {
         Ok(plan) => {
             let reserved = Reserved::new(&plan, node, volumes);
             state.write(reserved);
@@ -230,9 +240,9 @@ impl PreFilter for VolumeBinding {
         &self,
         state: &mut CycleState,
         pod: &PodInfo,
-        _snapshot: &Snapshot,
+        snapshot: &Snapshot,
     ) -> PreFiltered {
-        pre_filter(state, pod, &self.volumes).into()
+        pre_filter(state, pod, &self.volumes, snapshot).into()
     }
 }
 
@@ -243,7 +253,7 @@ impl Filter for VolumeBinding {
 
     fn fits(&self, state: &CycleState, _pod: &PodInfo, node: &NodeInfo) -> Option<bool> {
         let claims = state.read::<Arc<PodClaims>>()?;
-        Some(claims.fits(&node.name, node.labels()))
+        Some(claims.fits(node))
     }
 }
 

@@ -1,7 +1,8 @@
 //! The first volume that suits a claim at each place, remembered from one decision to the next: a claim that waits for its first
-//! pod is like many others, and between two decisions the volumes of few places change.
+//! pod is like many others, and between two decisions the volumes of few places change. What is known of a node is found by its
+//! position, without a look at the node.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,19 +13,27 @@ use parking_lot::Mutex;
 
 use super::listers::pin;
 use crate::object::volume::class_of_claim;
+use crate::scheduler::framework::Snapshot;
+use crate::scheduler::plugins::seen::Seen;
 
-/// It is remembered for so many kinds of claims and labels …
+/// It is remembered for so many kinds of claims and labels.
 const MOST_KINDS: usize = 16;
-/// … and for so many values of each, which is more than clusters have nodes.
-const MOST_VALUES: usize = 200_000;
+/// So many values that no node has any more are kept beside one for each node.
+const SPARE: usize = 1024;
 
 /// What is remembered.
 #[derive(Debug, Default)]
 pub(super) struct First {
-    /// Those asked for last are at the end.
-    kinds: Mutex<Vec<Kind>>,
+    known: Mutex<Known>,
     /// Grows with each change of a volume.
     changes: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Those asked for last are at the end.
+    kinds: Vec<Kind>,
+    labels: BTreeMap<String, Values>,
 }
 
 /// Claims that can have the same volumes, and a label that pins volumes.
@@ -36,12 +45,30 @@ struct Kind {
     found: Found,
 }
 
-/// By the label's value; `None`: nothing there suits.
-type Found = Arc<Mutex<HashMap<Box<str>, Option<Arc<PersistentVolume>>>>>;
+/// By the number of the label's value; beyond the end nothing is known.
+type Found = Arc<Mutex<Vec<Slot>>>;
+
+#[derive(Clone, Debug, Default)]
+enum Slot {
+    #[default]
+    Unknown,
+    Nothing,
+    First(Arc<PersistentVolume>),
+}
+
+/// The values of a label that nodes have, numbered from 1.
+#[derive(Debug, Default)]
+struct Values {
+    seen: Seen,
+    numbers: HashMap<Box<str>, usize>,
+    /// By the node's position; 0: it has none.
+    of_nodes: Arc<Vec<usize>>,
+}
 
 /// What is remembered of a label for claims of one kind.
 #[derive(Clone, Debug)]
 pub(super) struct FirstAt {
+    of_nodes: Arc<Vec<usize>>,
     found: Found,
     changes: Arc<AtomicU64>,
     /// The changes when it was asked for: who looks at volumes after that does not see earlier ones.
@@ -49,31 +76,19 @@ pub(super) struct FirstAt {
 }
 
 impl First {
-    /// What is known for claims like this one.
-    pub(super) fn at(&self, claim: &PersistentVolumeClaim, label: &str) -> FirstAt {
+    /// What is known for claims like this one, on the nodes of `snapshot`.
+    pub(super) fn at(
+        &self,
+        claim: &PersistentVolumeClaim,
+        label: &str,
+        snapshot: &Snapshot,
+    ) -> FirstAt {
         let since = self.changes.load(Ordering::Acquire);
-        let class = class_of_claim(claim);
-        let spec = claim.spec.as_ref();
-        let mut kinds = self.kinds.lock();
-        let known = kinds.iter().position(|kind| {
-            kind.label == label && kind.class == class && Some(&kind.spec) == spec
-        });
-        let kind = known.map_or_else(
-            || Kind {
-                class: class.to_owned(),
-                spec: spec.cloned().unwrap_or_default(),
-                label: label.to_owned(),
-                found: Arc::default(),
-            },
-            |at| kinds.remove(at),
-        );
-        let found = kind.found.clone();
-        if kinds.len() >= MOST_KINDS {
-            kinds.remove(0);
-        }
-        kinds.push(kind);
+        let mut known = self.known.lock();
+        let of_nodes = known.follow(label, snapshot);
         FirstAt {
-            found,
+            of_nodes,
+            found: known.found(claim, label),
             changes: self.changes.clone(),
             since,
         }
@@ -85,31 +100,127 @@ impl First {
         let Some((pin, values)) = pin(volume) else {
             return;
         };
-        for kind in self
-            .kinds
-            .lock()
-            .iter()
-            .filter(|kind| kind.label == pin.key)
-        {
-            let mut found = kind.found.lock();
-            for value in values {
-                found.remove(value.as_str());
+        let Known { kinds, labels } = &mut *self.known.lock();
+        let Some(known) = labels.get(&pin.key) else {
+            return;
+        };
+        for number in values.iter().filter_map(|it| known.numbers.get(&**it)) {
+            for kind in kinds.iter().filter(|kind| kind.label == pin.key) {
+                if let Some(slot) = kind.found.lock().get_mut(*number) {
+                    *slot = Slot::Unknown;
+                }
+            }
+        }
+    }
+}
+
+impl Known {
+    /// The values of a label on the nodes of `snapshot`.
+    fn follow(&mut self, label: &str, snapshot: &Snapshot) -> Arc<Vec<usize>> {
+        let crowded = |values: &Values| values.numbers.len() > snapshot.nodes().len() + SPARE;
+        if self.labels.get(label).is_some_and(crowded) {
+            // They get other numbers.
+            self.labels.remove(label);
+            self.kinds.retain(|kind| kind.label != label);
+        }
+        if !self.labels.contains_key(label) {
+            self.labels.insert(label.to_owned(), Values::default());
+        }
+        let Some(values) = self.labels.get_mut(label) else {
+            return Arc::default();
+        };
+        values.follow(label, snapshot);
+        values.of_nodes.clone()
+    }
+
+    fn found(&mut self, claim: &PersistentVolumeClaim, label: &str) -> Found {
+        let (class, spec) = (class_of_claim(claim), claim.spec.as_ref());
+        let known = self.kinds.iter().position(|kind| {
+            kind.label == label && kind.class == class && Some(&kind.spec) == spec
+        });
+        let kind = match known {
+            Some(at) => self.kinds.remove(at),
+            None => Kind {
+                class: class.to_owned(),
+                spec: spec.cloned().unwrap_or_default(),
+                label: label.to_owned(),
+                found: Found::default(),
+            },
+        };
+        let found = kind.found.clone();
+        self.kinds.push(kind);
+        if self.kinds.len() > MOST_KINDS {
+            self.kinds.remove(0);
+            let Self { kinds, labels } = self;
+            labels.retain(|label, _| kinds.iter().any(|kind| kind.label == *label));
+        }
+        found
+    }
+}
+
+impl Values {
+    fn follow(&mut self, label: &str, snapshot: &Snapshot) {
+        for position in self.seen.changed(snapshot) {
+            let node = snapshot.nodes().get(position);
+            let value = node.and_then(|node| node.labels()?.get(label));
+            let number = value.map_or(0, |value| {
+                let next = self.numbers.len() + 1;
+                let number = self.numbers.get(value.as_str()).copied();
+                number.unwrap_or_else(|| *self.numbers.entry(value.as_str().into()).or_insert(next))
+            });
+            if self.of_nodes.get(position) != Some(&number) {
+                // Decisions that are being carried out keep the old ones.
+                let of_nodes = Arc::make_mut(&mut self.of_nodes);
+                if of_nodes.len() <= position {
+                    of_nodes.resize(position + 1, 0);
+                }
+                if let Some(of_node) = of_nodes.get_mut(position) {
+                    *of_node = number;
+                }
             }
         }
     }
 }
 
 impl FirstAt {
-    /// The first volume at a value, or that there is none; `None`: it is not known.
-    pub(super) fn get(&self, value: &str) -> Option<Option<Arc<PersistentVolume>>> {
-        self.found.lock().get(value).cloned()
+    /// Whether there is a volume for the node at a position; `None`: it is not known.
+    pub(super) fn any(&self, position: usize) -> Option<bool> {
+        self.look(position, |volume| volume.is_some())
     }
 
-    /// Remembers it, unless volumes have changed meanwhile or too much is remembered.
-    pub(super) fn insert(&self, value: &str, volume: Option<Arc<PersistentVolume>>) {
+    /// The first volume for the node at a position, or that there is none; `None`: it is not known.
+    pub(super) fn get(&self, position: usize) -> Option<Option<Arc<PersistentVolume>>> {
+        self.look(position, |volume| volume.cloned())
+    }
+
+    fn look<T>(
+        &self,
+        position: usize,
+        told: impl FnOnce(Option<&Arc<PersistentVolume>>) -> T,
+    ) -> Option<T> {
+        match *self.of_nodes.get(position)? {
+            // Nothing is pinned to nodes that do not have the label.
+            0 => Some(told(None)),
+            number => match self.found.lock().get(number)? {
+                Slot::Unknown => None,
+                Slot::Nothing => Some(told(None)),
+                Slot::First(volume) => Some(told(Some(volume))),
+            },
+        }
+    }
+
+    /// Remembers it, unless volumes have changed meanwhile.
+    pub(super) fn insert(&self, position: usize, volume: Option<Arc<PersistentVolume>>) {
+        let number = self.of_nodes.get(position).copied().unwrap_or(0);
         let mut found = self.found.lock();
-        if self.changes.load(Ordering::Acquire) == self.since && found.len() < MOST_VALUES {
-            found.insert(value.into(), volume);
+        if number == 0 || self.changes.load(Ordering::Acquire) != self.since {
+            return;
+        }
+        if found.len() <= number {
+            found.resize(number + 1, Slot::Unknown);
+        }
+        if let Some(slot) = found.get_mut(number) {
+            *slot = volume.map_or(Slot::Nothing, Slot::First);
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::object::volume::{
 };
 use crate::object::{LabelSelector, Quantity};
 use crate::reconcile::Key;
-use crate::scheduler::framework::NodeTerm;
+use crate::scheduler::framework::{NodeInfo, NodeTerm, Snapshot};
 
 pub(super) const NODE_CONFLICT: &str = "node(s) had volume node affinity conflict";
 pub(super) const NOTHING_TO_BIND: &str = "node(s) didn't find available persistent volumes to bind";
@@ -35,6 +35,25 @@ pub(super) struct PodClaims {
     bound: Vec<Place>,
     /// The claims that are to be bound, the smallest first.
     unbound: Vec<Unbound>,
+}
+
+/// A node that is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot<'a> {
+    pub name: &'a str,
+    pub labels: Option<&'a Labels>,
+    /// Among the nodes of the decision, as far as it is known.
+    pub position: Option<usize>,
+}
+
+impl<'a> From<&'a NodeInfo> for Spot<'a> {
+    fn from(node: &'a NodeInfo) -> Self {
+        Self {
+            name: &node.name,
+            labels: node.labels(),
+            position: Some(node.position),
+        }
+    }
 }
 
 /// Where a volume can be used.
@@ -97,6 +116,7 @@ impl PodClaims {
     pub(super) fn sort(
         claims: Vec<Arc<PersistentVolumeClaim>>,
         volumes: &Assumed,
+        snapshot: &Snapshot,
     ) -> Result<Sorted, String> {
         let (mut bound, mut delayed) = (Vec::new(), Vec::new());
         let mut immediate = false;
@@ -125,7 +145,7 @@ impl PodClaims {
         let count = delayed.len();
         let unbound = delayed
             .into_iter()
-            .map(|(claim, class)| Unbound::new(claim, class, count, volumes));
+            .map(|(claim, class)| Unbound::new(claim, class, count, volumes, snapshot));
         Ok(Sorted::Ready(Self {
             volumes: volumes.clone(),
             bound,
@@ -134,21 +154,19 @@ impl PodClaims {
     }
 
     /// What the pod would get on a node; `Err`: why nothing.
-    pub(super) fn plan(
-        &self,
-        node: &str,
-        labels: Option<&Labels>,
-    ) -> Result<Plan, Vec<&'static str>> {
+    pub(super) fn plan(&self, spot: Spot<'_>) -> Result<Plan, Vec<&'static str>> {
         let mut reasons = Vec::new();
         let unfit = self.bound.iter().find_map(|place| match place {
             Place::Nowhere => Some(NO_SUCH_VOLUME),
-            Place::Terms(terms) => (!reaches(terms.as_deref(), labels)).then_some(NODE_CONFLICT),
+            Place::Terms(terms) => {
+                (!reaches(terms.as_deref(), spot.labels)).then_some(NODE_CONFLICT)
+            }
         });
         if unfit == Some(NODE_CONFLICT) {
             reasons.push(NODE_CONFLICT);
         }
         let mut plan = Plan::default();
-        let chosen = self.choose(node, labels, |choice| match choice {
+        let chosen = self.choose(spot, |choice| match choice {
             Choice::Bind(volume, claim) => plan.bindings.push((volume, claim.clone())),
             Choice::Provision(claim) => plan.provisions.push(claim.clone()),
         });
@@ -164,23 +182,28 @@ impl PodClaims {
     }
 
     /// Whether the pod would get all on a node: as [`PodClaims::plan`], without saying what or why.
-    pub(super) fn fits(&self, node: &str, labels: Option<&Labels>) -> bool {
+    pub(super) fn fits(&self, node: &NodeInfo) -> bool {
+        if let ([], [unbound]) = (&*self.bound, &*self.unbound)
+            && let Some(fits) = unbound.is_known_to_fit(node)
+        {
+            return fits;
+        }
+        let spot = Spot::from(node);
         let usable = |place: &Place| match place {
             Place::Nowhere => false,
-            Place::Terms(terms) => reaches(terms.as_deref(), labels),
+            Place::Terms(terms) => reaches(terms.as_deref(), spot.labels),
         };
-        self.bound.iter().all(usable) && self.choose(node, labels, |_| {}).is_ok()
+        self.bound.iter().all(usable) && self.choose(spot, |_| {}).is_ok()
     }
 
     /// Chooses for each claim that is to be bound; `Err`: why it cannot be done.
     fn choose(
         &self,
-        node: &str,
-        labels: Option<&Labels>,
+        spot: Spot<'_>,
         mut chosen: impl FnMut(Choice<'_>),
     ) -> Result<(), &'static str> {
         let elsewhere = |unbound: &Unbound| match &unbound.source {
-            Source::Selected(selected) => selected != node,
+            Source::Selected(selected) => selected != spot.name,
             Source::Among(_) => false,
         };
         if self.unbound.iter().any(elsewhere) {
@@ -193,7 +216,7 @@ impl PodClaims {
                 started.push(unbound);
                 continue;
             };
-            if let Some(volume) = candidates.best(labels, &taken, &self.volumes) {
+            if let Some(volume) = candidates.best(spot, &taken, &self.volumes) {
                 if self.unbound.len() > 1 {
                     taken.insert(volume.metadata.name.clone().unwrap_or_default());
                 }
@@ -203,7 +226,7 @@ impl PodClaims {
             }
         }
         for unbound in started.into_iter().chain(missing) {
-            unbound.provision(labels)?;
+            unbound.provision(spot.labels)?;
             chosen(Choice::Provision(&unbound.claim));
         }
         Ok(())
@@ -237,10 +260,11 @@ impl Unbound {
         class: Arc<StorageClass>,
         claims: usize,
         volumes: &Assumed,
+        snapshot: &Snapshot,
     ) -> Self {
         let source = match annotation(&claim.metadata, SELECTED_NODE) {
             Some(selected) => Source::Selected(selected.to_owned()),
-            None => Source::Among(Candidates::new(&claim, claims, volumes)),
+            None => Source::Among(Candidates::new(&claim, claims, volumes, snapshot)),
         };
         let room = room(&claim, &class, volumes);
         Self {
@@ -251,10 +275,26 @@ impl Unbound {
         }
     }
 
+    /// Whether the claim alone fits a node, where what is remembered tells.
+    fn is_known_to_fit(&self, node: &NodeInfo) -> Option<bool> {
+        let Source::Among(candidates) = &self.source else {
+            return None;
+        };
+        let exists = candidates.is_known_to_be_at(node.position)?;
+        if !exists && !self.is_made_by_hand() {
+            return None;
+        }
+        Some(exists)
+    }
+
+    /// Whether nobody makes volumes of its class.
+    fn is_made_by_hand(&self) -> bool {
+        matches!(self.class.provisioner.as_str(), "" | NO_PROVISIONER)
+    }
+
     /// Whether a volume can be made for a node; `Err`: why not.
     fn provision(&self, labels: Option<&Labels>) -> Result<(), &'static str> {
-        let by_hand = matches!(self.class.provisioner.as_str(), "" | NO_PROVISIONER);
-        if by_hand || !provisions(self.class.allowed_topologies.as_deref(), labels) {
+        if self.is_made_by_hand() || !provisions(self.class.allowed_topologies.as_deref(), labels) {
             return Err(NOTHING_TO_BIND);
         }
         let fits = |room: &Vec<LabelSelector>| {
@@ -390,7 +430,12 @@ impl Wanted {
 
 impl Candidates {
     /// For one of so many claims of a pod.
-    fn new(claim: &Arc<PersistentVolumeClaim>, claims: usize, volumes: &Assumed) -> Self {
+    fn new(
+        claim: &Arc<PersistentVolumeClaim>,
+        claims: usize,
+        volumes: &Assumed,
+        snapshot: &Snapshot,
+    ) -> Self {
         let wanted = Wanted::new(claim);
         let meant = volumes.meant_for(&wanted.class, &Key::of(&**claim));
         let mut meant = meant
@@ -416,7 +461,7 @@ impl Candidates {
         }
         let pins = volumes.listed().pins(&wanted.class).into_iter();
         let pins = pins.map(|label| {
-            let first = volumes.first_at(claim, &label);
+            let first = volumes.first_at(claim, &label, snapshot);
             (label, first)
         });
         let pins = pins.collect();
@@ -428,27 +473,36 @@ impl Candidates {
         }
     }
 
-    /// The smallest volume that can be used on a node with these labels and is not taken.
+    /// Whether there is a volume for the node at a position, where what is remembered tells.
+    fn is_known_to_be_at(&self, position: usize) -> Option<bool> {
+        if self.meant.is_some() || !self.loose.is_empty() {
+            return None;
+        }
+        let mut all = self.pins.iter().map(|(_, first)| first.any(position));
+        all.try_fold(false, |any, first| Some(any || first?))
+    }
+
+    /// The smallest volume that can be used on a node and is not taken.
     fn best(
         &self,
-        labels: Option<&Labels>,
+        spot: Spot<'_>,
         taken: &BTreeSet<String>,
         volumes: &Assumed,
     ) -> Option<Arc<PersistentVolume>> {
+        let labels = spot.labels;
         if let Some(meant) = &self.meant {
             return meant.fits(labels, taken).then(|| meant.volume.clone());
         }
         let mut loose = self.loose.iter();
         let loose = loose.find(|candidate| candidate.fits(labels, taken));
         let pinned = self.pins.iter().filter_map(|(label, first)| {
-            let value = labels?.get(label)?;
-            match first.get(value) {
+            match spot.position.and_then(|position| first.get(position)) {
                 Some(None) => None,
                 Some(Some(volume)) if taken.is_empty() => Some(Candidate {
                     volume,
                     places: None,
                 }),
-                _ => self.pinned((label, value), first, labels, taken, volumes),
+                _ => self.pinned(label, first, spot, taken, volumes),
             }
         });
         let pinned = pinned.min_by(|one, other| one.order().cmp(&other.order()));
@@ -459,18 +513,24 @@ impl Candidates {
         }
     }
 
-    /// The smallest of the volumes that a label pins to nodes with this value.
+    /// The smallest of the volumes that a label pins to a node.
     fn pinned(
         &self,
-        at: (&str, &str),
+        label: &str,
         first: &FirstAt,
-        labels: Option<&Labels>,
+        spot: Spot<'_>,
         taken: &BTreeSet<String>,
         volumes: &Assumed,
     ) -> Option<Candidate> {
+        let value = spot.labels?.get(label)?;
+        let remember = |volume: Option<&Arc<PersistentVolume>>| {
+            if let Some(position) = spot.position {
+                first.insert(position, volume.cloned());
+            }
+        };
         let (mut found, mut suits) = (None, false);
         let Wanted { class, size, .. } = &self.wanted;
-        volumes.free(class, Some(at), *size, &mut |volume| {
+        volumes.free(class, Some((label, value)), *size, &mut |volume| {
             if !self.wanted.suits(volume) {
                 return ControlFlow::Continue(());
             }
@@ -480,16 +540,16 @@ impl Candidates {
                 places: (!asks_no_more(volume)).then(|| places(volume)).flatten(),
             };
             if is_first && candidate.places.is_none() {
-                first.insert(at.1, Some(volume.clone()));
+                remember(Some(volume));
             }
-            if !candidate.fits(labels, taken) {
+            if !candidate.fits(spot.labels, taken) {
                 return ControlFlow::Continue(());
             }
             found = Some(candidate);
             ControlFlow::Break(())
         });
         if !suits {
-            first.insert(at.1, None);
+            remember(None);
         }
         found
     }

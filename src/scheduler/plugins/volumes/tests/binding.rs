@@ -13,7 +13,7 @@ use super::{
     zones,
 };
 use crate::reconcile::Key;
-use crate::scheduler::framework::{CycleState, PodInfo};
+use crate::scheduler::framework::{CycleState, PodInfo, Snapshot};
 
 /// What is said of the pod, and of nodes `a` and `b` if that is fine.
 fn judge(objects: &[Value], pod: &PodInfo) -> Vec<String> {
@@ -22,11 +22,14 @@ fn judge(objects: &[Value], pod: &PodInfo) -> Vec<String> {
 }
 
 fn judge_by(volumes: &Assumed, pod: &PodInfo) -> Vec<String> {
+    judge_on(volumes, pod, &snapshot(&zones()))
+}
+
+fn judge_on(volumes: &Assumed, pod: &PodInfo, snapshot: &Snapshot) -> Vec<String> {
     let mut state = CycleState::default();
-    let status = pre_filter(&mut state, pod, volumes);
+    let status = pre_filter(&mut state, pod, volumes, snapshot);
     let mut said = vec![words(&status)];
     if said == ["ok"] {
-        let snapshot = snapshot(&zones());
         let nodes = snapshot.nodes().iter();
         said.extend(nodes.map(|node| words(&filter(&state, node))));
     }
@@ -118,23 +121,21 @@ fn what_is_first_at_a_place_is_remembered_until_its_volumes_change() {
     let small = with(here("v"), json!({"spec": {"capacity": {"storage": "1Mi"}}}));
     let listed = Listed::of(&[claim("c"), class(BY_HAND), here("v"), here("w")]);
     let volumes = Assumed::new(Arc::new(listed.clone()));
+    let nodes = snapshot(&zones());
     let says = |a: &str, b: &str| {
         // The second time from what is remembered.
         for _ in 0..2 {
-            assert_eq!(judge_by(&volumes, &user(&["c"])), ["ok", a, b]);
+            assert_eq!(judge_on(&volumes, &user(&["c"]), &nodes), ["ok", a, b]);
         }
     };
     let knows = |a: Option<Option<&str>>, b: Option<Option<&str>>| {
         let claim = serde_json::from_value(claim("c")).unwrap();
-        let first = volumes.first_at(&claim, "zone");
-        for (zone, expected) in [("a", a), ("b", b)] {
-            let known = first.get(zone);
+        let first = volumes.first_at(&claim, "zone", &nodes);
+        for (node, expected) in [a, b].into_iter().enumerate() {
+            let known = first.get(node);
             let known = known.map(|first| first.and_then(|first| first.metadata.name.clone()));
-            assert_eq!(
-                known,
-                expected.map(|name| name.map(str::to_owned)),
-                "{zone}"
-            );
+            assert_eq!(known, expected.map(|name| name.map(str::to_owned)));
+            assert_eq!(first.any(node), expected.map(|name| name.is_some()));
         }
     };
     let parsed = |volume: Value| -> Arc<PersistentVolume> { super::parse(&volume) };
@@ -171,17 +172,57 @@ fn what_was_looked_for_before_a_change_is_not_remembered_after_it() {
     let listed = Listed::of(&[claim("c"), class(BY_HAND)]);
     let volumes = Assumed::new(Arc::new(listed));
     let claim = serde_json::from_value(claim("c")).unwrap();
-    let before = volumes.first_at(&claim, "zone");
+    let mut nodes = snapshot(&zones());
+    let before = volumes.first_at(&claim, "zone", &nodes);
     volumes.forget_volume(&super::parse(&in_zone(volume("v"), "b")));
-    before.insert("a", None);
-    assert!(before.get("a").is_none());
-    let after = volumes.first_at(&claim, "zone");
-    after.insert("a", None);
-    assert!(before.get("a").is_some_and(|first| first.is_none()));
+    before.insert(0, None);
+    assert_eq!(before.any(0), None);
+    let after = volumes.first_at(&claim, "zone", &nodes);
+    after.insert(0, None);
+    assert_eq!((before.any(0), before.any(1)), (Some(false), None));
     // Claims that ask for something else are another matter.
     let mut other: PersistentVolumeClaim = claim.clone();
     other.spec.as_mut().unwrap().access_modes = Some(vec!["ReadOnlyMany".to_owned()]);
-    assert!(volumes.first_at(&other, "zone").get("a").is_none());
+    assert_eq!(volumes.first_at(&other, "zone", &nodes).any(0), None);
+    // Nodes that move or come; one without the label has nothing.
+    let moved = super::node("b", &json!({"zone": "a"}));
+    nodes.set_node("b", Some(super::parse(&moved)));
+    for (name, labels) in [("c", json!({"zone": "c"})), ("d", json!({}))] {
+        nodes.set_node(name, Some(super::parse(&super::node(name, &labels))));
+    }
+    let now = volumes.first_at(&claim, "zone", &nodes);
+    let all = [0, 1, 2, 3, 4].map(|position| now.any(position));
+    assert_eq!(all, [Some(false), Some(false), None, Some(false), None]);
+    assert_eq!(before.any(1), None);
+}
+
+#[test]
+fn little_is_remembered() {
+    let volumes = Assumed::new(Arc::new(Listed::of(&[class(BY_HAND)])));
+    let claim = |size: usize| -> PersistentVolumeClaim {
+        let requests = json!({"resources": {"requests": {"storage": size.to_string()}}});
+        serde_json::from_value(with(claim("c"), json!({"spec": requests}))).unwrap()
+    };
+    let nodes = snapshot(&zones());
+    volumes.first_at(&claim(1), "zone", &nodes).insert(0, None);
+    assert_eq!(
+        volumes.first_at(&claim(1), "zone", &nodes).any(0),
+        Some(false)
+    );
+    for size in 2..=17 {
+        volumes.first_at(&claim(size), "zone", &nodes);
+    }
+    assert_eq!(volumes.first_at(&claim(1), "zone", &nodes).any(0), None);
+    // Values that come and go.
+    let mut nodes = nodes;
+    for number in 0..3000 {
+        let labels = json!({"zone": number.to_string()});
+        nodes.set_node("a", Some(super::parse(&super::node("a", &labels))));
+        let first = volumes.first_at(&claim(1), "zone", &nodes);
+        first.insert(0, None);
+        assert_eq!(first.any(0), Some(false));
+    }
+    assert_eq!(volumes.first_at(&claim(1), "zone", &nodes).any(1), None);
 }
 
 #[test]
@@ -505,7 +546,10 @@ fn reserved(objects: &[Value], node: &str) -> (Assumed, CycleState) {
     let volumes = Assumed::new(Arc::new(Listed::of(objects)));
     let mut state = CycleState::default();
     let pod = user(&["c"]);
-    assert_eq!(words(&pre_filter(&mut state, &pod, &volumes)), "ok");
+    assert_eq!(
+        words(&pre_filter(&mut state, &pod, &volumes, &snapshot(&zones()))),
+        "ok"
+    );
     assert_eq!(words(&reserve(&mut state, node, &volumes)), "ok");
     (volumes, state)
 }
@@ -535,7 +579,7 @@ fn what_is_reserved_is_gone_for_others() {
     let nodes = snapshot(&zones());
     let try_other = || {
         let mut state = CycleState::default();
-        pre_filter(&mut state, &user(&["d"]), &volumes);
+        pre_filter(&mut state, &user(&["d"]), &volumes, &nodes);
         words(&filter(&state, &nodes.nodes()[0]))
     };
     assert_eq!(try_other(), UNBOUND);
@@ -572,7 +616,7 @@ fn what_the_api_shows_later_counts_more() {
     let listed = Listed::of(&[claim("c"), class("csi"), zones()[0].clone()]);
     let volumes = Assumed::new(Arc::new(listed.clone()));
     let mut state = CycleState::default();
-    pre_filter(&mut state, &user(&["c"]), &volumes);
+    pre_filter(&mut state, &user(&["c"]), &volumes, &snapshot(&zones()));
     reserve(&mut state, "a", &volumes);
     listed.put(with(
         claim("c"),

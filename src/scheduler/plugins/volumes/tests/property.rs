@@ -1,6 +1,5 @@
 //! VolumeBinding says the same as the plain rule, whatever the volumes and claims are.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -8,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::assume::Assumed;
 use super::super::matching::{PodClaims, Sorted};
-use super::{BY_HAND, Listed, claim, class, in_zone, parse, volume, with};
+use super::{BY_HAND, Listed, claim, class, in_zone, node, parse, snapshot, volume, with};
 use crate::scheduler::reference;
 
 fn size(gigabytes: u8) -> String {
@@ -83,13 +82,18 @@ proptest! {
         let all: Vec<Value> = volumes.iter().chain([&class]).cloned().collect();
         let assumed = Assumed::new(Arc::new(Listed::of(&all)));
         let claims: Vec<_> = claims.iter().map(parse).collect();
-        let Ok(Sorted::Ready(fast)) = PodClaims::sort(claims.clone(), &assumed) else {
+        let labels = [json!({}), json!({"zone": "a"}), json!({"zone": "b", "disk": ""}), json!({"zone": "a", "disk": ""})];
+        let nodes: Vec<Value> = labels.iter().enumerate().map(|(index, labels)| node(&format!("n{index}"), labels)).collect();
+        let snapshot = snapshot(&nodes);
+        let Ok(Sorted::Ready(fast)) = PodClaims::sort(claims.clone(), &assumed, &snapshot) else {
             panic!("the claims wait");
         };
         let volumes: Vec<_> = volumes.iter().map(parse).collect();
-        for labels in [json!({}), json!({"zone": "a"}), json!({"zone": "b", "disk": ""}), json!({"zone": "a", "disk": ""})] {
-            let labels: BTreeMap<String, String> = serde_json::from_value(labels).unwrap();
-            let found = fast.plan("n", Some(&labels)).map_err(|_| ()).map(|plan| {
+        // The second time from what is remembered.
+        for node in snapshot.nodes().iter().chain(snapshot.nodes()) {
+            let labels = node.labels().cloned().unwrap_or_default();
+            let fits = fast.fits(node);
+            let found = fast.plan(node.into()).map_err(|_| ()).map(|plan| {
                 let bound = plan.bindings.iter().map(|(volume, claim)| {
                     (claim.metadata.name.clone().unwrap(), volume.metadata.name.clone())
                 });
@@ -98,7 +102,7 @@ proptest! {
                 all.sort();
                 all
             });
-            prop_assert_eq!(fast.fits("n", Some(&labels)), found.is_ok());
+            prop_assert_eq!(fits, found.is_ok());
             let plain = reference::volumes::plan(&claims, &volumes, &parse(&class), &labels);
             prop_assert_eq!(found, plain, "{:?}", labels);
         }
