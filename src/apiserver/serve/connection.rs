@@ -23,7 +23,7 @@ use tower::Service as _;
 
 use super::ServeConfig;
 use super::compress::{self, Compressed};
-use super::pace::Paced;
+use super::pace::{Pace, Paced};
 use super::stall::Stall;
 use super::tls;
 use crate::apiserver::connect::Verbatim;
@@ -36,6 +36,7 @@ pub(super) async fn serve(
     room: OwnedSemaphorePermit,
     config: &ServeConfig,
     server: ApiServer,
+    pace: Pace,
     closed: watch::Receiver<bool>,
 ) {
     // Answers are written whole; waiting for more to send would only delay them.
@@ -46,7 +47,7 @@ pub(super) async fn serve(
             address,
             certificate: None,
         };
-        return speak(stream, remote, config, server, closed).await;
+        return speak(stream, remote, config, server, pace, closed).await;
     };
     let handshake = TlsAcceptor::from(tls.0.clone()).accept(stream);
     match tokio::time::timeout(config.first_request, handshake).await {
@@ -57,7 +58,7 @@ pub(super) async fn serve(
                 address,
                 certificate,
             };
-            speak(stream, remote, config, server, closed).await;
+            speak(stream, remote, config, server, pace, closed).await;
         }
         Ok(Err(error)) => tracing::debug!(%address, %error, "TLS handshake failed"),
         Err(_) => tracing::debug!(%address, "TLS handshake took too long"),
@@ -69,6 +70,7 @@ async fn speak<S>(
     remote: Remote,
     config: &ServeConfig,
     server: ApiServer,
+    pace: Pace,
     mut closed: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -82,6 +84,7 @@ async fn speak<S>(
                 request,
                 server.clone(),
                 remote.clone(),
+                pace.clone(),
                 requests.clone().begin(),
             )
         })
@@ -124,6 +127,7 @@ async fn answer(
     mut request: Request<Incoming>,
     mut server: ApiServer,
     remote: Remote,
+    pace: Pace,
     running: Running,
 ) -> Result<Response<Counted>, Infallible> {
     let gzip = compress::is_wanted(request.headers());
@@ -136,7 +140,7 @@ async fn answer(
         response.map(Compressed::Plain)
     };
     Ok(response.map(|body| Counted {
-        body: Paced::new(body),
+        body: Paced::new(body, pace),
         _running: running,
     }))
 }

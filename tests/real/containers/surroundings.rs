@@ -1,6 +1,6 @@
 //! What a pod sees of names, networks and its node, and how it is confined.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
@@ -98,18 +98,30 @@ fn host_ports(guest: &Guest) {
     guest.ready("p");
     guest.within(20, "the port of the node answers", || {
         // Not over the loopback, which is a namespace's own affair.
-        let host = guest.find("pods/p")?["status"]["hostIP"]
-            .as_str()?
-            .to_owned();
-        let address = SocketAddr::new(host.parse().ok()?, 28080);
-        let patience = Duration::from_secs(5);
-        let mut stream = TcpStream::connect_timeout(&address, patience).ok()?;
-        stream.set_read_timeout(Some(patience)).ok()?;
-        stream.write_all(b"GET /f HTTP/1.0\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        answer.ends_with("from the pod\n").then_some(())
+        let host = guest.find("pods/p")?["status"]["hostIP"].clone();
+        let address = SocketAddr::new(host.as_str()?.parse().ok()?, 28080);
+        let answer = ask(address);
+        if answer
+            .as_ref()
+            .is_ok_and(|it| it.ends_with("from the pod\n"))
+        {
+            return Some(());
+        }
+        eprintln!("{address}: {answer:?}");
+        None
     });
+}
+
+/// What a web server says to a request for `/f`.
+fn ask(address: SocketAddr) -> io::Result<String> {
+    // A connection whose first packet is lost is better made anew.
+    let patience = Duration::from_secs(2);
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(b"GET /f HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// Filters of system calls and masks of `/proc`, or none.
