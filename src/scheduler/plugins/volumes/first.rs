@@ -48,11 +48,14 @@ struct Kind {
 /// By the number of the label's value; beyond the end nothing is known.
 type Found = Arc<Mutex<Vec<Slot>>>;
 
+/// What is known of a place.
 #[derive(Clone, Debug, Default)]
-enum Slot {
+pub(super) enum Slot {
     #[default]
     Unknown,
+    /// No volume there suits.
     Nothing,
+    /// The first that does.
     First(Arc<PersistentVolume>),
 }
 
@@ -185,27 +188,24 @@ impl Values {
 impl FirstAt {
     /// Whether there is a volume for the node at a position; `None`: it is not known.
     pub(super) fn any(&self, position: usize) -> Option<bool> {
-        self.look(position, |volume| volume.is_some())
+        self.look(position, |slot| match slot {
+            Slot::Unknown => None,
+            Slot::Nothing => Some(false),
+            Slot::First(_) => Some(true),
+        })
     }
 
-    /// The first volume for the node at a position, or that there is none; `None`: it is not known.
-    pub(super) fn get(&self, position: usize) -> Option<Option<Arc<PersistentVolume>>> {
-        self.look(position, |volume| volume.cloned())
+    /// What is known of the node at a position.
+    pub(super) fn get(&self, position: usize) -> Slot {
+        self.look(position, Slot::clone)
     }
 
-    fn look<T>(
-        &self,
-        position: usize,
-        told: impl FnOnce(Option<&Arc<PersistentVolume>>) -> T,
-    ) -> Option<T> {
-        match *self.of_nodes.get(position)? {
+    fn look<T>(&self, position: usize, told: impl FnOnce(&Slot) -> T) -> T {
+        match self.of_nodes.get(position) {
+            None => told(&Slot::Unknown),
             // Nothing is pinned to nodes that do not have the label.
-            0 => Some(told(None)),
-            number => match self.found.lock().get(number)? {
-                Slot::Unknown => None,
-                Slot::Nothing => Some(told(None)),
-                Slot::First(volume) => Some(told(Some(volume))),
-            },
+            Some(0) => told(&Slot::Nothing),
+            Some(number) => told(self.found.lock().get(*number).unwrap_or(&Slot::Unknown)),
         }
     }
 

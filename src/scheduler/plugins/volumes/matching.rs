@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
 
 use super::assume::Assumed;
-use super::first::FirstAt;
+use super::first::{FirstAt, Slot};
 use super::listers::asks_no_more;
 use super::{Labels, places, provisions, reaches};
 use crate::object::volume::{
@@ -496,9 +496,10 @@ impl Candidates {
         let mut loose = self.loose.iter();
         let loose = loose.find(|candidate| candidate.fits(labels, taken));
         let pinned = self.pins.iter().filter_map(|(label, first)| {
-            match spot.position.and_then(|position| first.get(position)) {
-                Some(None) => None,
-                Some(Some(volume)) if taken.is_empty() => Some(Candidate {
+            let known = spot.position.map(|position| first.get(position));
+            match known {
+                Some(Slot::Nothing) => None,
+                Some(Slot::First(volume)) if taken.is_empty() => Some(Candidate {
                     volume,
                     places: None,
                 }),

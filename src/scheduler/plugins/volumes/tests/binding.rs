@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::super::assume::Assumed;
 use super::super::bind::Reserved;
 use super::super::binding::{filter, pre_filter, reserve, unreserve};
+use super::super::first::Slot;
 use super::{
     BY_HAND, Listed, bound, claim, class, in_zone, mounts, snapshot, user, volume, with, words,
     zones,
@@ -132,8 +133,11 @@ fn what_is_first_at_a_place_is_remembered_until_its_volumes_change() {
         let claim = serde_json::from_value(claim("c")).unwrap();
         let first = volumes.first_at(&claim, "zone", &nodes);
         for (node, expected) in [a, b].into_iter().enumerate() {
-            let known = first.get(node);
-            let known = known.map(|first| first.and_then(|first| first.metadata.name.clone()));
+            let known = match first.get(node) {
+                Slot::Unknown => None,
+                Slot::Nothing => Some(None),
+                Slot::First(volume) => Some(volume.metadata.name.clone()),
+            };
             assert_eq!(known, expected.map(|name| name.map(str::to_owned)));
             assert_eq!(first.any(node), expected.map(|name| name.is_some()));
         }
