@@ -114,12 +114,18 @@ async fn a_killed_backup_leaves_the_one_before() {
     let place = Temporary::new("killed-backup");
     let store = open(&place.0.join("store")).await;
     fill(&store).await;
+    store.close().await;
+    let begun = Instant::now();
+    let store = open(&place.0.join("store")).await;
     store.backup(place.0.join("copy")).await.unwrap();
     store.close().await;
+    let whole = begun.elapsed();
     let (mut finished, mut total) = (KEYS, 0);
     for kill in 0..KILLS {
         let (mut child, lines) = start("backup", &place);
-        tokio::time::sleep(Duration::from_millis(kill * 37 % 400)).await;
+        // Before, during and after the first ones, on slow machines too.
+        let hundredths = u32::try_from(kill * 37 % 100).unwrap();
+        tokio::time::sleep(whole * hundredths / 25).await;
         child.kill().unwrap();
         child.wait().unwrap();
         let lines = lines.join().unwrap();
