@@ -23,7 +23,7 @@ use tower::Service as _;
 
 use super::ServeConfig;
 use super::compress::{self, Compressed};
-use super::pace::{Pace, Paced};
+use super::pace::Paced;
 use super::stall::Stall;
 use super::tls;
 use crate::apiserver::connect::Verbatim;
@@ -36,7 +36,6 @@ pub(super) async fn serve(
     room: OwnedSemaphorePermit,
     config: &ServeConfig,
     server: ApiServer,
-    pace: Pace,
     closed: watch::Receiver<bool>,
 ) {
     // Answers are written whole; waiting for more to send would only delay them.
@@ -47,7 +46,7 @@ pub(super) async fn serve(
             address,
             certificate: None,
         };
-        return speak(stream, remote, config, server, pace, closed).await;
+        return speak(stream, remote, config, server, closed).await;
     };
     let handshake = TlsAcceptor::from(tls.0.clone()).accept(stream);
     match tokio::time::timeout(config.first_request, handshake).await {
@@ -58,7 +57,7 @@ pub(super) async fn serve(
                 address,
                 certificate,
             };
-            speak(stream, remote, config, server, pace, closed).await;
+            speak(stream, remote, config, server, closed).await;
         }
         Ok(Err(error)) => tracing::debug!(%address, %error, "TLS handshake failed"),
         Err(_) => tracing::debug!(%address, "TLS handshake took too long"),
@@ -70,7 +69,6 @@ async fn speak<S>(
     remote: Remote,
     config: &ServeConfig,
     server: ApiServer,
-    pace: Pace,
     mut closed: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -84,7 +82,6 @@ async fn speak<S>(
                 request,
                 server.clone(),
                 remote.clone(),
-                pace.clone(),
                 requests.clone().begin(),
             )
         })
@@ -127,7 +124,6 @@ async fn answer(
     mut request: Request<Incoming>,
     mut server: ApiServer,
     remote: Remote,
-    pace: Pace,
     running: Running,
 ) -> Result<Response<Counted>, Infallible> {
     let gzip = compress::is_wanted(request.headers());
@@ -140,7 +136,7 @@ async fn answer(
         response.map(Compressed::Plain)
     };
     Ok(response.map(|body| Counted {
-        body: Paced::new(body, pace),
+        body: Paced::new(body),
         _running: running,
     }))
 }

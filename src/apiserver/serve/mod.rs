@@ -39,7 +39,6 @@ use tokio::task::{JoinHandle, JoinSet};
 
 pub use self::certificates::{CertificateError, Certificates};
 pub use self::dial::TcpDialer;
-use self::pace::Pace;
 pub use self::tls::{TlsConfig, TlsError};
 use super::ApiServer;
 
@@ -216,7 +215,6 @@ async fn accept(
     /// After a failed accept, which is mostly a lack of file descriptors.
     const PAUSE: Duration = Duration::from_millis(50);
     let room = Arc::new(Semaphore::new(config.connections));
-    let pace = Pace::default();
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -238,9 +236,8 @@ async fn accept(
             continue;
         };
         let (config, server, closed) = (config.clone(), server.clone(), closed.clone());
-        let pace = pace.clone();
         connections.spawn(async move {
-            connection::serve(stream, address, place, &config, server, pace, closed).await;
+            connection::serve(stream, address, place, &config, server, closed).await;
         });
     }
     drop(listener);
