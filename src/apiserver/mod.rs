@@ -48,7 +48,7 @@ pub use self::audit::{AuditLog, AuditPolicy, AuditPolicyError, AuditSink, Write,
 pub use self::auth::AuthorizationMode;
 pub use self::auth::token::{KeyError, ServiceAccountTokens};
 pub use self::connect::{Connection, Dialer, Target};
-pub use self::filter::identity::{ClientCertificate, Remote};
+pub use self::filter::identity::{CertificateError, ClientCertificate, Remote};
 pub use self::filter::static_token::{StaticTokens, TokenFileError};
 pub use self::registry::strategy::{
     Context, DeleteOptions, MetadataCheck, Propagation, Scale, Strategy,

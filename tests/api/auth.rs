@@ -1,7 +1,8 @@
 //! Who asks, and whether they may: over the whole server.
-use crate::support::{Api, builder, remote};
+use crate::support::{Api, builder, remote, with_certificate};
 use homeostat::apiserver::{
-    AuthorizationMode, ServiceAccountTokens, StaticTokens, Write, WriteObserver,
+    AuthorizationMode, CertificateError, ClientCertificate, ServiceAccountTokens, StaticTokens,
+    Write, WriteObserver,
 };
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -105,6 +106,31 @@ async fn callers_who_show_nothing_are_refused_where_all_is_allowed() {
     assert_eq!(remote(&api, "", "GET /api", &Value::Null).await.code, 401);
     let api = Api::start(builder().with_anonymous()).await;
     assert_eq!(remote(&api, "", "GET /api", &Value::Null).await.code, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_is_not_believed_is_not_nobodys() {
+    let tokens = StaticTokens::from_csv(TOKENS).unwrap();
+    let api = Api::start(builder().tokens(tokens).with_anonymous()).await;
+    let named = || {
+        Ok(ClientCertificate {
+            common_name: "u".into(),
+            ..ClientCertificate::default()
+        })
+    };
+    let broken = || Err(CertificateError("it has several uids"));
+    for (certificate, token, code) in [
+        (None, "", 200),
+        (Some(named()), "", 200),
+        (Some(named()), "wrong", 200),
+        (Some(broken()), "", 401),
+        (Some(broken()), "wrong", 401),
+        (Some(broken()), "root", 200),
+    ] {
+        let shown = format!("{certificate:?} {token:?}");
+        let answer = with_certificate(&api, certificate, token, "GET /api", &Value::Null).await;
+        assert_eq!(answer.code, code, "{shown}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,7 @@
 //! A server and short ways to ask it.
-use homeostat::apiserver::{ApiServer, ApiServerBuilder, Remote};
+use homeostat::apiserver::{
+    ApiServer, ApiServerBuilder, CertificateError, ClientCertificate, Remote,
+};
 use homeostat::clock::Clock;
 use homeostat::store::{MemoryConfig, MemoryStore};
 use http::{HeaderMap, Request};
@@ -129,6 +131,20 @@ impl Api {
 
 /// A request from outside: `line` is method and target, then headers, one a line.
 pub async fn remote(api: &Api, token: &str, line: &str, body: &Value) -> Answer {
+    with_certificate(api, None, token, line, body).await
+}
+
+/// What a connection says of its client certificate.
+pub type Certificate = Option<Result<ClientCertificate, CertificateError>>;
+
+/// As [`remote`], from somebody who showed a certificate.
+pub async fn with_certificate(
+    api: &Api,
+    certificate: Certificate,
+    token: &str,
+    line: &str,
+    body: &Value,
+) -> Answer {
     let mut lines = line.lines().map(str::trim);
     let (method, target) = lines.next().unwrap().split_once(' ').unwrap();
     let mut request = Request::builder().method(method).uri(target);
@@ -147,7 +163,7 @@ pub async fn remote(api: &Api, token: &str, line: &str, body: &Value) -> Answer 
     let mut request = request.body(Full::<bytes::Bytes>::from(body)).unwrap();
     request.extensions_mut().insert(Remote {
         address: ([192, 0, 2, 1], 1).into(),
-        certificate: None,
+        certificate,
     });
     let mut server = api.server.clone();
     let response = server.call(request).await.unwrap();

@@ -35,9 +35,15 @@ pub(crate) struct Identity(pub Arc<User>);
 pub struct Remote {
     /// Where it calls from.
     pub address: SocketAddr,
-    /// What its certificate says, when it showed one that the server's client authority signed.
-    pub certificate: Option<ClientCertificate>,
+    /// What its certificate says, when it showed one that the server's client authority signed. Who shows one that cannot
+    /// be believed needs a token: nobody is anonymous by mistake.
+    pub certificate: Option<Result<ClientCertificate, CertificateError>>,
 }
+
+/// Why a client certificate is not believed, though it was signed by whom it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the client certificate is not believed: {0}")]
+pub struct CertificateError(pub &'static str);
 
 /// What a verified client certificate says of its owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,7 +87,7 @@ pub(crate) fn in_process(name: &str) -> Arc<User> {
 /// Who asks.
 ///
 /// # Errors
-/// 401 for a token that nobody knows, and for callers who show nothing when those are not served.
+/// 401 for a token or a certificate that is not believed, and for callers who show nothing when those are not served.
 pub(crate) async fn authenticate(shared: &Arc<Shared>, parts: &Parts) -> Result<Arc<User>, Status> {
     if let Some(identity) = parts.extensions.get::<Identity>() {
         return Ok(identity.0.clone());
@@ -89,10 +95,15 @@ pub(crate) async fn authenticate(shared: &Arc<Shared>, parts: &Parts) -> Result<
     let Some(remote) = parts.extensions.get::<Remote>() else {
         return Ok(ADMIN.clone());
     };
-    if let Some(certificate) = &remote.certificate {
-        return Ok(Arc::new(authenticated(certificate.user())));
-    }
     let mut nothing = true;
+    match &remote.certificate {
+        Some(Ok(certificate)) => return Ok(Arc::new(authenticated(certificate.user()))),
+        Some(Err(error)) => {
+            nothing = false;
+            tracing::debug!(%error, "who calls is not known");
+        }
+        None => {}
+    }
     for shown in bearer::shown(parts) {
         nothing = false;
         let believed = match shown {

@@ -8,7 +8,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
-use crate::apiserver::ClientCertificate;
+use crate::apiserver::{CertificateError, ClientCertificate};
 
 /// The TLS side of a served server. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -91,35 +91,45 @@ pub(super) fn certificates(
 const UID: &str = "1.3.6.1.4.1.57683.2";
 
 /// Whom a verified certificate is for; `None` when it names nobody, or cannot be read.
-pub(super) fn subject(certificate: &CertificateDer<'_>) -> Option<ClientCertificate> {
+pub(super) fn subject(
+    certificate: &CertificateDer<'_>,
+) -> Option<Result<ClientCertificate, CertificateError>> {
     let digest = ring::digest::digest(&ring::digest::SHA256, certificate);
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let subject = certificate.subject();
-    let common_name = subject.iter_common_name().last()?.as_str().ok()?.to_owned();
+    let common_name = subject.iter_common_name().last()?.as_str().ok()?;
+    if common_name.is_empty() {
+        return None;
+    }
     let organizations = subject
         .iter_organization()
-        .filter_map(|organization| organization.as_str().ok().map(str::to_owned))
-        .collect();
+        .filter_map(|organization| organization.as_str().ok().map(str::to_owned));
     let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
-    let certificate = ClientCertificate {
-        common_name,
-        organizations,
-        uid: uid(subject)?,
+    Some(uid(subject).map(|uid| ClientCertificate {
+        common_name: common_name.to_owned(),
+        organizations: organizations.collect(),
+        uid,
         fingerprint: digits.collect(),
-    };
-    (!certificate.common_name.is_empty()).then_some(certificate)
+    }))
 }
 
-/// The uid in a subject, `""` when there is none; `None` when there are several, or one that is no text.
-fn uid(subject: &X509Name<'_>) -> Option<String> {
+/// The uid in a subject, `""` when there is none.
+///
+/// # Errors
+/// When there are several, or one that is no text.
+fn uid(subject: &X509Name<'_>) -> Result<String, CertificateError> {
     let mut found = subject
         .iter_attributes()
         .filter(|attribute| attribute.attr_type().to_id_string() == UID);
     let Some(uid) = found.next() else {
-        return Some(String::new());
+        return Ok(String::new());
     };
-    let uid = uid.as_str().ok().filter(|uid| !uid.is_empty())?;
-    found.next().is_none().then(|| uid.to_owned())
+    let uid = uid.as_str().ok().filter(|uid| !uid.is_empty());
+    let uid = uid.ok_or(CertificateError("its uid is no text"))?;
+    match found.next() {
+        None => Ok(uid.to_owned()),
+        Some(_) => Err(CertificateError("it has several uids")),
+    }
 }
 
 #[cfg(test)]
@@ -139,21 +149,24 @@ mod tests {
                 params.distinguished_name.push(kind.clone(), *value);
             }
             let made = params.self_signed(&key).unwrap();
-            let found = subject(made.der())?;
-            assert_eq!(found.fingerprint.len(), 64);
-            Some((found.common_name, found.organizations, found.uid))
+            let found = subject(made.der())?.map(|found| {
+                assert_eq!(found.fingerprint.len(), 64);
+                (found.common_name, found.organizations, found.uid)
+            });
+            Some(found.map_err(|why| why.0))
         };
         let name = || (DnType::CommonName, "u");
         let expected = |groups: &[&str], uid: &str| {
             let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-            Some(("u".to_owned(), groups, uid.to_owned()))
+            Some(Ok(("u".to_owned(), groups, uid.to_owned())))
         };
         assert_eq!(user(&[name()]), expected(&[], ""));
         let group = (DnType::OrganizationName, "g");
         assert_eq!(user(&[group.clone(), name()]), expected(&["g"], ""));
         assert_eq!(user(&[name(), (own(), "7")]), expected(&[], "7"));
         assert_eq!(user(&[name(), (ldap, "7")]), expected(&[], ""));
-        assert_eq!(user(&[name(), (own(), "")]), None);
+        let refused = |why| Some(Err(why));
+        assert_eq!(user(&[name(), (own(), "")]), refused("its uid is no text"));
         assert_eq!(user(&[group]), None);
         assert_eq!(user(&[(DnType::CommonName, "")]), None);
     }
