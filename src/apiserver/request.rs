@@ -12,6 +12,7 @@ use crate::object::{FieldSelector, LabelSelector};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is asked of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,7 +122,8 @@ pub(crate) struct ListOptions {
     pub continue_: Option<String>,
     pub resource_version: Option<String>,
     pub resource_version_match: Option<String>,
-    pub timeout_seconds: Option<u64>,
+    /// When a watch ends; `None`: the server chooses.
+    pub timeout: Option<Duration>,
     pub allow_watch_bookmarks: bool,
     pub send_initial_events: Option<bool>,
 }

@@ -171,7 +171,7 @@ impl Queue {
         }
         let mut state = self.state.lock();
         if !state.closed {
-            let due = Instant::now() + delay;
+            let due = after(Instant::now(), delay);
             self.delay(&mut state, key, due, priority, cause.into(), true);
         }
         drop(state);
@@ -415,7 +415,7 @@ impl Queue {
         match outcome {
             Outcome::Failed => {
                 state.metrics.retries += 1;
-                let due = now + self.pause(failures);
+                let due = after(now, self.pause(failures));
                 self.delay(&mut state, key.clone(), due, priority, cause, true);
             }
             Outcome::Done(Action::Done) => {}
@@ -423,10 +423,11 @@ impl Queue {
                 self.ready(&mut state, key.clone(), priority, cause);
             }
             Outcome::Done(Action::After(pause)) => {
-                self.delay(&mut state, key.clone(), now + pause, priority, cause, true);
+                let due = after(now, pause);
+                self.delay(&mut state, key.clone(), due, priority, cause, true);
             }
             Outcome::Done(Action::Background(pause)) => {
-                let due = now + pause;
+                let due = after(now, pause);
                 self.delay(&mut state, key.clone(), due, HOUSEKEEPING, cause, false);
             }
         }
@@ -508,6 +509,12 @@ enum Take {
     Closed,
 }
 
+/// When a pause is over. One that is too long to be told ends in thirty years, as a sleep of tokio's does.
+fn after(now: Instant, pause: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    now.checked_add(pause).unwrap_or_else(|| now + FAR)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -523,6 +530,18 @@ mod tests {
 
     fn key(name: &str) -> Key {
         Key::cluster(name)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_may_be_as_long_as_one_likes() {
+        let queue = queue();
+        queue.add_after(key("a"), Duration::MAX, EVENT, "much later");
+        queue.add(key("a"), "new");
+        assert_eq!(queue.next().await, Some(key("a")));
+        let action = Action::After(Duration::MAX);
+        queue.done(key("a"), Outcome::Done(action));
+        queue.add(key("a"), "new");
+        assert_eq!(queue.next().await, Some(key("a")));
     }
 
     #[tokio::test(start_paused = true)]

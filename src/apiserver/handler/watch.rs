@@ -26,9 +26,10 @@ use http_body_util::StreamBody;
 use serde_json::json;
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 /// A watch without a timeout of its own lasts this long, and up to twice as long.
 const SHORTEST: Duration = Duration::from_secs(1800);
@@ -60,10 +61,8 @@ pub(crate) async fn handle(shared: &Shared, request: &ResourceRequest) -> Result
     } else {
         after(&shared.cacher, &kind, request, options, revision)
     };
-    let timeout = match options.timeout_seconds {
-        None | Some(0) => shared.clock.jitter(SHORTEST, 1.0),
-        Some(seconds) => Duration::from_secs(seconds),
-    };
+    let chosen = || shared.clock.jitter(SHORTEST, 1.0);
+    let timeout = options.timeout.unwrap_or_else(chosen);
     let lines = match started {
         Ok(source) => Lines::new(source, shared, view, options, request, timeout),
         Err(status) => {
@@ -213,6 +212,8 @@ struct Lines {
     /// Once the end has come: the last revision to be told of.
     last: Option<Revision>,
     next_bookmark: Option<Instant>,
+    /// Runs until the next bookmark or the end. It is kept between waits: to set up a timer costs more than to send an event.
+    timer: Pin<Box<Sleep>>,
     done: bool,
 }
 
@@ -240,6 +241,7 @@ impl Lines {
             end: Instant::now() + timeout,
             last: None,
             next_bookmark: None,
+            timer: Box::pin(tokio::time::sleep(timeout)),
             done: false,
         };
         lines.schedule_bookmark();
@@ -318,10 +320,13 @@ impl Lines {
         let until = self
             .next_bookmark
             .map_or(self.end, |next| next.min(self.end));
+        if self.timer.deadline() != until {
+            self.timer.as_mut().reset(until);
+        }
         tokio::select! {
             biased;
             () = self.source.subscription.reader.changed() => {}
-            () = tokio::time::sleep_until(until) => {}
+            () = self.timer.as_mut() => {}
         }
     }
 

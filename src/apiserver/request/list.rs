@@ -5,6 +5,7 @@ use crate::apiserver::registry::Resource;
 use crate::object::field::{Errors, Path};
 use crate::object::selector::FieldTerm;
 use crate::object::{FieldSelector, GroupKind, LabelSelector, Status};
+use std::time::Duration;
 
 impl ListOptions {
     /// The options of a list, a watch or a deletion of a collection.
@@ -50,9 +51,7 @@ impl ListOptions {
             continue_: text("continue"),
             resource_version: text("resourceVersion"),
             resource_version_match: text("resourceVersionMatch"),
-            timeout_seconds: number("timeoutSeconds")?
-                .and_then(|seconds| u64::try_from(seconds).ok())
-                .filter(|seconds| *seconds > 0),
+            timeout: number("timeoutSeconds")?.and_then(timeout),
             allow_watch_bookmarks: query.flag("allowWatchBookmarks").unwrap_or(false),
             send_initial_events: query.flag("sendInitialEvents"),
         })
@@ -134,6 +133,14 @@ pub(crate) fn select_as_shown(
         && (!labels.is_empty() || fields.any(|field| !field.starts_with("metadata.")))
 }
 
+/// When a watch of so many seconds ends; `None` for 0. Upstream counts nanoseconds in 64 bits: what is too much for that wraps
+/// around, and what is negative is over at once.
+fn timeout(seconds: i64) -> Option<Duration> {
+    let nanoseconds = seconds.wrapping_mul(1_000_000_000);
+    let timeout = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0));
+    (nanoseconds != 0).then_some(timeout)
+}
+
 /// Refuses field labels that the kind cannot be selected by.
 ///
 /// # Errors
@@ -186,9 +193,23 @@ mod tests {
             false,
         )
         .unwrap();
-        assert_eq!((options.limit, options.timeout_seconds), (Some(2), Some(5)));
+        assert_eq!(
+            (options.limit, options.timeout),
+            (Some(2), Some(Duration::from_secs(5)))
+        );
         assert!(options.allow_watch_bookmarks);
         assert_eq!(checked("limit=-1", false).unwrap().limit, None);
+        let over = Some(Duration::ZERO);
+        for (seconds, timeout) in [
+            (0, None),
+            (-1, over),
+            (i64::MAX, over),
+            (i64::MIN, None),
+            (9_223_372_036, Some(Duration::from_secs(9_223_372_036))),
+        ] {
+            let query = format!("timeoutSeconds={seconds}");
+            assert_eq!(checked(&query, true).unwrap().timeout, timeout, "{seconds}");
+        }
         assert_eq!(
             checked("limit=abc", false).unwrap_err(),
             "strconv.ParseInt: parsing \"abc\": invalid syntax"

@@ -235,7 +235,8 @@ pub enum Permission {
     Allow,
     /// It goes back to the queue, for this reason.
     Deny(Status),
-    /// It waits until the plugin allows or rejects it ([`WaitingPods`]), for this long at most; then it is rejected.
+    /// It waits until the plugin allows or rejects it ([`WaitingPods`]), for this long but no more than 15 minutes; then it
+    /// is rejected.
     Wait(Duration),
 }
 

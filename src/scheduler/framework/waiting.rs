@@ -54,6 +54,9 @@ struct Shared {
     changed: Notify,
 }
 
+/// No plugin lets a pod wait for longer (`maxTimeout` of kube-scheduler).
+const MOST_PATIENCE: Duration = Duration::from_secs(15 * 60);
+
 #[derive(Debug)]
 struct State {
     /// The plugins that have not said yes yet, and how long each waits.
@@ -65,8 +68,10 @@ impl WaitingPod {
     /// A pod for which these plugins wait, each for so long at most.
     pub(crate) fn new(pod: Arc<PodInfo>, node: Arc<str>, waits: Vec<(String, Duration)>) -> Self {
         let now = Instant::now();
-        let pending = waits
+        let capped = waits
             .into_iter()
+            .map(|(plugin, patience)| (plugin, patience.min(MOST_PATIENCE)));
+        let pending = capped
             .map(|(plugin, patience)| (plugin, (now + patience, patience)))
             .collect();
         let state = Mutex::new(State {
@@ -187,6 +192,10 @@ mod tests {
         let status = pod.decided().await.unwrap_err();
         let why = "rejected due to timeout after waiting 9s at plugin b";
         assert_eq!((status.plugin.as_str(), &*status.reasons[0]), ("b", why));
+        let pod = waiting(&[("a", u64::MAX)]);
+        let status = pod.decided().await.unwrap_err();
+        let why = "rejected due to timeout after waiting 900s at plugin a";
+        assert_eq!(&*status.reasons[0], why);
         let pod = waiting(&[("a", 5)]);
         let decided = tokio::spawn({
             let pod = pod.clone();

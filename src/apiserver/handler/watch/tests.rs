@@ -143,6 +143,12 @@ async fn watches_start_where_they_are_told() {
         let mut body = server.watch(&format!("{query}&timeoutSeconds=1")).await;
         assert_eq!(lines(&mut body, 10).await, expected, "{query}");
     }
+    for seconds in [i64::MAX, -1] {
+        let mut body = server
+            .watch(&format!("resourceVersion=5&timeoutSeconds={seconds}"))
+            .await;
+        assert_eq!(lines(&mut body, 10).await.last().unwrap(), "end");
+    }
     for (query, code, message) in [
         (
             "resourceVersion=abc",
