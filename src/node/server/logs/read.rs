@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ const STEP: usize = 64 << 10;
 const LOOK: Duration = Duration::from_millis(200);
 /// After how many looks it asks whether the container still runs.
 const ASK: u32 = 5;
+/// How often it looks for a log that is not there, which one that is being moved away is not for a moment.
+const MISSING: u32 = 5;
 
 /// Where a log is.
 #[derive(Clone, Debug)]
@@ -65,7 +67,7 @@ impl Follower {
             looks: 0,
         };
         if let Source::File(path) = &follower.source {
-            let mut file = File::open(path)?;
+            let mut file = opened(path).await?;
             if let Some(tail) = options.tail {
                 follower.at = start_of_tail(&mut file, tail)?;
             }
@@ -128,7 +130,7 @@ impl Follower {
 
     /// Goes on in a new file when the old one was moved away or cut off. Whether it does.
     fn turn(&mut self) -> bool {
-        let (Source::File(path), Some(file)) = (&self.source, &self.file) else {
+        let (Source::File(path), Some(file)) = (&self.source, &mut self.file) else {
             return false;
         };
         if !self.follow {
@@ -142,6 +144,13 @@ impl Follower {
             return false;
         }
         if other {
+            // There is a new file, so nothing more is written to the old one; what was written since it was read comes first.
+            let more = file
+                .seek(SeekFrom::Start(self.at))
+                .and_then(|_| file.read(&mut [0]));
+            if matches!(more, Ok(1)) {
+                return true;
+            }
             let Ok(new) = File::open(path) else {
                 return false;
             };
@@ -150,6 +159,17 @@ impl Follower {
         self.at = 0;
         true
     }
+}
+
+/// The file, also when it is not there yet.
+async fn opened(path: &Path) -> io::Result<File> {
+    for _ in 0..MISSING {
+        match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => sleep(LOOK).await,
+            opened => return opened,
+        }
+    }
+    File::open(path)
 }
 
 /// Where the last `lines` lines begin.
@@ -230,11 +250,19 @@ mod tests {
             tail: Some(1),
             ..LogOptions::default()
         };
-        append(&path, "old\na\n");
-        let source = Source::File(path.clone());
-        let mut follower = Follower::open(node, "gone".into(), source, &options)
-            .await
-            .unwrap();
+        let open = || {
+            let source = Source::File(path.clone());
+            Follower::open(node.clone(), "gone".into(), source, &options)
+        };
+        let missing = open().await.err().unwrap();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        // It is being moved away while somebody comes to read it.
+        let moving = async {
+            sleep(LOOK).await;
+            append(&path, "old\na\n");
+        };
+        let (follower, ()) = tokio::join!(open(), moving);
+        let mut follower = follower.unwrap();
         assert_eq!(follower.next().await.unwrap(), b"a\n");
         append(&path, "b\n");
         assert_eq!(follower.next().await.unwrap(), b"b\n");
@@ -243,6 +271,13 @@ mod tests {
         append(&path, "d\n");
         assert_eq!(follower.next().await.unwrap(), b"c\n");
         assert_eq!(follower.next().await.unwrap(), b"d\n");
+        // Between the last look at the old file and the first at the new one.
+        std::fs::rename(&path, &away).unwrap();
+        append(&path, "f\n");
+        append(&away, "e\n");
+        assert!(follower.turn());
+        assert_eq!(follower.next().await.unwrap(), b"e\n");
+        assert_eq!(follower.next().await.unwrap(), b"f\n");
         // The container is gone, so nothing more will come.
         assert_eq!(follower.next().await, None);
         std::fs::remove_dir_all(&folder).unwrap();
