@@ -18,18 +18,18 @@ impl Path {
         if self.0.is_empty() {
             Self(name.to_owned())
         } else {
-            Self(format!("{}.{name}", self.0))
+            Self([&*self.0, ".", name].concat())
         }
     }
     /// Item `index` of this list.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
-        Self(format!("{}[{index}]", self.0))
+        self.key(&index.to_string())
     }
     /// Entry `key` of this map.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        Self(format!("{}[{key}]", self.0))
+        Self([&*self.0, "[", key, "]"].concat())
     }
     /// As text.
     #[must_use]

@@ -9,12 +9,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+/// The group of policies and webhooks.
+pub(super) const GROUP: &str = "admissionregistration.k8s.io";
+
 /// What was made of an object, and of which revision of it.
 type Made<T> = (Revision, Arc<T>);
 
 /// What was made of the objects of one resource.
 pub(super) struct Compiled<T> {
     known: Mutex<BTreeMap<Arc<str>, Made<T>>>,
+    group: &'static str,
     plural: &'static str,
     make: fn(Value) -> T,
 }
@@ -28,10 +32,11 @@ impl<T> fmt::Debug for Compiled<T> {
 }
 
 impl<T> Compiled<T> {
-    /// Nothing yet of a resource of `admissionregistration.k8s.io/v1`.
-    pub(super) fn new(plural: &'static str, make: fn(Value) -> T) -> Self {
+    /// Nothing yet of a resource in version `v1` of `group`.
+    pub(super) fn new(group: &'static str, plural: &'static str, make: fn(Value) -> T) -> Self {
         Self {
             known: Mutex::default(),
+            group,
             plural,
             make,
         }
@@ -39,25 +44,23 @@ impl<T> Compiled<T> {
 
     /// What there is now, in the order of the names.
     pub(super) async fn all(&self, view: &View<'_>) -> Result<Vec<Arc<T>>, Status> {
-        let items = view
-            .all("admissionregistration.k8s.io", "v1", self.plural)
-            .await?;
+        let items = view.all(self.group, "v1", self.plural).await?;
         let mut known = self.known.lock();
-        if items.is_empty() {
-            known.clear();
-            return Ok(Vec::new());
-        }
         let mut found = Vec::with_capacity(items.len());
-        let mut next = BTreeMap::new();
         for item in &items {
             let made = match known.get(&item.key) {
                 Some((revision, made)) if *revision == item.revision => made.clone(),
-                _ => Arc::new((self.make)(decode(item)?)),
+                _ => {
+                    let made = Arc::new((self.make)(decode(item)?));
+                    known.insert(item.key.clone(), (item.revision, made.clone()));
+                    made
+                }
             };
-            next.insert(item.key.clone(), (item.revision, made.clone()));
             found.push(made);
         }
-        *known = next;
+        if known.len() > items.len() {
+            known.retain(|key, _| items.binary_search_by(|item| item.key.cmp(key)).is_ok());
+        }
         Ok(found)
     }
 }

@@ -72,7 +72,7 @@ fn builtin(transports: &Transports) -> Vec<Arc<dyn Admission>> {
         Arc::new(node_restriction::NodeRestriction),
         Arc::new(nodes::TaintNodesByCondition),
         Arc::new(pod_security::PodSecurity),
-        Arc::new(priority::Priority),
+        Arc::<priority::Priority>::default(),
         Arc::new(tolerations::DefaultTolerationSeconds),
         Arc::new(default_storage_class::DefaultStorageClass),
         Arc::new(in_use::StorageObjectInUseProtection),

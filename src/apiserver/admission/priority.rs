@@ -1,8 +1,10 @@
 //! `Priority`: a pod's priority follows from its priority class.
+use super::cached::Compiled;
 use super::{Admission, AdmissionRequest, Operation};
-use crate::object::{Document, LabelSelector, Status};
+use crate::object::{Document, Status};
 use async_trait::async_trait;
 use serde_json::Value;
+use std::sync::Arc;
 
 const GROUP: &str = "scheduling.k8s.io";
 const CLASSES: &str = "priorityclasses";
@@ -14,7 +16,37 @@ const SYSTEM: [(&str, i64); 2] = [
 const PREEMPT: &str = "PreemptLowerPriority";
 
 #[derive(Debug)]
-pub(super) struct Priority;
+pub(super) struct Priority {
+    classes: Compiled<Class>,
+}
+
+impl Default for Priority {
+    fn default() -> Self {
+        Self {
+            classes: Compiled::new(GROUP, CLASSES, Class::of),
+        }
+    }
+}
+
+/// A priority class.
+struct Class {
+    name: String,
+    value: i64,
+    /// `""`: it says nothing of it.
+    preemption: String,
+    is_default: bool,
+}
+
+impl Class {
+    fn of(object: Value) -> Self {
+        Self {
+            name: object.name().to_owned(),
+            value: object.i64_at(&["value"]).unwrap_or(0),
+            preemption: object.str_at(&["preemptionPolicy"]).to_owned(),
+            is_default: object.bool_at(&["globalDefault"]) == Some(true),
+        }
+    }
+}
 
 /// What a pod gets from its class.
 struct Computed {
@@ -48,7 +80,7 @@ impl Admission for Priority {
             }
             return Ok(());
         }
-        let computed = compute(request, object).await?;
+        let computed = self.compute(request, object).await?;
         let given = object.i64_at(&["spec", "priority"]);
         if let Some(given) = given.filter(|given| *given != computed.value) {
             let why = format!(
@@ -87,13 +119,13 @@ impl Admission for Priority {
         if class.bool_at(&["globalDefault"]) != Some(true) {
             return Ok(());
         }
-        match default_class(request).await? {
+        match self.default_class(request).await? {
             Some(default)
-                if request.operation == Operation::Create || default.name() != class.name() =>
+                if request.operation == Operation::Create || default.name != class.name() =>
             {
                 let why = format!(
                     "PriorityClass {} is already marked as default. Only one default can exist",
-                    default.name()
+                    default.name
                 );
                 Err(request.forbidden(object, &why))
             }
@@ -102,50 +134,48 @@ impl Admission for Priority {
     }
 }
 
-async fn compute(request: &AdmissionRequest<'_>, pod: &Value) -> Result<Computed, Status> {
-    let name = pod.str_at(&["spec", "priorityClassName"]);
-    let of = |class: &Value, name: Option<String>| Computed {
-        class: name,
-        value: class.i64_at(&["value"]).unwrap_or(0),
-        preemption: Some(class.str_at(&["preemptionPolicy"]))
-            .filter(|policy| !policy.is_empty())
-            .map(str::to_owned),
-    };
-    if name.is_empty() {
-        let default = default_class(request).await?;
-        return Ok(default.map_or_else(
-            || Computed {
-                class: None,
-                value: 0,
-                preemption: Some(PREEMPT.to_owned()),
-            },
-            |class| of(&class, Some(class.name().to_owned())),
-        ));
-    }
-    if let Some(class) = request.view.get(GROUP, "v1", CLASSES, "", name).await? {
-        return Ok(of(&class, None));
-    }
-    match SYSTEM.iter().find(|(system, _)| *system == name) {
-        Some((_, value)) => Ok(Computed {
+impl Priority {
+    async fn compute(
+        &self,
+        request: &AdmissionRequest<'_>,
+        pod: &Value,
+    ) -> Result<Computed, Status> {
+        let name = pod.str_at(&["spec", "priorityClassName"]);
+        let of = |class: &Class, name: Option<&str>| Computed {
+            class: name.map(str::to_owned),
+            value: class.value,
+            preemption: Some(class.preemption.clone()).filter(|policy| !policy.is_empty()),
+        };
+        let without = |value| Computed {
             class: None,
-            value: *value,
+            value,
             preemption: Some(PREEMPT.to_owned()),
-        }),
-        None => Err(request.forbidden(
-            Some(pod),
-            &format!("no PriorityClass with name {name} was found"),
-        )),
+        };
+        if name.is_empty() {
+            let default = self.default_class(request).await?;
+            return Ok(default.map_or_else(|| without(0), |class| of(&class, Some(&class.name))));
+        }
+        // One that is not known yet is asked for by its name.
+        let found = request.view.get(GROUP, "v1", CLASSES, "", name).await?;
+        if let Some(class) = found {
+            return Ok(of(&Class::of(class), None));
+        }
+        match SYSTEM.iter().find(|(system, _)| *system == name) {
+            Some((_, value)) => Ok(without(*value)),
+            None => Err(request.forbidden(
+                Some(pod),
+                &format!("no PriorityClass with name {name} was found"),
+            )),
+        }
     }
-}
 
-/// The class that is the default; of several the one of the lowest value.
-async fn default_class(request: &AdmissionRequest<'_>) -> Result<Option<Value>, Status> {
-    let classes = request
-        .view
-        .list(GROUP, "v1", CLASSES, "", &LabelSelector::default())
-        .await?;
-    let defaults = classes
-        .into_iter()
-        .filter(|class| class.bool_at(&["globalDefault"]) == Some(true));
-    Ok(defaults.min_by_key(|class| class.i64_at(&["value"]).unwrap_or(0)))
+    /// The class that is the default; of several the one of the lowest value.
+    async fn default_class(
+        &self,
+        request: &AdmissionRequest<'_>,
+    ) -> Result<Option<Arc<Class>>, Status> {
+        let classes = self.classes.all(&request.view).await?;
+        let defaults = classes.into_iter().filter(|class| class.is_default);
+        Ok(defaults.min_by_key(|class| class.value))
+    }
 }

@@ -140,13 +140,8 @@ impl<'a> View<'a> {
         let Some(resource) = self.registry.get(group, version, plural) else {
             return Ok(Vec::new());
         };
-        let query = ListQuery {
-            resource_version: "0",
-            ..ListQuery::default()
-        };
         self.cacher.caught_up(&resource).await;
-        let listing = self.cacher.list(&resource, &query).await;
-        Ok(listing.map_err(|failure| failure.status)?.items)
+        self.cacher.all(&resource).await
     }
 
     /// As [`View::get`], without decoding the object.

@@ -133,7 +133,7 @@ fn scales(live: &Value, object: &mut Value, replicas: &[String]) -> bool {
             return true;
         }
         for entry in &mut entries {
-            entry.fields = entry.fields.difference(&set);
+            entry.fields = std::mem::take(&mut entry.fields).difference(&set);
         }
     }
     managed::set_entries(object, entries);

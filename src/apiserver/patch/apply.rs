@@ -206,7 +206,7 @@ impl Job<'_> {
             changes = changes.without_trees(reset);
         }
         let same = changes.is_empty();
-        let taken = changes.modified.union(&changes.added);
+        let taken = changes.modified.union(changes.added);
         let conflicts: Conflicts = entries
             .iter()
             .map(|entry| (entry.clone(), entry.fields.intersection(&taken)))
@@ -215,13 +215,13 @@ impl Job<'_> {
         if !force && !conflicts.is_empty() {
             return Err(conflicts);
         }
-        let lost = taken.union(&changes.removed);
+        let lost = taken.union(changes.removed);
         for entry in &mut entries {
-            entry.fields = entry.fields.difference(&lost);
+            entry.fields = std::mem::take(&mut entry.fields).difference(&lost);
         }
         entries.retain(|entry| !entry.fields.is_empty());
         entries.push(Entry {
-            fields: typed::without_system_fields(&own.fields),
+            fields: typed::without_system_fields(own.fields),
             time: if same {
                 own.time
             } else {
@@ -246,9 +246,11 @@ impl Job<'_> {
         let in_merged = fields_of(merged);
         let pruned = typed::remove(self.node, merged, &last);
         // What somebody owns comes back, within what was taken away as a whole.
-        let owned = entries.fold(Set::default(), |owned, entry| owned.union(&entry.fields));
-        let kept = fields_of(&pruned).union(&named(&owned));
-        let pruned = typed::remove(self.node, merged, &in_merged.difference(&kept));
+        let owned = entries.fold(Set::default(), |owned, entry| {
+            owned.union(entry.fields.clone())
+        });
+        let kept = fields_of(&pruned).union(named(&owned));
+        let pruned = typed::remove(self.node, merged, &in_merged.clone().difference(&kept));
         // So does what the manager never applied itself.
         let gone = in_merged.difference(&fields_of(&pruned));
         typed::remove(self.node, merged, &gone.intersection(&last))

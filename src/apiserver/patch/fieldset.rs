@@ -39,10 +39,10 @@ impl Set {
             let mut one = Self::itself();
             for name in path.iter().rev() {
                 let mut parent = Self::default();
-                parent.attach(|| format!("f:{name}"), one);
+                parent.attach(|| field_key(name), one);
                 one = parent;
             }
-            set = set.union(&one);
+            set = set.union(one);
         }
         set
     }
@@ -96,46 +96,27 @@ impl Set {
         below
     }
     /// What is in either.
-    pub(crate) fn union(mut self, other: &Self) -> Self {
-        union(&mut self.0, &other.0);
+    pub(crate) fn union(mut self, other: Self) -> Self {
+        if self.is_empty() {
+            return other;
+        }
+        union(&mut self.0, other.0);
         self
     }
     /// What is in this and not in the other.
-    pub(crate) fn difference(&self, other: &Self) -> Self {
-        Self(select(
-            &self.0,
-            &other.0,
-            |mine, theirs| mine && !theirs,
-            true,
-        ))
+    pub(crate) fn difference(mut self, other: &Self) -> Self {
+        subtract(&mut self.0, &other.0);
+        self.0.remove(SELF);
+        self
     }
     /// What is in both.
     pub(crate) fn intersection(&self, other: &Self) -> Self {
-        Self(select(
-            &self.0,
-            &other.0,
-            |mine, theirs| mine && theirs,
-            false,
-        ))
+        Self(intersect(&self.0, &other.0))
     }
     /// What is in this and neither in the other nor below anything in it.
-    pub(crate) fn without_trees(&self, other: &Self) -> Self {
-        let mut out = Map::new();
-        for (key, value) in &self.0 {
-            let kept = match (other.0.get(key), value) {
-                (Some(theirs), _) if node(theirs).0 => None,
-                (Some(theirs), Value::Object(mine)) if !mine.is_empty() => {
-                    let rest = Self(mine.clone())
-                        .without_trees(&Self(theirs.as_object().cloned().unwrap_or_default()));
-                    (!rest.is_empty()).then_some(Value::Object(rest.0))
-                }
-                (_, value) => Some(value.clone()),
-            };
-            if let Some(kept) = kept {
-                out.insert(key.clone(), normal(kept));
-            }
-        }
-        Self(out)
+    pub(crate) fn without_trees(mut self, other: &Self) -> Self {
+        cut(&mut self.0, &other.0);
+        self
     }
     /// Every member's path, as messages show it: `.spec.containers[name="c"].image`.
     pub(crate) fn paths(&self) -> Vec<String> {
@@ -145,29 +126,31 @@ impl Set {
     }
 }
 
-/// A node that is only itself is written empty.
-fn normal(value: Value) -> Value {
-    match value {
-        Value::Object(map) if map.len() == 1 && map.contains_key(SELF) => Value::Object(Map::new()),
-        value => value,
+/// The key of a field.
+pub(crate) fn field_key(name: &str) -> String {
+    ["f:", name].concat()
+}
+
+/// Writes a node that is only itself empty.
+fn normalize(map: &mut Map<String, Value>) {
+    if map.len() == 1 && map.contains_key(SELF) {
+        map.clear();
     }
 }
 
-fn union(mine: &mut Map<String, Value>, theirs: &Map<String, Value>) {
+fn union(mine: &mut Map<String, Value>, theirs: Map<String, Value>) {
     for (key, value) in theirs {
-        let Some(old) = mine.get_mut(key) else {
-            mine.insert(key.clone(), value.clone());
+        let Some(old) = mine.get_mut(&key) else {
+            mine.insert(key, value);
             continue;
         };
-        let (member, below) = node(value);
+        let (member, below) = node(&value);
         let (was_member, was_below) = node(old);
         if below.is_none() && was_below.is_none() {
             continue;
         }
-        if let Value::Object(old) = old {
-            if let Some(below) = below {
-                union(old, below);
-            }
+        if let (Value::Object(old), Value::Object(value)) = (old, value) {
+            union(old, value);
             if (member || was_member) && !old.contains_key(SELF) {
                 old.insert(SELF.to_owned(), Value::Object(Map::new()));
             }
@@ -175,38 +158,73 @@ fn union(mine: &mut Map<String, Value>, theirs: &Map<String, Value>) {
     }
 }
 
-/// The members for which `keep` says so; `alone`: also those under keys that the other does not have.
-fn select(
-    mine: &Map<String, Value>,
-    theirs: &Map<String, Value>,
-    keep: fn(bool, bool) -> bool,
-    alone: bool,
-) -> Map<String, Value> {
-    let mut out = Map::new();
-    for (key, value) in mine {
-        if key == SELF {
+/// Takes the members out that the other has.
+fn subtract(mine: &mut Map<String, Value>, theirs: &Map<String, Value>) {
+    for (key, other) in theirs.iter().filter(|(key, _)| *key != SELF) {
+        let Some(value) = mine.get_mut(key) else {
             continue;
-        }
-        let Some(other) = theirs.get(key) else {
-            if alone {
-                out.insert(key.clone(), value.clone());
+        };
+        let member = node(value).0;
+        let (taken, other_below) = node(other);
+        let stays = member && !taken;
+        let left = match value {
+            Value::Object(map) if !map.is_empty() => {
+                if let Some(below) = other_below {
+                    subtract(map, below);
+                }
+                if !stays {
+                    map.remove(SELF);
+                }
+                normalize(map);
+                stays || !map.is_empty()
             }
+            _ => stays,
+        };
+        if !left {
+            mine.remove(key);
+        }
+    }
+}
+
+/// Takes out what the other has, and what is below it.
+fn cut(mine: &mut Map<String, Value>, theirs: &Map<String, Value>) {
+    for (key, other) in theirs {
+        let left = match (node(other), mine.get_mut(key)) {
+            (_, None) => continue,
+            ((true, _), _) => false,
+            ((false, Some(below)), Some(Value::Object(map))) if !map.is_empty() => {
+                cut(map, below);
+                let left = !map.is_empty();
+                normalize(map);
+                left
+            }
+            _ => true,
+        };
+        if !left {
+            mine.remove(key);
+        }
+    }
+}
+
+/// The members that both have.
+fn intersect(mine: &Map<String, Value>, theirs: &Map<String, Value>) -> Map<String, Value> {
+    let mut out = Map::new();
+    for (key, value) in mine.iter().filter(|(key, _)| *key != SELF) {
+        let Some(other) = theirs.get(key) else {
             continue;
         };
         let (member, below) = node(value);
         let (other_member, other_below) = node(other);
-        let empty = Map::new();
-        let mut child = Set(select(
-            below.unwrap_or(&empty),
-            other_below.unwrap_or(&empty),
-            keep,
-            alone,
-        ));
-        if keep(member, other_member) {
-            child.insert_self();
+        let mut child = match (below, other_below) {
+            (Some(below), Some(other)) => intersect(below, other),
+            _ => Map::new(),
+        };
+        if member && other_member {
+            child.insert(SELF.to_owned(), Value::Object(Map::new()));
         }
         if !child.is_empty() {
-            out.insert(key.clone(), normal(Value::Object(child.0)));
+            normalize(&mut child);
+            out.insert(key.clone(), Value::Object(child));
         }
     }
     out

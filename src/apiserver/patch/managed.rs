@@ -75,21 +75,22 @@ impl Entry {
         })
     }
     fn into_value(self) -> Value {
-        let mut value = json!({
-            "manager": self.manager,
-            "operation": if self.applied { "Apply" } else { "Update" },
-            "apiVersion": self.api_version,
-            "fieldsType": "FieldsV1",
-        });
-        if let Value::Object(map) = &mut value {
-            map.insert("fieldsV1".into(), self.fields.into_fields_v1());
-            for (name, text) in [("time", self.time), ("subresource", self.subresource)] {
-                if !text.is_empty() {
-                    map.insert(name.into(), text.into());
-                }
-            }
-        }
-        value
+        let operation = if self.applied { "Apply" } else { "Update" };
+        let texts = [
+            ("manager", self.manager),
+            ("operation", operation.to_owned()),
+            ("apiVersion", self.api_version),
+            ("fieldsType", "FieldsV1".to_owned()),
+        ];
+        let optional = [("time", self.time), ("subresource", self.subresource)];
+        let optional = optional.into_iter().filter(|(_, text)| !text.is_empty());
+        let mut map: Map<String, Value> = texts
+            .into_iter()
+            .chain(optional)
+            .map(|(name, text)| (name.to_owned(), text.into()))
+            .collect();
+        map.insert("fieldsV1".to_owned(), self.fields.into_fields_v1());
+        Value::Object(map)
     }
 }
 
@@ -190,15 +191,18 @@ pub(crate) fn updated(
         removed,
         modified,
     } = changes;
-    let taken = added.union(&modified);
-    let lost = removed.union(&taken);
-    for entry in &mut managed {
-        let other = (entry.api_version != writer.api_version)
-            .then(|| elsewhere(&entry.api_version))
-            .flatten();
-        entry.fields = entry.fields.difference(other.as_ref().unwrap_or(&lost));
+    let taken = added.union(modified);
+    if !managed.is_empty() {
+        let lost = removed.union(taken.clone());
+        for entry in &mut managed {
+            let other = (entry.api_version != writer.api_version)
+                .then(|| elsewhere(&entry.api_version))
+                .flatten();
+            let fields = std::mem::take(&mut entry.fields);
+            entry.fields = fields.difference(other.as_ref().unwrap_or(&lost));
+        }
     }
-    let taken = typed::without_system_fields(&taken);
+    let taken = typed::without_system_fields(taken);
     if !taken.is_empty() {
         let index = managed
             .iter()
@@ -208,7 +212,7 @@ pub(crate) fn updated(
                 managed.len() - 1
             });
         if let Some(entry) = managed.get_mut(index) {
-            entry.fields = std::mem::take(&mut entry.fields).union(&taken);
+            entry.fields = std::mem::take(&mut entry.fields).union(taken);
             writer.now.clone_into(&mut entry.time);
         }
     }
@@ -223,10 +227,7 @@ pub(crate) fn changed(old: &Value, new: &Value, schema: &Schema, writer: &Writer
     if let Some(reset) = writer.reset {
         changes = changes.without_trees(reset);
     }
-    changes
-        .added
-        .union(&changes.modified)
-        .union(&changes.removed)
+    changes.added.union(changes.modified).union(changes.removed)
 }
 
 /// The entries to go on from: those of the request, or the stored ones when it has none that can be read.
@@ -277,7 +278,7 @@ fn cap(managed: &mut Vec<Entry>) {
         };
         let entry = managed.remove(index);
         if let Some(bucket) = managed.get_mut(earlier) {
-            bucket.fields = std::mem::take(&mut bucket.fields).union(&entry.fields);
+            bucket.fields = std::mem::take(&mut bucket.fields).union(entry.fields);
             ANCIENT.clone_into(&mut bucket.manager);
             bucket.subresource.clear();
             bucket.time = entry.time;

@@ -1,6 +1,6 @@
 //! Documents seen through their schema: comparing two of them, merging one into another, taking fields out, and which fields
 //! one has. The rules are those of structured-merge-diff.
-use super::fieldset::Set;
+use super::fieldset::{Set, field_key};
 use crate::apiserver::schema::types::{List, ListKind, Node, Scalar, Type};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,7 +117,7 @@ impl Changes {
         self.modified.attach(&key, child.modified);
     }
     /// Without these fields and what is below them.
-    pub(crate) fn without_trees(&self, fields: &Set) -> Self {
+    pub(crate) fn without_trees(self, fields: &Set) -> Self {
         Self {
             added: self.added.without_trees(fields),
             removed: self.removed.without_trees(fields),
@@ -159,7 +159,7 @@ pub(crate) fn compare(node: &Node, old: &Value, new: &Value) -> Changes {
 }
 
 /// A set without the fields that the system keeps.
-pub(crate) fn without_system_fields(set: &Set) -> Set {
+pub(crate) fn without_system_fields(set: Set) -> Set {
     static SYSTEM_SET: LazyLock<Set> = LazyLock::new(|| {
         let of_object = SYSTEM.map(|name| vec![name]);
         let of_metadata = SYSTEM_METADATA.map(|name| vec!["metadata", name]);
@@ -187,14 +187,14 @@ fn field_changes(
         }
         let new = after.and_then(|after| after.get(name));
         let found = changes(child(node, name).0, Some(old), new);
-        out.attach(|| format!("f:{name}"), found);
+        out.attach(|| field_key(name), found);
     }
     for (name, new) in after.into_iter().flatten() {
         if before.is_some_and(|before| before.contains_key(name)) || skip.contains(&name.as_str()) {
             continue;
         }
         let found = changes(child(node, name).0, None, Some(new));
-        out.attach(|| format!("f:{name}"), found);
+        out.attach(|| field_key(name), found);
     }
 }
 
@@ -299,7 +299,7 @@ pub(crate) fn field_set(node: &Node, value: &Value) -> Set {
                 if empty || !named {
                     found.insert_self();
                 }
-                set.attach(|| format!("f:{name}"), found);
+                set.attach(|| field_key(name), found);
             }
         }
         Shape::List(list) => {
@@ -341,7 +341,7 @@ pub(crate) fn remove(node: &Node, value: &Value, set: &Set) -> Value {
         (Shape::Map, Value::Object(map)) => {
             let mut out = Map::new();
             for (name, value) in map {
-                let key = format!("f:{name}");
+                let key = field_key(name);
                 if set.has(&key) {
                     continue;
                 }

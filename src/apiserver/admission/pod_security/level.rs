@@ -98,7 +98,7 @@ fn read<'a>(
 ) -> (Standard, bool, bool) {
     let mut standard = FREE;
     let path = |label: &str| Path::new("metadata").child("labels").key(label);
-    let label = format!("{PREFIX}{mode}");
+    let label = [PREFIX, mode].concat();
     let level = label_of(&label);
     match level {
         None => {}
@@ -111,7 +111,7 @@ fn read<'a>(
             errors.invalid(path(&label), other, why);
         }
     }
-    let label = format!("{PREFIX}{mode}-version");
+    let label = [PREFIX, mode, "-version"].concat();
     let version = label_of(&label);
     if let Some(text) = version {
         let minor = text.strip_prefix("v1.").filter(|digits| {

@@ -1,7 +1,7 @@
 //! `MutatingAdmissionPolicy`
 use super::params::{self, Problem};
 use super::{Common, matches};
-use crate::apiserver::admission::cached::Compiled;
+use crate::apiserver::admission::cached::{Compiled, GROUP};
 use crate::apiserver::admission::expression::{Context, Expression, Facts};
 use crate::apiserver::admission::matching::{self, Match};
 use crate::apiserver::admission::{Admission, AdmissionRequest, Operation};
@@ -24,8 +24,8 @@ pub(in crate::apiserver::admission) struct MutatingAdmissionPolicy {
 impl Default for MutatingAdmissionPolicy {
     fn default() -> Self {
         Self {
-            policies: Compiled::new("mutatingadmissionpolicies", Policy::of),
-            bindings: Compiled::new("mutatingadmissionpolicybindings", |binding| binding),
+            policies: Compiled::new(GROUP, "mutatingadmissionpolicies", Policy::of),
+            bindings: Compiled::new(GROUP, "mutatingadmissionpolicybindings", |binding| binding),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `ValidatingAdmissionPolicy`
 use super::params::{self, Problem};
 use super::{Common, matches};
-use crate::apiserver::admission::cached::Compiled;
+use crate::apiserver::admission::cached::{Compiled, GROUP};
 use crate::apiserver::admission::expression::{Context, Expression, Facts, Outcome};
 use crate::apiserver::admission::{Admission, AdmissionRequest, matching};
 use crate::cel::{Failure, PER_MATCH_CONDITIONS, PER_POLICY};
@@ -25,8 +25,10 @@ pub(in crate::apiserver::admission) struct ValidatingAdmissionPolicy {
 impl Default for ValidatingAdmissionPolicy {
     fn default() -> Self {
         Self {
-            policies: Compiled::new("validatingadmissionpolicies", Policy::of),
-            bindings: Compiled::new("validatingadmissionpolicybindings", |binding| binding),
+            policies: Compiled::new(GROUP, "validatingadmissionpolicies", Policy::of),
+            bindings: Compiled::new(GROUP, "validatingadmissionpolicybindings", |binding| {
+                binding
+            }),
         }
     }
 }

@@ -2,7 +2,7 @@
 use super::call::{self, Failure};
 use super::hook::{Configuration, Hook, Refusal};
 use super::transport::Transports;
-use crate::apiserver::admission::cached::Compiled;
+use crate::apiserver::admission::cached::{Compiled, GROUP};
 use crate::apiserver::admission::matching::{self, Match};
 use crate::apiserver::admission::{Admission, AdmissionRequest, Operation};
 use crate::apiserver::patch::json::Patch;
@@ -23,7 +23,11 @@ pub(in crate::apiserver::admission) struct MutatingAdmissionWebhook {
 impl MutatingAdmissionWebhook {
     pub(in crate::apiserver::admission) fn new(transports: Transports) -> Self {
         Self {
-            configurations: Compiled::new("mutatingwebhookconfigurations", Configuration::of),
+            configurations: Compiled::new(
+                GROUP,
+                "mutatingwebhookconfigurations",
+                Configuration::of,
+            ),
             transports,
         }
     }

@@ -2,7 +2,7 @@
 use super::call::{self, Failure};
 use super::hook::{Configuration, Refusal};
 use super::transport::Transports;
-use crate::apiserver::admission::cached::Compiled;
+use crate::apiserver::admission::cached::{Compiled, GROUP};
 use crate::apiserver::admission::{Admission, AdmissionRequest, matching};
 use crate::object::Status;
 use async_trait::async_trait;
@@ -19,7 +19,11 @@ pub(in crate::apiserver::admission) struct ValidatingAdmissionWebhook {
 impl ValidatingAdmissionWebhook {
     pub(in crate::apiserver::admission) fn new(transports: Transports) -> Self {
         Self {
-            configurations: Compiled::new("validatingwebhookconfigurations", Configuration::of),
+            configurations: Compiled::new(
+                GROUP,
+                "validatingwebhookconfigurations",
+                Configuration::of,
+            ),
             transports,
         }
     }

@@ -6,6 +6,7 @@ use crate::apiserver::schema::{Schema, builtin};
 use crate::object::{Document, GroupVersionKind, Status};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 fn kind(group: &str, kind: &str) -> (GroupVersionKind, Arc<Schema>) {
@@ -544,15 +545,37 @@ fn configs() -> impl Strategy<Value = Value> {
         })
 }
 
+/// Paths of fields, each of a few names.
+fn paths() -> impl Strategy<Value = BTreeSet<Vec<&'static str>>> {
+    let name = prop::sample::select(vec!["a", "b", "c"]);
+    prop::collection::btree_set(prop::collection::vec(name, 1..4), 0..6)
+}
+
+fn set_of(paths: &BTreeSet<Vec<&'static str>>) -> Set {
+    let paths: Vec<&[&str]> = paths.iter().map(Vec::as_slice).collect();
+    Set::of_paths(&paths)
+}
+
 proptest! {
+    #[test]
+    fn sets_of_fields_are_sets_of_paths(mine in paths(), theirs in paths()) {
+        let (a, b) = (set_of(&mine), set_of(&theirs));
+        let both = |paths: Vec<Vec<&'static str>>| set_of(&paths.into_iter().collect());
+        prop_assert_eq!(a.clone().union(b.clone()), both(mine.union(&theirs).cloned().collect()));
+        prop_assert_eq!(a.intersection(&b), both(mine.intersection(&theirs).cloned().collect()));
+        prop_assert_eq!(a.clone().difference(&b), both(mine.difference(&theirs).cloned().collect()));
+        let outside = |path: &&Vec<&'static str>| !theirs.iter().any(|tree| path.starts_with(tree));
+        prop_assert_eq!(a.without_trees(&b), both(mine.iter().filter(outside).cloned().collect()));
+    }
+
     #[test]
     fn sets_of_fields_survive_their_document(config in configs()) {
         let (_, schema) = kind("", "Pod");
         let set = typed::field_set(&schema.root, &config);
         let again = Set::from_fields_v1(&set.clone().into_fields_v1());
         prop_assert_eq!(&again, &set);
-        prop_assert_eq!(set.clone().union(&set), set.clone());
-        prop_assert!(set.difference(&set).is_empty());
+        prop_assert_eq!(set.clone().union(set.clone()), set.clone());
+        prop_assert!(set.clone().difference(&set).is_empty());
         prop_assert_eq!(set.intersection(&set), set);
     }
 

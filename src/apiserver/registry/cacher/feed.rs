@@ -125,11 +125,11 @@ impl Inner {
         }
     }
 
-    /// The caches whose prefix `key` begins with. Prefixes end at a slash and none is the beginning of another.
+    /// The caches whose prefix, and then a slash, `key` begins with. None is the beginning of another.
     fn kinds_of(&self, key: &str) -> Vec<Arc<Kind>> {
         let kinds = self.kinds.read();
         let slashes = key.bytes().enumerate().filter(|(_, byte)| *byte == b'/');
-        let mut prefixes = slashes.filter_map(|(at, _)| key.get(..=at));
+        let mut prefixes = slashes.filter_map(|(at, _)| key.get(..at));
         prefixes
             .find_map(|prefix| kinds.get(prefix))
             .map(|kinds| {

@@ -294,6 +294,11 @@ impl Kind {
         }
     }
 
+    /// All objects, as of the newest revision seen.
+    pub(crate) fn all(&self) -> Vec<Arc<Cached>> {
+        self.state.read().objects.values().cloned().collect()
+    }
+
     /// How many objects there are.
     pub(crate) fn count(&self) -> usize {
         self.state.read().objects.len()

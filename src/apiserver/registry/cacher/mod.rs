@@ -85,7 +85,7 @@ impl Drop for AbortOnDrop {
 struct Inner {
     store: Arc<dyn Store>,
     config: CacherConfig,
-    /// By key prefix with the slash. Versions of one kind share a prefix.
+    /// By key prefix. Versions of one kind share a prefix.
     kinds: RwLock<BTreeMap<String, Vec<Arc<Kind>>>>,
     /// All changes up to this revision are in the caches.
     applied: Signal<Revision>,
@@ -162,6 +162,14 @@ impl Cacher {
         }
     }
 
+    /// All objects of `resource`, as of the newest revision seen.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) async fn all(&self, resource: &Arc<Resource>) -> Result<Vec<Arc<Cached>>, Status> {
+        Ok(self.kind(resource).await?.all())
+    }
+
     /// How many objects there are of the resources that somebody has asked for, by `<plural>.<group>`.
     pub(crate) fn counts(&self) -> BTreeMap<String, usize> {
         let kinds = self.inner.kinds.read();
@@ -174,7 +182,7 @@ impl Cacher {
     /// Drops the cache of `resource` and ends its watches: it is no longer served, or served in another way.
     pub(crate) fn forget(&self, resource: &Resource) {
         let mut kinds = self.inner.kinds.write();
-        if let Some(versions) = kinds.get_mut(&prefix(resource)) {
+        if let Some(versions) = kinds.get_mut(&resource.key_prefix) {
             versions.retain(|kind| {
                 let same = kind.resource.gvk == resource.gvk;
                 if same {
@@ -236,7 +244,7 @@ impl Cacher {
     /// Notes that this server wrote an object of `resource`, for those who wait for that ([`Cacher::caught_up`]).
     pub(crate) fn wrote(&self, resource: &Resource, revision: Revision) {
         let kinds = self.inner.kinds.read();
-        for kind in kinds.get(&prefix(resource)).into_iter().flatten() {
+        for kind in kinds.get(&resource.key_prefix).into_iter().flatten() {
             kind.wrote(revision);
         }
     }
@@ -284,18 +292,18 @@ impl Drop for Cacher {
 
 impl Inner {
     fn kind(&self, resource: &Arc<Resource>) -> Arc<Kind> {
-        let prefix = prefix(resource);
+        let prefix = &resource.key_prefix;
         let known = |versions: &Vec<Arc<Kind>>| {
             versions
                 .iter()
                 .find(|kind| Arc::ptr_eq(&kind.resource, resource))
                 .cloned()
         };
-        if let Some(kind) = self.kinds.read().get(&prefix).and_then(known) {
+        if let Some(kind) = self.kinds.read().get(prefix).and_then(known) {
             return kind;
         }
         let mut kinds = self.kinds.write();
-        let versions = kinds.entry(prefix).or_default();
+        let versions = kinds.entry(prefix.clone()).or_default();
         if let Some(kind) = known(versions) {
             return kind;
         }
@@ -314,7 +322,7 @@ impl Inner {
 
     fn is_cached(&self, resource: &Arc<Resource>) -> bool {
         let kinds = self.kinds.read();
-        let versions = kinds.get(&prefix(resource));
+        let versions = kinds.get(&resource.key_prefix);
         versions.is_some_and(|versions| {
             versions
                 .iter()
@@ -325,7 +333,7 @@ impl Inner {
     /// The newest revision of `resource` that this server wrote while it had a cache.
     fn written(&self, resource: &Resource) -> Revision {
         let kinds = self.kinds.read();
-        let versions = kinds.get(&prefix(resource)).into_iter().flatten();
+        let versions = kinds.get(&resource.key_prefix).into_iter().flatten();
         versions.map(|kind| kind.written()).max().unwrap_or(0)
     }
 
