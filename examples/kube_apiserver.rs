@@ -32,6 +32,10 @@ use homeostat::apiserver::serve::{Certificates, ServeConfig, TlsConfig};
 use homeostat::clock::Clock;
 use store::Place;
 
+/// The library chooses no allocator; a server of many small documents does.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const FLAGS: &[Flag] = &[
     flag(
         "advertise-address",

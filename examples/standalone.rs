@@ -46,6 +46,10 @@ use homeostat::reconcile::Leadership;
 use homeostat::reconcile::leader::LeaderConfig;
 use store::Place;
 
+/// The library chooses no allocator; a server of many small documents does.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const FLAGS: &[Flag] = &[
     flag(
         "listen",
