@@ -8,7 +8,11 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
 use super::Quantity;
 
-/// Amounts of resources: cpu in thousandths, the rest in whole units (bytes).
+/// More counts as this much (nine petabytes): a thousand of it can be added up, and percentages of it taken, in 64 bits. No
+/// node has it, so that who asks for more fits nowhere either way.
+const MOST: i64 = i64::MAX >> 10;
+
+/// Amounts of resources: cpu in thousandths, the rest in whole units (bytes). Very large ones are cut to 2^53.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
     /// Thousandths of a core.
@@ -29,12 +33,13 @@ impl Resources {
         for (name, text) in list.into_iter().flatten() {
             let quantity = Quantity::parse(&text.0).unwrap_or_default();
             match name.as_str() {
-                "cpu" => resources.milli_cpu = quantity.milli_value(),
-                "memory" => resources.memory = quantity.value(),
-                "ephemeral-storage" => resources.ephemeral_storage = quantity.value(),
+                "cpu" => resources.milli_cpu = quantity.milli_value().min(MOST),
+                "memory" => resources.memory = quantity.value().min(MOST),
+                "ephemeral-storage" => resources.ephemeral_storage = quantity.value().min(MOST),
                 "pods" => {}
                 _ => {
-                    resources.scalars.insert(name.clone(), quantity.value());
+                    let amount = quantity.value().min(MOST);
+                    resources.scalars.insert(name.clone(), amount);
                 }
             }
         }
@@ -43,32 +48,38 @@ impl Resources {
 
     /// Adds `other`.
     pub fn add(&mut self, other: &Self) {
-        self.milli_cpu += other.milli_cpu;
-        self.memory += other.memory;
-        self.ephemeral_storage += other.ephemeral_storage;
-        for (name, amount) in &other.scalars {
-            *self.scalars.entry(name.clone()).or_default() += amount;
-        }
+        self.each(other, i64::saturating_add);
     }
 
     /// Takes `other` away.
     pub fn subtract(&mut self, other: &Self) {
-        self.milli_cpu -= other.milli_cpu;
-        self.memory -= other.memory;
-        self.ephemeral_storage -= other.ephemeral_storage;
-        for (name, amount) in &other.scalars {
-            *self.scalars.entry(name.clone()).or_default() -= amount;
-        }
+        self.each(other, i64::saturating_sub);
     }
 
     /// Keeps the larger of each.
     pub fn max(&mut self, other: &Self) {
-        self.milli_cpu = self.milli_cpu.max(other.milli_cpu);
-        self.memory = self.memory.max(other.memory);
-        self.ephemeral_storage = self.ephemeral_storage.max(other.ephemeral_storage);
+        self.each(other, Ord::max);
+    }
+
+    fn each(&mut self, other: &Self, both: impl Fn(i64, i64) -> i64) {
+        self.milli_cpu = both(self.milli_cpu, other.milli_cpu);
+        self.memory = both(self.memory, other.memory);
+        self.ephemeral_storage = both(self.ephemeral_storage, other.ephemeral_storage);
         for (name, amount) in &other.scalars {
             let have = self.scalars.entry(name.clone()).or_default();
-            *have = (*have).max(*amount);
+            *have = both(*have, *amount);
+        }
+    }
+
+    /// Cuts what is too much.
+    fn cut(&mut self) {
+        let parts = [
+            &mut self.milli_cpu,
+            &mut self.memory,
+            &mut self.ephemeral_storage,
+        ];
+        for amount in parts.into_iter().chain(self.scalars.values_mut()) {
+            *amount = (*amount).min(MOST);
         }
     }
 
@@ -171,6 +182,7 @@ impl Resources {
             }
         }
         total.add(&Self::of(spec.overhead.as_ref()));
+        total.cut();
         total
     }
 }
@@ -239,6 +251,28 @@ mod tests {
                 "{asks} {status}"
             );
         }
+    }
+
+    #[test]
+    fn amounts_beyond_measure_add_up() {
+        let much = json!({"requests": {"cpu": "9223372036854775807", "memory": "9223372036854775807", "x/y": "9223372036854775807"}});
+        let container = json!({"name": "c", "resources": much});
+        let pod: Pod = serde_json::from_value(json!({"spec": {
+            "containers": [container, container], "initContainers": [container],
+        }}))
+        .unwrap();
+        let wanted = Resources::of_pod(pod.spec.as_ref().unwrap());
+        assert_eq!((wanted.milli_cpu, wanted.memory), (MOST, MOST));
+        assert_eq!(wanted.scalars["x/y"], MOST);
+        let mut node = Resources::default();
+        for _ in 0..1000 {
+            node.add(&wanted);
+        }
+        for _ in 0..1000 {
+            node.subtract(&wanted);
+        }
+        assert_eq!((node.milli_cpu, node.scalars["x/y"]), (0, 0));
+        assert!(MOST.checked_mul(100).is_some());
     }
 
     #[test]
